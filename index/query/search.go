@@ -1,0 +1,85 @@
+package query
+
+import (
+	"context"
+
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// Request is one search over the stored events. The store answers it; the API, the alert rules and the SDK's server side
+// only need these words for it, not the store.
+type Request struct {
+	// Query selects events; nil selects all.
+	Query *Query
+	// Since and Until bound the events' time, in ns since the Unix epoch: since inclusive, until exclusive; 0 leaves
+	// that side open.
+	Since, Until int64
+	// Limit ends the search after so many matches, 0 for no limit. With Newest the newest ones are found.
+	Limit int
+	// Newest delivers newest first; otherwise oldest first, by (time, sequence).
+	Newest bool
+	// CountOnly delivers no rows, only the summary.
+	CountOnly bool
+	// Before and After ask for so many events around each match, of the same source; rows then come in groups.
+	Before, After int
+	// MaxSeq leaves out events that arrived later, 0 for the newest at the start of the search.
+	MaxSeq uint64
+}
+
+// Row is one event of an answer, valid until the function it was given to returns.
+type Row struct {
+	Event *event.Event
+	// Context is true for an event that stands beside a match and does not match itself.
+	Context bool
+	// Group counts the groups of an answer with context, from 1: events of one group are neighbours of one source.
+	Group int
+}
+
+// Summary says what a search looked at and found.
+type Summary struct {
+	Matched int64 // matches delivered, or counted
+	Events  int64 // events looked at, decoded or ruled out by their bytes
+	Bytes   int64 // bytes of these events, uncompressed
+	Blocks  int   // blocks read
+	Pruned  int   // blocks that time, service or filter ruled out
+
+	// Complete is false when part of the store could not be read; Reasons says which.
+	Complete bool
+	Reasons  []string
+	// Sequence is the newest event the search could see: following goes on behind it.
+	Sequence uint64
+	// Services counts the matches by service.
+	Services map[string]int64
+	// UnknownFields are the fields the query names that no event in range has, as [Query.Fields] names them.
+	UnknownFields []string
+}
+
+// ServiceInfo is what the store knows of one service.
+type ServiceInfo struct {
+	Name                string
+	Hosts               []string
+	Events, Bytes       int64
+	FirstSeen, LastSeen int64 // event time, ns since the Unix epoch
+	Levels              [event.Debug + 1]int64
+}
+
+// Follower delivers the store's events in order of sequence, from a position on, without end.
+type Follower interface {
+	// Next returns at least one event behind the position, in order of sequence, Seq and Received set; it waits for
+	// one until ctx ends. The events are valid until the next call. A part of the store that cannot be read is a
+	// *GapError; the call after it goes on behind the gap.
+	Next(ctx context.Context) ([]event.Event, error)
+	// Position is the sequence of the last event returned, or the last position that was skipped.
+	Position() uint64
+	Close()
+}
+
+// GapError says that a follower could not read a range of sequences, both ends included.
+type GapError struct {
+	From, To uint64
+	Err      error
+}
+
+func (e *GapError) Error() string { return "events cannot be read: " + e.Err.Error() }
+
+func (e *GapError) Unwrap() error { return e.Err }
