@@ -76,6 +76,9 @@ func (a AllowList) Allowed(addr netip.Addr) bool {
 	return false
 }
 
+// IsZero reports whether a is the zero value, which inputs take for "not set".
+func (a AllowList) IsZero() bool { return a.prefixes == nil }
+
 // String lists the ranges, separated by a comma and a space.
 func (a AllowList) String() string {
 	texts := make([]string, len(a.prefixes))

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -18,7 +19,12 @@ const Buffers = 2
 // Bounds of a [Batcher] when its options name none.
 const (
 	DefaultMaxEvents = 16384
-	DefaultMaxBytes  = 8 << 20
+	DefaultMaxBytes  = 16 << 20
+)
+
+const (
+	eventSize = int(unsafe.Sizeof(event.Event{}))
+	fieldSize = int(unsafe.Sizeof(event.Field{}))
 )
 
 // attempts is how often a batch is offered to a sink that fails for another reason than pressure. A sink may have kept
@@ -36,7 +42,8 @@ type BatcherOptions struct {
 	Joiners []Joiner
 	Stages  []Stage
 	// MaxEvents and MaxBytes bound what waits while a batch is appended: at either of them events are dropped, and
-	// counted. 0: [DefaultMaxEvents], [DefaultMaxBytes].
+	// counted. The bytes are those of the text, of the events and of their fields. 0: [DefaultMaxEvents],
+	// [DefaultMaxBytes].
 	MaxEvents int
 	MaxBytes  int
 	// Name is the input's, for the log.
@@ -60,7 +67,7 @@ type Batcher struct {
 	mu      sync.Mutex
 	batches [Buffers]event.Batch
 	filling int // index of the batch being filled
-	bytes   int // what the input said it has put into it
+	bytes   int // what it takes in memory
 	before  int // its events at Begin
 	closed  bool
 
@@ -123,10 +130,19 @@ func (b *Batcher) Begin() (batch *event.Batch, buffer int, ok bool) {
 	return batch, b.filling, true
 }
 
-// End gives the batch of [Batcher.Begin] back. bytes is what was put into it since then; it counts against MaxBytes.
-func (b *Batcher) End(bytes int) {
-	n := len(b.batches[b.filling].Events) - b.before
-	b.bytes += bytes
+// End gives the batch of [Batcher.Begin] back. text is how many bytes of text were put into it since then, in its arena or
+// beside it.
+func (b *Batcher) End(text int) {
+	batch := &b.batches[b.filling]
+	n := len(batch.Events) - b.before
+	if len(batch.Events) > 0 {
+		b.bytes += text + n*eventSize
+		for i := b.before; i < len(batch.Events); i++ {
+			b.bytes += len(batch.Events[i].Fields) * fieldSize
+		}
+	} else {
+		batch.Reset() // nobody comes to empty it of what could not be decoded
+	}
 	b.mu.Unlock()
 	if n == 0 {
 		return
@@ -251,6 +267,9 @@ func (b *Batcher) append(ctx context.Context, batch *event.Batch) {
 		}
 	}
 }
+
+// Pressed reports whether the sink has asked to wait: what finds no room meanwhile is in Pressure, not in Overflow.
+func (b *Batcher) Pressed() bool { return b.pressed.Load() }
 
 // Stats returns the counters; events on their way are in Added alone.
 func (b *Batcher) Stats() BatcherStats {
