@@ -1,0 +1,272 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+)
+
+// A request's limits: what fits is sent together. The server takes 64 MiB; smaller requests are durable sooner.
+const (
+	batchBytes  = 4 << 20
+	batchEvents = 10_000
+	maxRequest  = 64 << 20
+)
+
+// SendOptions belong to all events of one call.
+type SendOptions struct {
+	// Service is for the events that name none.
+	Service string
+	// Producer names who counts these events; First is the producer's count of the first one, from 1. A producer counts
+	// its events without gaps and never uses a number for another event. The server drops what it has already had, so
+	// sending again after an error or a restart is harmless. Without a producer, a request whose answer was lost is not
+	// repeated, since that could store its events twice; but only then are stack traces that come line by line joined.
+	Producer string
+	First    uint64
+}
+
+// SendResult says what became of the events.
+type SendResult struct {
+	Accepted int64 // durable on the server
+	Rejected int64
+	// Errors are the first of the rejected lines and why.
+	Errors []LineError
+	// Next is the producer's count of the event after the last one.
+	Next uint64
+}
+
+// LineError says why one line, or event, was not taken. Line counts from 1 over the whole call, empty lines too.
+type LineError struct {
+	Line    int64
+	Message string
+}
+
+// maxLineErrors bounds SendResult.Errors, as the server does for one request.
+const maxLineErrors = 20
+
+// Send sends events and returns when they are durable on the server. With an error, the result says what was accepted
+// before it; what comes after that may be sent again.
+func (c *Client) Send(ctx context.Context, events []Event, o SendOptions) (SendResult, error) {
+	s := c.newSender(o)
+	for i := range events {
+		var err error
+		if s.buf, err = appendEvent(s.buf, &events[i]); err != nil {
+			return s.result, fmt.Errorf("event %d: %w", i+1, err)
+		}
+		s.line++
+		if err := s.added(ctx); err != nil {
+			return s.result, err
+		}
+	}
+	return s.result, s.flush(ctx)
+}
+
+// SendNDJSON sends the lines of r, each a JSON object as the server's API takes it, and returns when all are durable. Lines
+// are sent as they come: whatever was read while one request was under way makes the next. When ctx ends, SendNDJSON
+// returns, but a Read of r that waits for input is left behind.
+func (c *Client) SendNDJSON(ctx context.Context, r io.Reader, o SendOptions) (SendResult, error) {
+	return c.SendLines(ctx, r, o, func(dst, line []byte) []byte { return append(append(dst, line...), '\n') })
+}
+
+// SendLines is [Client.SendNDJSON] for lines that are not JSON: encode appends the JSON object for a line, with a newline,
+// or nothing. Empty lines do not get to encode.
+func (c *Client) SendLines(ctx context.Context, r io.Reader, o SendOptions, encode func(dst, line []byte) []byte) (SendResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	chunks := readLines(ctx, r)
+	s := c.newSender(o)
+	for {
+		var chunk linesRead
+		var ok bool
+		if s.events == 0 {
+			select {
+			case chunk, ok = <-chunks:
+			case <-ctx.Done():
+				return s.result, ctx.Err()
+			}
+		} else {
+			select {
+			case chunk, ok = <-chunks:
+			case <-ctx.Done():
+				return s.result, ctx.Err()
+			default: // nothing waits: what is there goes out
+				if err := s.flush(ctx); err != nil {
+					return s.result, err
+				}
+				continue
+			}
+		}
+		if !ok {
+			return s.result, s.flush(ctx)
+		}
+		for len(chunk.lines) > 0 {
+			line, rest, _ := bytes.Cut(chunk.lines, []byte{'\n'})
+			chunk.lines = rest
+			s.line++
+			before := len(s.buf)
+			if line = bytes.TrimSuffix(line, []byte{'\r'}); len(line) > 0 {
+				s.buf = encode(s.buf, line)
+			}
+			if len(s.buf) == before {
+				s.skipped = append(s.skipped, s.line)
+				continue
+			}
+			if err := s.added(ctx); err != nil {
+				return s.result, err
+			}
+		}
+		if chunk.err != nil {
+			return s.result, errors.Join(s.flush(ctx), chunk.err)
+		}
+	}
+}
+
+// linesRead is some whole lines, and the error that came after them.
+type linesRead struct {
+	lines []byte
+	err   error
+}
+
+// readLines reads r in a goroutine of its own and delivers whole lines; the channel is closed behind the last.
+func readLines(ctx context.Context, r io.Reader) <-chan linesRead {
+	chunks := make(chan linesRead, 16)
+	go func() {
+		defer close(chunks)
+		deliver := func(l linesRead) bool {
+			select {
+			case chunks <- l:
+				return true
+			case <-ctx.Done():
+				return false
+			}
+		}
+		var tail []byte // the beginning of a line
+		buf := make([]byte, 256<<10)
+		for {
+			n, err := r.Read(buf)
+			if end := bytes.LastIndexByte(buf[:n], '\n'); end >= 0 {
+				lines := append(tail, buf[:end+1]...)
+				tail = append([]byte(nil), buf[end+1:n]...)
+				if !deliver(linesRead{lines: lines}) {
+					return
+				}
+			} else {
+				tail = append(tail, buf[:n]...)
+			}
+			if err == nil && len(tail) > maxRequest {
+				err = fmt.Errorf("a line of more than %d MiB", maxRequest>>20)
+				tail = nil
+			}
+			if err != nil {
+				if err == io.EOF {
+					err = nil
+				}
+				deliver(linesRead{tail, err})
+				return
+			}
+		}
+	}()
+	return chunks
+}
+
+type sender struct {
+	c       *Client
+	o       SendOptions
+	buf     []byte
+	events  int     // in buf
+	line    int64   // lines read
+	first   int64   // the line that is the first in buf
+	skipped []int64 // lines since then that are not in buf
+	result  SendResult
+}
+
+func (c *Client) newSender(o SendOptions) *sender {
+	s := &sender{c: c, o: o}
+	if o.Producer != "" {
+		s.result.Next = max(o.First, 1)
+	}
+	return s
+}
+
+// added takes note that line s.line is now the last in buf, and sends buf when it is full.
+func (s *sender) added(ctx context.Context) error {
+	if s.events == 0 {
+		s.first, s.skipped = s.line, s.skipped[:0]
+	}
+	s.events++
+	if len(s.buf) < batchBytes && s.events < batchEvents {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+// lineOf returns which line read became line n of the request.
+func (s *sender) lineOf(n int64) int64 {
+	line := s.first + n - 1
+	for _, skipped := range s.skipped {
+		if skipped <= line {
+			line++
+		}
+	}
+	return line
+}
+
+func (s *sender) addError(e LineError) {
+	if len(s.result.Errors) < maxLineErrors {
+		s.result.Errors = append(s.result.Errors, e)
+	}
+}
+
+func (s *sender) flush(ctx context.Context) error {
+	if s.events == 0 {
+		return nil
+	}
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
+	if s.o.Service != "" {
+		header.Set("Lookout-Service", s.o.Service)
+	}
+	if s.o.Producer != "" {
+		header.Set("Lookout-Producer", s.o.Producer)
+		header.Set("Lookout-First-Sequence", strconv.FormatUint(s.result.Next, 10))
+	}
+	var answer struct {
+		Accepted *int64 `json:"accepted"`
+		Rejected int64  `json:"rejected"`
+		Errors   []struct {
+			Line    int64  `json:"line"`
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	err := s.c.get(ctx, request{
+		method: http.MethodPost, path: "/api/v1/events", body: s.buf, header: header, again: s.o.Producer != "",
+	}, &answer)
+	var refused *Error
+	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest && refused.Code != CodeNotLookout {
+		// Not one line was usable. The others' turn comes all the same.
+		s.result.Rejected += int64(s.events)
+		s.addError(LineError{s.first, refused.Error()})
+		s.buf, s.events = s.buf[:0], 0
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if answer.Accepted == nil {
+		return s.c.notOurs("an answer without a count of accepted events")
+	}
+	s.result.Accepted += *answer.Accepted
+	s.result.Rejected += answer.Rejected
+	for _, e := range answer.Errors {
+		s.addError(LineError{s.lineOf(e.Line), e.Message})
+	}
+	if s.o.Producer != "" {
+		// What was rejected has no place in the count: the server counts the events it made of the lines.
+		s.result.Next += uint64(max(int64(s.events)-answer.Rejected, 0))
+	}
+	s.buf, s.events = s.buf[:0], 0
+	return nil
+}

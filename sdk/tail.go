@@ -1,0 +1,163 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// TailRequest says what to follow.
+type TailRequest struct {
+	// Query is an expression of lookout's query language; empty selects everything.
+	Query string
+	// After is the sequence to go on behind ([Summary.Sequence]); nil begins with what arrives from now on.
+	After *uint64
+	// OnReconnect, when not nil, is told each time the connection is lost, and how long the client waits before it tries
+	// again.
+	OnReconnect func(err error, wait time.Duration)
+}
+
+// silence is how long a live connection may be quiet: the server says its position every 10 s.
+const silence = 35 * time.Second
+
+// Tail follows the events that match, in order of arrival, as they become durable. It ends only with an error: ctx's, or
+// one that trying again cannot mend (a wrong query, a wrong token, no server at the first try). A connection that is lost
+// later is made again, and goes on behind the last position: nothing is left out and nothing comes twice.
+func (c *Client) Tail(ctx context.Context, r TailRequest) iter.Seq2[*Row, error] {
+	return func(yield func(*Row, error) bool) {
+		t := tail{c: c, r: r}
+		if r.After != nil {
+			t.position = *r.After
+		} else {
+			// Without a position of its own, a client whose first connection breaks early would not know where it was.
+			s, err := c.Count(ctx, QueryRequest{Query: r.Query, Since: time.Now()})
+			var incomplete *IncompleteError
+			if err != nil && !errors.As(err, &incomplete) {
+				yield(nil, err)
+				return
+			}
+			t.position = s.Sequence
+		}
+		if err := t.run(ctx, yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+type tail struct {
+	c        *Client
+	r        TailRequest
+	position uint64
+}
+
+// run returns nil when yield wants no more.
+func (t *tail) run(ctx context.Context, yield func(*Row, error) bool) error {
+	connected := false
+	for try := 0; ; try++ {
+		from := t.position
+		opened, err := t.connection(ctx, yield)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		connected = connected || opened
+		if t.position > from {
+			try = 0
+		}
+		if !connected || !t.canMend(err, opened, t.position > from) {
+			return err
+		}
+		wait := backoff(try)
+		var e *Error
+		if errors.As(err, &e) && e.RetryAfter > 0 {
+			wait = e.RetryAfter
+		}
+		if t.r.OnReconnect != nil {
+			t.r.OnReconnect(err, wait)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// canMend tells whether connecting again can help. An error that the server put into the stream (it stops, the client was
+// too slow, a part cannot be read) is worth another try as long as the stream gets on.
+func (t *tail) canMend(err error, opened, progress bool) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case CodeUnreachable, CodeNoAnswer, CodeBroken:
+		return true
+	}
+	if opened {
+		return e.Status == 0 && progress
+	}
+	return e.Status == http.StatusTooManyRequests || e.Status >= 500 && e.Status != http.StatusNotImplemented
+}
+
+// connection follows over one connection until it breaks. opened tells whether the server began to answer; err is nil when
+// yield wants no more.
+func (t *tail) connection(ctx context.Context, yield func(*Row, error) bool) (opened bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var quiet atomic.Bool
+	watch := time.AfterFunc(silence, func() { quiet.Store(true); cancel() })
+	defer watch.Stop()
+
+	resp, err := t.c.once(ctx, request{method: http.MethodGet, path: "/api/v1/tail", params: url.Values{
+		"q": {t.r.Query}, "after": {strconv.FormatUint(t.position, 10)},
+	}})
+	if err != nil {
+		if quiet.Load() {
+			err = &Error{Code: CodeNoAnswer, Message: "no answer from " + t.c.base}
+		}
+		return false, err
+	}
+	defer resp.Body.Close()
+	lines := newLineReader(resp.Body)
+	var l line
+	for {
+		watch.Reset(silence)
+		text, err := lines.next()
+		watch.Stop() // the time the caller takes is not the server's silence
+		if err != nil {
+			if quiet.Load() {
+				err = errors.New("silent for " + silence.String())
+			}
+			return true, &Error{Code: CodeBroken, Message: "the connection to " + t.c.base + " is lost: " + err.Error(), Err: err}
+		}
+		if err := parseLine(text, &l); err != nil {
+			return true, t.c.notOurs("an answer that is not the API's")
+		}
+		switch {
+		case l.err != nil:
+			return true, l.err.error(0)
+		case l.position != nil:
+			t.position = max(t.position, *l.position)
+		case l.isRow:
+			sequence, err := strconv.ParseUint(l.row.ID, 10, 64)
+			if err != nil {
+				return true, t.c.notOurs("an event whose id is not a sequence")
+			}
+			if sequence <= t.position {
+				continue
+			}
+			t.position = sequence
+			if !yield(&l.row, nil) {
+				return true, nil
+			}
+		default:
+			return true, t.c.notOurs("a line that does not belong into a stream")
+		}
+	}
+}
