@@ -1,0 +1,42 @@
+# Everything a developer or CI runs. `make test` is all that CI does.
+
+GO        ?= go
+PACKAGES  := ./...
+KILLS     ?= 200
+FUZZTIME  ?= 1h
+
+.PHONY: run test setup lint unit bench torture fuzz
+
+run:
+	$(GO) run ./cmd/lookout serve
+
+# As root on Debian or Ubuntu installs what the real tests need; elsewhere says what is missing and how to get it.
+setup:
+	@sh e2e/setup.sh
+
+test: setup lint unit
+
+lint:
+	@out="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; test -z "$$out" || { echo "gofmt would change: $$out"; exit 1; }
+	$(GO) vet $(PACKAGES)
+	$(GO) tool staticcheck $(PACKAGES)
+	GOOS=darwin $(GO) vet ./cmd/lookout
+	GOOS=windows $(GO) vet ./cmd/lookout
+
+unit:
+	$(GO) test -race -timeout 20m $(PACKAGES)
+
+# The figures of docs/performance.md, one line each.
+bench:
+	$(GO) run ./e2e/bench
+
+# Kills a loaded server and checks that nothing acknowledged is lost or doubled, and no alert lost.
+torture:
+	$(GO) test ./e2e -run 'TestKill' -count=1 -v -timeout 2h -kills $(KILLS)
+
+# Every fuzz target in turn, each for FUZZTIME.
+fuzz:
+	@for p in $$($(GO) list $(PACKAGES)); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; done

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Gets what the real tests need: a C compiler (go test -race), Node.js with the GELF client gelf-pro.
+# As root on Debian or Ubuntu it installs; elsewhere it names what is missing. With CI set, missing is failing.
+set -u
+cd "$(dirname "$0")"
+missing=""
+
+need() { # need COMMAND PACKAGES…
+	command -v "$1" >/dev/null 2>&1 && return
+	cmd=$1
+	shift
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+		echo "setup: installing $*"
+		apt-get update -qq >/dev/null 2>&1
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+	fi
+	command -v "$cmd" >/dev/null 2>&1 || missing="$missing $cmd($*)"
+}
+
+need gcc gcc libc6-dev
+need node nodejs
+need npm npm
+if command -v npm >/dev/null 2>&1 && [ ! -d clients/node_modules ]; then
+	echo "setup: npm ci in e2e/clients"
+	(cd clients && npm ci --silent --no-audit --no-fund) || missing="$missing gelf-pro(npm ci in e2e/clients)"
+fi
+if [ -n "$missing" ]; then
+	echo "setup: missing:$missing" >&2
+	echo "setup: the tests that need it are left out; install it (in brackets: Debian's packages), or run as root on Debian or Ubuntu" >&2
+	[ -z "${CI:-}" ] || exit 1
+fi
+exit 0

@@ -1,0 +1,190 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/lookoutlog/lookout/index/block"
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/wal"
+)
+
+// follower reads the log, and the segments where the log has been trimmed.
+type follower struct {
+	s      *Store
+	at     uint64
+	reader *wal.Reader
+	events []event.Event
+	old    []match // events from segments that were not delivered yet
+	buf    []byte
+}
+
+// Follow returns a follower that begins behind the given sequence. It must be closed. It is for one goroutine.
+func (s *Store) Follow(after uint64) query.Follower { return &follower{s: s, at: after} }
+
+func (f *follower) Position() uint64 { return f.at }
+
+func (f *follower) Close() {
+	if f.reader != nil {
+		f.reader.Close()
+		f.reader = nil
+	}
+}
+
+// followBatch bounds the events of one Next from segments.
+const followBatch = 16 << 10
+
+func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
+	if err := f.s.enter(); err != nil {
+		return nil, err
+	}
+	defer f.s.running.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(f.s.ctx, func() { cancel(ErrClosed) })()
+	for {
+		if f.reader == nil {
+			f.reader = f.s.log.Reader(f.at)
+		}
+		e, err := f.reader.Next(ctx)
+		var trimmed *wal.TrimmedError
+		var corrupt *wal.CorruptError
+		switch {
+		case err == nil:
+			return f.decode(e)
+		case errors.As(err, &trimmed):
+			events, err := f.fromSegments(ctx, trimmed.Oldest)
+			if err != nil || len(events) > 0 {
+				return events, err
+			}
+		case errors.As(err, &corrupt):
+			if corrupt.To <= f.at {
+				continue
+			}
+			gap := &query.GapError{From: max(f.at+1, corrupt.From), To: corrupt.To, Err: err}
+			f.at = corrupt.To
+			return nil, gap
+		default:
+			if cause := context.Cause(ctx); cause != nil {
+				return nil, cause
+			}
+			return nil, err
+		}
+	}
+}
+
+func (f *follower) decode(e *wal.Entry) ([]event.Event, error) {
+	data := e.Data
+	n := 0
+	for ; len(data) > 0; n++ {
+		if n == len(f.events) {
+			f.events = append(f.events, event.Event{})
+		}
+		ev := &f.events[n]
+		rest, err := event.Decode(data, ev)
+		if err != nil {
+			gap := &query.GapError{From: e.First + uint64(n), To: e.First + uint64(e.Count) - 1, Err: err}
+			f.at = gap.To
+			return nil, gap
+		}
+		ev.Seq, ev.Received = e.First+uint64(n), e.Received
+		data = rest
+	}
+	f.at = e.First + uint64(n) - 1
+	return f.events[:n], nil
+}
+
+// fromSegments returns events behind f.at that the log no longer has; oldest is what it has. None, when the position has
+// been moved on to where the log begins.
+func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Event, error) {
+	f.Close()
+	f.s.mu.RLock()
+	segments := f.s.segments
+	f.s.mu.RUnlock()
+	for _, seg := range segments {
+		if seg.Hi <= f.at {
+			continue
+		}
+		if seg.Lo > f.at { // a segment is missing
+			gap := &query.GapError{From: f.at + 1, To: seg.Lo, Err: errors.New("no segment holds them")}
+			f.at = seg.Lo
+			return nil, gap
+		}
+		if len(seg.Damage) > 0 {
+			gap := &query.GapError{From: f.at + 1, To: seg.Hi, Err: errors.Join(seg.Damage...)}
+			f.at = seg.Hi
+			return nil, gap
+		}
+		// Blocks are by service and time: a window of sequences is gathered from all of them.
+		to := min(seg.Hi, f.at+followBatch)
+		f.old, f.buf = f.old[:0], f.buf[:0]
+		var rows block.Rows
+		for _, e := range seg.Blocks {
+			if e.MaxSeq <= f.at || e.MinSeq > to {
+				continue
+			}
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			b, err := e.Open()
+			if err == nil {
+				err = f.gather(b, to, &rows)
+			}
+			if err != nil {
+				gap := &query.GapError{From: f.at + 1, To: to, Err: e.Corrupt(err)}
+				f.at = to
+				return nil, gap
+			}
+		}
+		slices.SortFunc(f.old, func(a, b match) int {
+			if a.seq < b.seq {
+				return -1
+			}
+			return 1
+		})
+		for i := range f.old {
+			if i == len(f.events) {
+				f.events = append(f.events, event.Event{})
+			}
+			if err := f.old[i].decode(&f.events[i]); err != nil {
+				gap := &query.GapError{From: f.at + 1, To: to, Err: err}
+				f.at = to
+				return nil, gap
+			}
+		}
+		f.at = to
+		if len(f.old) > 0 {
+			return f.events[:len(f.old)], nil
+		}
+	}
+	if oldest > 0 && f.at < oldest-1 {
+		gap := &query.GapError{From: f.at + 1, To: oldest - 1, Err: errors.New("neither the log nor a segment holds them")}
+		f.at = oldest - 1
+		return nil, gap
+	}
+	return nil, nil
+}
+
+func (f *follower) gather(b *block.Block, to uint64, rows *block.Rows) error {
+	for i := range b.Frames {
+		if err := b.Frame(i, rows); err != nil {
+			return err
+		}
+		data := rows.Data
+		for _, seq := range rows.Seqs {
+			n, err := event.Size(data)
+			if err != nil {
+				return err
+			}
+			if seq > f.at && seq <= to {
+				start := len(f.buf)
+				f.buf = append(f.buf, data[:n]...)
+				f.old = append(f.old, match{seq: seq, received: b.Received(seq), data: f.buf[start:len(f.buf):len(f.buf)]})
+			}
+			data = data[n:]
+		}
+	}
+	return nil
+}

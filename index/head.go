@@ -1,0 +1,120 @@
+package index
+
+import (
+	"fmt"
+
+	"github.com/lookoutlog/lookout/index/block"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// A generation is the newest part of the store, in memory and in the log: all events above a sequence, filed by service.
+// When it is full it is frozen, a new one takes its place, and it is sealed into one segment while it is still searched.
+//
+// Rows and bytes are only ever added, so that a search works on a view taken under the store's lock without holding it.
+type generation struct {
+	lo, hi   uint64 // it holds the sequences above lo up to hi
+	heads    map[string]*head
+	last     *head // of the event filed last: events come in runs of one service
+	received []block.ReceivedRun
+	bytes    int64 // memory taken by rows and chunks
+}
+
+// A head holds one service's rows of a generation, in order of arrival.
+type head struct {
+	service          string
+	rows             []rowRef
+	chunks           [][]byte // each of its full length; filled up to free
+	free             int      // where the last chunk goes on
+	minTime, maxTime int64
+}
+
+// rowRef says where an encoded event is. 24 bytes beside some 300 of the event.
+type rowRef struct {
+	seq   uint64
+	time  int64
+	chunk uint32
+	off   uint32
+}
+
+const (
+	rowRefBytes = 24
+	firstChunk  = 16 << 10 // so that a hundred quiet services do not take 100 MB
+	fullChunk   = 1 << 20
+	headCost    = 512 // a head's own memory, roughly
+)
+
+func newGeneration(lo uint64) *generation {
+	return &generation{lo: lo, hi: lo, heads: map[string]*head{}}
+}
+
+// add files the encoded events of one record, whose first has the given sequence.
+func (g *generation) add(first uint64, received int64, data []byte) error {
+	if n := len(g.received); n == 0 || g.received[n-1].Received != received {
+		g.received = append(g.received, block.ReceivedRun{Seq: first, Received: received})
+	}
+	for seq := first; len(data) > 0; seq++ {
+		size, at, service, err := event.Peek(data)
+		if err != nil {
+			return fmt.Errorf("event %d: %w", seq, err)
+		}
+		h := g.last
+		if h == nil || h.service != string(service) {
+			if h = g.heads[string(service)]; h == nil {
+				h = &head{service: string(service), minTime: at, maxTime: at}
+				g.heads[h.service] = h
+				g.bytes += headCost
+			}
+			g.last = h
+		}
+		g.bytes += h.add(seq, at, data[:size])
+		g.hi = seq
+		data = data[size:]
+	}
+	return nil
+}
+
+// add files one event and returns the memory it took.
+func (h *head) add(seq uint64, at int64, data []byte) (grown int64) {
+	n := len(h.chunks)
+	if n == 0 || h.free+len(data) > len(h.chunks[n-1]) {
+		size := firstChunk
+		if n > 0 {
+			size = min(2*len(h.chunks[n-1]), fullChunk)
+		}
+		h.chunks = append(h.chunks, make([]byte, max(size, len(data))))
+		h.free = 0
+		grown = int64(len(h.chunks[n]))
+		n++
+	}
+	copy(h.chunks[n-1][h.free:], data)
+	h.rows = append(h.rows, rowRef{seq: seq, time: at, chunk: uint32(n - 1), off: uint32(h.free)})
+	h.free += len(data)
+	h.minTime, h.maxTime = min(h.minTime, at), max(h.maxTime, at)
+	return grown + rowRefBytes
+}
+
+// headView is a head as it was at one moment.
+type headView struct {
+	service          string
+	rows             []rowRef
+	chunks           [][]byte
+	received         []block.ReceivedRun
+	minTime, maxTime int64
+}
+
+func (g *generation) view(h *head) headView {
+	return headView{service: h.service, rows: h.rows, chunks: h.chunks, received: g.received, minTime: h.minTime, maxTime: h.maxTime}
+}
+
+// data returns the encoded event, with what follows it in its chunk.
+func (v *headView) data(r rowRef) []byte { return v.chunks[r.chunk][r.off:] }
+
+// row returns the encoded event alone.
+func (v *headView) row(r rowRef) []byte {
+	d := v.data(r)
+	n, err := event.Size(d)
+	if err != nil { // add has peeked into it: only damaged memory gets here
+		panic(err)
+	}
+	return d[:n:n]
+}

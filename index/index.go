@@ -1,0 +1,459 @@
+// Package index is the store: events go in by [Store.Append], durable and searchable when it returns, and come out by
+// [Store.Search] in order of time and by [Store.Follow] in order of arrival.
+//
+// # How it is built
+//
+//	Append ─► wal (fsync) ─► generation in memory ─► segment of blocks on disk
+//	                             └── Search ◄──────────────┘
+//
+// Every event gets a sequence, its order of arrival, from the log. The events above the newest segment's are in the log and
+// in memory, the others in segments; [DESIGN.md] says why, [FORMAT.md] how the bytes lie.
+//
+// # What it guarantees
+//
+// An event whose Append returned nil survives a kill and a power cut, exactly once, with the same sequence. Nothing sees an
+// event before it is durable. What a producer that counts sends again is dropped. Memory for unsealed events is bounded by
+// [Options.HeadBytes]; beyond it Append reports pressure instead of waiting for long.
+//
+// [DESIGN.md]: https://github.com/lookoutlog/lookout/blob/main/index/DESIGN.md
+// [FORMAT.md]: https://github.com/lookoutlog/lookout/blob/main/index/FORMAT.md
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/vfs"
+	"github.com/lookoutlog/lookout/internal/wal"
+)
+
+// Options configure a store. Only Dir is needed.
+type Options struct {
+	// Dir is the store's folder; it is created. The caller sees to it that no other process uses it.
+	Dir string
+	// HeadBytes bounds the memory for events not yet in a segment, in bytes. Default 64 MiB.
+	HeadBytes int64
+	// SealAge is how long events stay in memory and log at most. Default 10 min.
+	SealAge time.Duration
+	// LogBytes is the size of the log, in bytes, at which its events are sealed. Default 1 GiB.
+	LogBytes int64
+	// FS is the file system, vfs.OS unless set.
+	FS vfs.FS
+	// NoSync leaves out the fsync of the log: for the test that must find losses then.
+	NoSync bool
+	// Now is the clock, time.Now unless set.
+	Now func() time.Time
+	// Log takes what an operator should know; silent unless set.
+	Log *slog.Logger
+}
+
+// ErrClosed is returned by a store that was closed.
+var ErrClosed = errors.New("the store is closed")
+
+// Store holds events. It is safe for concurrent use.
+type Store struct {
+	o   Options
+	log *wal.Log
+
+	mu       sync.RWMutex
+	active   *generation
+	frozen   *generation // being sealed; nil when none is
+	segments []*segment.Segment
+	services map[string]*query.ServiceInfo // of the events in segments
+	damage   []error                       // parts of the store that cannot be read
+	last     uint64                        // newest visible sequence
+	opened   time.Time                     // when active got its first event
+	changed  chan struct{}                 // closed and replaced when frozen changes
+	closed   bool
+	failed   error // of the log's replay or of filing: nothing more is accepted
+
+	seals   chan struct{}   // wakes the sealer
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // sealer, appends, searches, followers' calls
+	buffers sync.Pool
+	stats   counters
+}
+
+// Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.
+// A format of a later lookout is refused with an error that wraps block.ErrVersion, and no file is touched.
+func Open(o Options) (*Store, error) {
+	if o.HeadBytes == 0 {
+		o.HeadBytes = 64 << 20
+	}
+	if o.SealAge == 0 {
+		o.SealAge = 10 * time.Minute
+	}
+	if o.LogBytes == 0 {
+		o.LogBytes = 1 << 30
+	}
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		o: o, services: map[string]*query.ServiceInfo{}, changed: make(chan struct{}),
+		seals: make(chan struct{}, 1),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.buffers.New = func() any { return new(appendBuffer) }
+	if err := s.openSegments(); err != nil {
+		s.closeSegments()
+		return nil, err
+	}
+	sealed := uint64(0)
+	if n := len(s.segments); n > 0 {
+		sealed = s.segments[n-1].Hi
+	}
+	s.active, s.last = newGeneration(sealed), sealed
+	if err := s.openLog(sealed); err != nil {
+		s.closeSegments()
+		return nil, err
+	}
+	s.running.Add(1)
+	go s.sealer()
+	s.kick()
+	return s, nil
+}
+
+func (s *Store) segmentDir() string { return filepath.Join(s.o.Dir, "segments") }
+
+func (s *Store) openSegments() error {
+	dir := s.segmentDir()
+	if err := s.o.FS.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("creating the store: %w", err)
+	}
+	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		return fmt.Errorf("creating the store: %w", err)
+	}
+	names, err := s.o.FS.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	for _, name := range names {
+		if segment.IsTemporary(name) { // a crash left it; its events are still in the log
+			if err := s.o.FS.Remove(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("opening the store: %w", err)
+			}
+			continue
+		}
+		if _, _, ok := segment.ParseName(name); !ok {
+			continue
+		}
+		seg, err := segment.Open(s.o.FS, dir, name)
+		if err != nil {
+			return fmt.Errorf("opening the store: %w", err)
+		}
+		s.addSegment(seg)
+	}
+	return nil
+}
+
+// addSegment makes a segment part of the store; the caller holds the lock or is alone.
+func (s *Store) addSegment(seg *segment.Segment) {
+	s.segments = append(slices.Clip(s.segments), seg)
+	slices.SortFunc(s.segments, func(a, b *segment.Segment) int {
+		if a.Lo < b.Lo {
+			return -1
+		}
+		return 1
+	})
+	for _, err := range seg.Damage {
+		s.o.Log.Error("part of a segment cannot be read; the rest is served", "error", err)
+		s.damage = append(s.damage, err)
+	}
+	for _, b := range seg.Blocks {
+		info := s.services[b.Service]
+		if info == nil {
+			info = &query.ServiceInfo{Name: b.Service, FirstSeen: b.MinTime, LastSeen: b.MaxTime}
+			s.services[b.Service] = info
+		}
+		info.Events += int64(b.Rows)
+		info.Bytes += b.Bytes
+		info.FirstSeen, info.LastSeen = min(info.FirstSeen, b.MinTime), max(info.LastSeen, b.MaxTime)
+		for i, n := range b.Levels {
+			info.Levels[i] += n
+		}
+		for _, h := range b.Hosts {
+			if i, found := slices.BinarySearch(info.Hosts, h); !found && len(info.Hosts) < maxHosts {
+				info.Hosts = slices.Insert(info.Hosts, i, h)
+			}
+		}
+	}
+}
+
+// maxHosts bounds the hosts that are named of one service.
+const maxHosts = 1000
+
+// openLog opens the log and files what it holds above sealed. It seals as it goes, so that memory stays bounded.
+func (s *Store) openLog(sealed uint64) error {
+	var err error
+	s.log, err = wal.Open(wal.Options{
+		Dir: filepath.Join(s.o.Dir, "wal"), FS: s.o.FS, NoSync: s.o.NoSync, OnCommit: s.commit,
+		Now: s.o.Now, Start: sealed, Log: s.o.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	if err := s.replay(sealed); err != nil {
+		s.log.Close()
+		return err
+	}
+	return nil
+}
+
+func (s *Store) replay(sealed uint64) error {
+	r := s.log.Reader(sealed)
+	defer r.Close()
+	for {
+		e, ok, err := r.TryNext()
+		var trimmed *wal.TrimmedError
+		switch {
+		case errors.As(err, &trimmed) || err == nil && !ok:
+			// Trimmed: nothing above the segments is in the log.
+			return nil
+		case err != nil:
+			var bad *wal.CorruptError
+			if !errors.As(err, &bad) {
+				return fmt.Errorf("reading the log: %w", err)
+			}
+			s.o.Log.Error("part of the log cannot be read; the rest is served", "error", err)
+			s.damage = append(s.damage, err)
+			continue
+		}
+		if err := s.active.add(e.First, e.Received, e.Data); err != nil {
+			return fmt.Errorf("reading the log: %w", err)
+		}
+		s.last = s.active.hi
+		if s.active.bytes >= s.o.HeadBytes/2 {
+			if err := s.sealNow(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// commit files a durable record; the log calls it in order of sequence.
+func (s *Store) commit(e *wal.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active.bytes == 0 {
+		s.opened = s.o.Now()
+	}
+	if err := s.active.add(e.First, e.Received, e.Data); err != nil {
+		// Append has encoded these bytes: they can only be damaged memory. What is durable is found at the next start.
+		s.failed = fmt.Errorf("filing a record: %w", err)
+		s.o.Log.Error("the store stops accepting events", "error", s.failed)
+		return
+	}
+	s.last = max(s.last, e.First+uint64(e.Count)-1)
+	if s.active.bytes >= s.o.HeadBytes/2 && s.frozen == nil {
+		s.freeze()
+	}
+}
+
+// pressure is the answer to an append the store has no room for right now. It implements collector.Pressure.
+type pressure struct{ reason string }
+
+func (p *pressure) Error() string             { return p.reason }
+func (p *pressure) RetryAfter() time.Duration { return time.Second }
+func (p *pressure) Full() bool                { return false }
+
+// patience is how long Append waits for memory: long enough for most seals, short enough to answer "try again" in 100 ms.
+const patience = 80 * time.Millisecond
+
+// admit waits until the generations have room.
+func (s *Store) admit(ctx context.Context) error {
+	var timer *time.Timer
+	for {
+		s.mu.RLock()
+		used := s.active.bytes
+		if s.frozen != nil {
+			used += s.frozen.bytes
+		}
+		changed, failed := s.changed, s.failed
+		s.mu.RUnlock()
+		switch {
+		case failed != nil:
+			return failed
+		case used < s.o.HeadBytes:
+			return nil
+		}
+		if timer == nil {
+			timer = time.NewTimer(patience)
+			defer timer.Stop()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ctx.Done():
+			return ErrClosed
+		case <-timer.C:
+			s.stats.refused.Add(1)
+			return &pressure{fmt.Sprintf("%d MiB of events wait to be sealed", used>>20)}
+		}
+	}
+}
+
+type appendBuffer struct {
+	data  []byte
+	entry wal.Entry
+}
+
+// Append makes the events of a batch durable and searchable; when it returns nil they are both. It copies what it keeps.
+// Under pressure the error has the methods RetryAfter and Full, and none of the batch was taken. After ctx ended the batch
+// may or may not become durable; a producer that counts sends it again without harm.
+func (s *Store) Append(ctx context.Context, b *event.Batch) error {
+	if len(b.Events) == 0 {
+		return nil
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.running.Done()
+	if err := s.admit(ctx); err != nil {
+		return err
+	}
+	buf := s.buffers.Get().(*appendBuffer)
+	buf.data = buf.data[:0]
+	for i := range b.Events {
+		buf.data = event.AppendEvent(buf.data, &b.Events[i])
+	}
+	buf.entry = wal.Entry{
+		Count: len(b.Events), Producer: b.Producer, ProducerSeq: b.FirstSeq, Cursor: b.Cursor, Data: buf.data,
+	}
+	if _, _, err := s.log.Append(ctx, &buf.entry); err != nil {
+		return err // the log may still hold the buffer: it is not used again
+	}
+	if cap(buf.data) <= maxPooled {
+		s.buffers.Put(buf)
+	}
+	return nil
+}
+
+// maxPooled keeps one huge batch from holding its memory for ever.
+const maxPooled = 8 << 20
+
+// LastSeq returns the sequence of the newest visible event, 0 when there is none.
+func (s *Store) LastSeq() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.last
+}
+
+// Producer returns where a producer goes on: the count it sends next and the cursor behind its last durable event.
+func (s *Store) Producer(name string) (next uint64, cursor []byte, ok bool) {
+	return s.log.Producer(name)
+}
+
+// Close stops accepting events, ends running searches and followers, and seals what is in memory unless ctx ends before: then the
+// next start reads it from the log.
+func (s *Store) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.running.Wait()
+	err := s.sealAll(ctx)
+	return errors.Join(err, s.log.Close(), s.closeSegments())
+}
+
+func (s *Store) closeSegments() error {
+	var err error
+	for _, seg := range s.segments {
+		err = errors.Join(err, seg.Close())
+	}
+	return err
+}
+
+// enter counts a call in that Close must wait for; the caller calls s.running.Done when it has ended.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.running.Add(1)
+	return nil
+}
+
+// Services lists the services the store holds events of, by name.
+func (s *Store) Services() []query.ServiceInfo {
+	s.mu.RLock()
+	infos := map[string]*query.ServiceInfo{}
+	for name, info := range s.services {
+		c := *info
+		c.Hosts = slices.Clone(info.Hosts)
+		infos[name] = &c
+	}
+	views := s.views(nil)
+	s.mu.RUnlock()
+	var e event.Event
+	for i := range views {
+		v := &views[i]
+		info := infos[v.service]
+		if info == nil {
+			info = &query.ServiceInfo{Name: v.service, FirstSeen: v.minTime, LastSeen: v.maxTime}
+			infos[v.service] = info
+		}
+		info.FirstSeen, info.LastSeen = min(info.FirstSeen, v.minTime), max(info.LastSeen, v.maxTime)
+		info.Events += int64(len(v.rows))
+		for _, r := range v.rows {
+			row := v.row(r)
+			info.Bytes += int64(len(row))
+			if _, err := event.Decode(row, &e); err != nil {
+				panic(err) // filed by this process
+			}
+			info.Levels[e.Level]++
+			if h, found := slices.BinarySearch(info.Hosts, string(e.Host)); !found && len(e.Host) > 0 && len(info.Hosts) < maxHosts {
+				info.Hosts = slices.Insert(info.Hosts, h, string(e.Host))
+			}
+		}
+	}
+	list := make([]query.ServiceInfo, 0, len(infos))
+	for _, info := range infos {
+		list = append(list, *info)
+	}
+	slices.SortFunc(list, func(a, b query.ServiceInfo) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// views returns the heads of both generations that q may match; the caller holds the lock.
+func (s *Store) views(q *query.Query) []headView {
+	var list []headView
+	for _, g := range []*generation{s.frozen, s.active} {
+		if g == nil {
+			continue
+		}
+		for _, h := range g.heads {
+			if q == nil || q.MayMatchService([]byte(h.service)) {
+				list = append(list, g.view(h))
+			}
+		}
+	}
+	return list
+}
