@@ -80,15 +80,19 @@ func (b *Batch) Clamp(e *Event) bool {
 		e.Message = b.arena[start:len(b.arena):len(b.arena)]
 		cut = true
 	}
-	for len(e.Fields) > 0 && EncodedSize(e) > MaxEncoded {
-		e.Fields = e.Fields[:len(e.Fields)-1]
-		cut = true
-	}
 	for _, p := range []*[]byte{&e.Service, &e.Env, &e.Host, &e.Container, &e.Stream} {
 		if len(*p) > MaxName {
 			*p = (*p)[:MaxName]
 			cut = true
 		}
+	}
+	// Counted down, not measured anew for each: there may be very many fields.
+	for size := EncodedSize(e); size > MaxEncoded && len(e.Fields) > 0; cut = true {
+		n := len(e.Fields)
+		f := &e.Fields[n-1]
+		size -= 1 + uvarintLen(len(f.Name)) + len(f.Name) + uvarintLen(len(f.Value)) + len(f.Value)
+		size -= uvarintLen(n) - uvarintLen(n-1)
+		e.Fields = e.Fields[:n-1]
 	}
 	return cut
 }

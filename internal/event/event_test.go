@@ -188,6 +188,24 @@ func TestClamp(t *testing.T) {
 	}
 }
 
+// Of many small fields exactly those that do not fit are cut, and in linear time: half a million took minutes once.
+func TestClampManyFields(t *testing.T) {
+	var b Batch
+	e := b.Add()
+	name, value := []byte("name"), []byte("0123456789")
+	for range 500_000 {
+		b.AddField(e, Field{Name: name, Value: value})
+	}
+	all := e.Fields
+	if !b.Clamp(e) || EncodedSize(e) > MaxEncoded {
+		t.Fatalf("%d bytes with %d fields", EncodedSize(e), len(e.Fields))
+	}
+	e.Fields = all[:len(e.Fields)+1]
+	if EncodedSize(e) <= MaxEncoded {
+		t.Error("a field was cut that fits")
+	}
+}
+
 func TestLevels(t *testing.T) {
 	for _, c := range []struct {
 		text string
