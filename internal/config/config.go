@@ -1,0 +1,326 @@
+// Package config reads lookout's configuration: one YAML file, the environment over it, defaults under it.
+//
+// # Use
+//
+// [Load] returns one validated [Config], and warnings for what is legal but probably not meant. [Settings] lists every
+// setting with its variable, default and meaning; the documentation is made from it.
+//
+// # What it guarantees
+//
+// All problems are reported at once, as an [*Error]: each names the setting, the file and line or the variable, the value
+// and the mend. A key that is not known is an error that names the nearest known one. Secrets are of type [Secret], which
+// prints as [Redacted] in every format; no error or warning contains one.
+//
+// Only internal/app and cmd import this package: everybody else is handed the few values it needs.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/lookoutlog/lookout/collector"
+)
+
+// DefaultFile is read from the working folder when no other file is named. It need not exist.
+const DefaultFile = "lookout.yaml"
+
+// maxFile is the longest configuration file, in bytes.
+const maxFile = 1 << 20
+
+// Config is what lookout was told. Each field's tags are its key, its default and its line in the documentation; the
+// variable of a setting is LOOKOUT_ and its path in capitals, slack.token → LOOKOUT_SLACK_TOKEN.
+type Config struct {
+	// File is the file that was read, empty when there was none.
+	File string
+
+	Data   string        `key:"data" default:"./lookout-data" doc:"the folder that holds everything lookout keeps"`
+	HTTP   Address       `key:"http" default:":7171" doc:"where the API and the UI listen"`
+	GELF   Address       `key:"gelf" default:":12201" doc:"where GELF is received; off for nowhere"`
+	Syslog Address       `key:"syslog" default:":1514" doc:"where syslog is received; off for nowhere"`
+	Docker DockerAddress `key:"docker" doc:"Docker's socket, such as unix:///var/run/docker.sock; off for none; found by itself unless set"`
+	Allow  []Source      `key:"allow" default:"private" sep:"," doc:"who may send without a token (GELF, syslog): addresses, ranges such as 10.0.0.0/8, and private for loopback and private ranges"`
+
+	Limits    Limits    `key:"limits"`
+	Slack     Slack     `key:"slack"`
+	Channels  Channels  `key:"channels"`
+	Rules     []Rule    `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
+	Probes    []Probe   `key:"probes" doc:"what is checked; see below for a probe's settings"`
+	Pushover  Pushover  `key:"pushover"`
+	Retention Retention `key:"retention"`
+}
+
+// Limits bound what requests may cost.
+type Limits struct {
+	Body         Size     `key:"body" default:"64MiB" min:"1KiB" max:"1GiB" doc:"the longest body of a request that brings events, decoded"`
+	Searches     int      `key:"searches" default:"4" min:"1" max:"1024" doc:"searches that run at the same time"`
+	Queue        int      `key:"queue" default:"16" min:"0" max:"65536" doc:"searches that wait for their turn; more are answered 429"`
+	QueryTimeout Duration `key:"query_timeout" default:"60s" min:"100ms" max:"24h" doc:"how long a search may take, its wait included"`
+	Tails        int      `key:"tails" default:"100" min:"1" max:"65536" doc:"live tails that may be open at the same time"`
+}
+
+// Slack is how to post there.
+type Slack struct {
+	Token   Secret  `key:"token" doc:"the bot's token (xoxb-…)"`
+	Channel Channel `key:"channel" doc:"where everything goes that has no channel of its own"`
+	API     URL     `key:"api" default:"https://slack.com/api/" doc:"another base address, for tests"`
+}
+
+// Channels are the three lines for the common case. Errors and Warnings each bring a default rule.
+type Channels struct {
+	Errors   Channel `key:"errors" doc:"errors and worse, of every service"`
+	Warnings Channel `key:"warnings" doc:"warnings of every service"`
+	Events   Channel `key:"events" doc:"rules with notify: each and no channel of their own"`
+}
+
+// Rule is a standing query and whom it tells.
+type Rule struct {
+	Name     string   `key:"name" required:"true" doc:"unique; letters, digits, space, . _ and -"`
+	Query    Query    `key:"query" required:"true" doc:"which events; see the query language"`
+	Channel  Channel  `key:"channel" doc:"where to; by default by severity from channels, then slack.channel"`
+	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default error, with notify: each info"`
+	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new, rate, spike, absent"`
+	Notify   string   `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
+	Expect   []Query  `key:"expect" doc:"with mode: unexpected: what is no news"`
+
+	// Default is true for a rule that no file names: errors and warnings.
+	Default bool
+}
+
+// Probe is one address to check.
+type Probe struct {
+	Name   string   `key:"name" required:"true" doc:"unique"`
+	URL    URL      `key:"url" required:"true" doc:"what to check"`
+	Every  Duration `key:"every" default:"30s" min:"1s" max:"24h" doc:"how often"`
+	Expect Query    `key:"expect" default:"status:200..299" doc:"a query over the probe's own result"`
+	Page   bool     `key:"page" default:"false" doc:"tell Pushover until somebody acknowledges"`
+}
+
+// Pushover is how to page a person.
+type Pushover struct {
+	Token Secret `key:"token" doc:"the application's token"`
+	User  Secret `key:"user" doc:"the user's or the group's key"`
+	API   URL    `key:"api" default:"https://api.pushover.net/1/" doc:"another base address, for tests"`
+}
+
+// Retention is how long events are kept.
+type Retention struct {
+	Default  Duration            `key:"default" default:"30d" min:"1h" max:"100y" doc:"how long events are kept"`
+	MaxBytes Size                `key:"max_bytes" doc:"the most bytes they may take; half of the disk unless set"`
+	Classes  map[string]Duration `key:"classes" min:"1h" max:"100y" doc:"classes of their own, such as audit: 1y"`
+	Services map[string]string   `key:"services" doc:"which class a service belongs to, by name or glob, such as \"pay*\": audit"`
+}
+
+// Load reads the file at path, the environment over it, and validates the whole. An empty path means $LOOKOUT_CONFIG, and
+// without that lookout.yaml in the working folder if it is there. A variable that is set to nothing counts as not set.
+//
+// The error is an [*Error] with every problem found. The warnings are worth showing, whether there is an error or not.
+func Load(path string, env func(name string) (string, bool)) (*Config, []Warning, error) {
+	r := &reader{env: env, places: map[string]place{}, failed: map[string]bool{}, secrets: map[string]secretFile{}}
+	c := &Config{}
+	if path == "" {
+		if v, ok := r.variable("LOOKOUT_CONFIG"); ok {
+			path = v
+		}
+	}
+	mustExist := path != ""
+	if !mustExist {
+		path = DefaultFile
+	}
+	r.source = place{file: path}
+	data, err := readLimited(path, maxFile)
+	switch {
+	case err == nil:
+		c.File, r.file = path, path
+	case !mustExist && errors.Is(err, fs.ErrNotExist):
+	default:
+		r.failAt(r.source, "", "", &bad{message: "the configuration cannot be read: " + reason(err),
+			mend: "name a file that exists and can be read with --config or LOOKOUT_CONFIG"})
+		return nil, r.warnings, r.err()
+	}
+	if r.read(data, c) {
+		r.validate(c)
+	}
+	if err := r.err(); err != nil {
+		return nil, r.warnings, err
+	}
+	return c, r.warnings, nil
+}
+
+// validate checks what settings say together and fills in what follows from others.
+func (r *reader) validate(c *Config) {
+	if c.HTTP.Off() {
+		r.fail("http", "off", "the API cannot be off", "give an address such as :7171")
+	}
+	if c.Data == "" {
+		r.fail("data", "", "has no value", "name a folder")
+	}
+	r.validateRules(c)
+	r.validateProbes(c)
+	for glob, class := range c.Retention.Services {
+		at := "retention.services." + glob
+		if _, known := c.Retention.Classes[class]; !known && class != "default" && class != "rollup" {
+			r.fail(at, class, "there is no such class", "add it to retention.classes, such as "+class+": 1y")
+		}
+		if _, err := path.Match(glob, ""); err != nil {
+			r.fail(at, glob, "the name is not a glob", "use * and ? only")
+		}
+	}
+	for _, later := range [...]struct{ key, what string }{
+		{"syslog", "receiving syslog"}, {"docker", "reading from Docker"}, {"probes", "checking addresses"},
+		{"pushover", "paging through Pushover"}, {"retention", "deleting old events"},
+	} {
+		if at, set := r.given(later.key); set {
+			r.warn(at, later.key, later.what+" is not built yet; the setting has no effect", "")
+		}
+	}
+}
+
+func (r *reader) validateRules(c *Config) {
+	names := map[string]int{}
+	for i := range c.Rules {
+		at := fmt.Sprintf("rules[%d]", i)
+		rule := &c.Rules[i]
+		r.name(at+".name", rule.Name, names, i)
+		r.completeRule(at, c, rule)
+		if rule.Mode != "match" && rule.Mode != "" {
+			r.warn(r.at(at+".mode"), at+".mode", "mode "+rule.Mode+" is not built yet; the rule tells nobody", "")
+		}
+		if len(rule.Expect) > 0 && rule.Mode != "unexpected" {
+			r.fail(at+".expect", "", "only mode: unexpected has an expect list", "add mode: unexpected, or leave expect out")
+		}
+		if len(rule.Expect) == 0 && rule.Mode == "unexpected" {
+			r.fail(at+".mode", rule.Mode, "without an expect list every event would be unexpected", `add expect: ["a query", …]`)
+		}
+	}
+	configured := len(c.Rules) > 0 || c.Channels != (Channels{})
+	add := func(name, query string, severity Severity, to Channel) {
+		if to == "" && !configured {
+			to = c.Slack.Channel
+		}
+		if _, taken := names[name]; taken || to == "" {
+			return
+		}
+		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Default: true}
+		if err := rule.Query.set(query); err != nil {
+			panic(fmt.Sprintf("config: default rule %s: %v", name, err))
+		}
+		c.Rules = append(c.Rules, rule)
+	}
+	add("errors", "level>=error", "error", c.Channels.Errors)
+	add("warnings", "level=warning", "warning", c.Channels.Warnings)
+
+	token := c.Slack.Token != ""
+	switch {
+	case !token && len(c.Rules) > 0:
+		r.warn(r.at("slack.token"), "slack.token", "there are rules, but no token: nothing will be posted", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
+	case token && len(c.Rules) == 0:
+		r.warn(r.at("slack.token"), "slack.token", "there is a token, but neither a rule nor a channel: nothing will be posted", "set slack.channel or LOOKOUT_SLACK_CHANNEL")
+	}
+}
+
+// completeRule fills in severity and channel, and says where there is none.
+func (r *reader) completeRule(at string, c *Config, rule *Rule) {
+	if rule.Severity == "" {
+		rule.Severity = "error"
+		if rule.Notify == "each" {
+			rule.Severity = "info"
+		}
+	}
+	if rule.Channel != "" {
+		return
+	}
+	key := "errors"
+	rule.Channel = c.Channels.Errors
+	switch {
+	case rule.Notify == "each" || rule.Severity == "info":
+		key, rule.Channel = "events", c.Channels.Events
+	case rule.Severity == "warning":
+		key, rule.Channel = "warnings", c.Channels.Warnings
+	}
+	if rule.Channel == "" {
+		rule.Channel = c.Slack.Channel
+	}
+	if rule.Channel == "" && !r.bad(at+".channel", "channels."+key, "slack.channel") {
+		r.fail(at+".channel", "", "the rule has no channel", "set it, or channels."+key+", or slack.channel")
+	}
+}
+
+func (r *reader) validateProbes(c *Config) {
+	names := map[string]int{}
+	for i := range c.Probes {
+		at := fmt.Sprintf("probes[%d]", i)
+		r.name(at+".name", c.Probes[i].Name, names, i)
+		if u := c.Probes[i].URL; u != "" {
+			known := []string{"http", "https", "tcp", "tls", "dns", "icmp", "grpc", "ws", "wss"}
+			if scheme, _, _ := strings.Cut(string(u), "://"); !slices.Contains(known, scheme) {
+				r.fail(at+".url", string(u), "a probe cannot speak "+scheme, "use one of "+strings.Join(known, ", "))
+			}
+		}
+	}
+}
+
+// name checks the name of a rule or a probe and that it is the only one.
+func (r *reader) name(at, name string, names map[string]int, i int) {
+	if name == "" {
+		return // said already, as it is required
+	}
+	if !validName(name) {
+		r.fail(at, name, "is not a name", "use 1 to 64 letters, digits, spaces, dots, _ and -")
+		return
+	}
+	if first, taken := names[name]; taken {
+		list, _, _ := strings.Cut(at, "[")
+		where := r.at(fmt.Sprintf("%s[%d].name", list, first))
+		r.fail(at, name, "the name is taken, by "+where.String(), "names must differ")
+		return
+	}
+	names[name] = i
+}
+
+// AllowList returns who may send without a token.
+func (c *Config) AllowList() collector.AllowList {
+	var texts []string
+	for _, s := range c.Allow {
+		texts = append(texts, s.ranges()...)
+	}
+	list, err := collector.ParseAllowList(texts)
+	if err != nil {
+		panic("config: an allow list that was valid when it was read: " + err.Error())
+	}
+	return list
+}
+
+// readLimited reads a whole file of at most limit bytes.
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, errors.New("it is a folder")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it is longer than %d bytes", limit)
+	}
+	return data, err
+}
+
+// reason is an error of package os without the path, which stands beside it already.
+func reason(err error) string {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,45 @@
+package config
+
+import "reflect"
+
+// Setting is one line of the reference of settings.
+type Setting struct {
+	Name    string // its path in the file, such as slack.token or rules[].name; empty for what only the environment has
+	Env     string // its variable; empty for what stands in a list: the list has one, which takes YAML
+	Default string
+	Doc     string
+}
+
+// Settings returns every setting: the server's in the order of [Config], then those of the command line client.
+func Settings() []Setting {
+	all := settings(reflect.TypeFor[Config](), "", true)
+	return append(all,
+		Setting{Env: "LOOKOUT_CONFIG", Default: DefaultFile, Doc: "the configuration file"},
+		Setting{Env: "LOOKOUT_URL", Default: "http://localhost:7171", Doc: "for the client: the server's address"},
+		Setting{Env: "LOOKOUT_TOKEN", Doc: "for the client: the token; by default from the data folder"},
+		Setting{Env: "LOOKOUT_TOKEN_FILE", Doc: "a file that holds LOOKOUT_TOKEN"},
+	)
+}
+
+func settings(t reflect.Type, path string, variables bool) []Setting {
+	var all []Setting
+	for _, f := range fields(t) {
+		s := Setting{Name: join(path, f.key), Default: f.tag.Get("default"), Doc: f.tag.Get("doc")}
+		if variables {
+			s.Env = variableOf(s.Name)
+		}
+		switch {
+		case isStruct(f.typ):
+			all = append(all, settings(f.typ, s.Name, variables)...)
+			continue
+		case f.typ == secretType:
+			all = append(all, s)
+			s = Setting{Name: s.Name + "_file", Env: s.Env + "_FILE", Doc: "a file that holds " + s.Name}
+		}
+		all = append(all, s)
+		if f.typ.Kind() == reflect.Slice && isStruct(f.typ.Elem()) {
+			all = append(all, settings(f.typ.Elem(), s.Name+"[]", false)...)
+		}
+	}
+	return all
+}
