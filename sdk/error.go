@@ -45,7 +45,7 @@ func (e *Error) Error() string {
 	if e.Mend == "" {
 		return e.Message
 	}
-	return e.Message + ": " + e.Mend
+	return e.Message + "; " + e.Mend
 }
 
 // Unwrap returns the cause.

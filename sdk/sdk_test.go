@@ -148,15 +148,15 @@ func TestAnswersThatAreNotWhole(t *testing.T) {
 		answer, want string
 		rows         int
 	}{
-		"nothing":           {"", "broke off: it ended without a summary: the result is incomplete", 0},
+		"nothing":           {"", "broke off: it ended without a summary; the result is incomplete", 0},
 		"no summary":        {event(1, "a"), "broke off: it ended without a summary", 1},
 		"cut in a row":      {event(1, "a") + `{"event":{"id":"2"`, "broke off: unexpected EOF", 1},
 		"cut in summary":    {event(1, "a") + strings.TrimSuffix(done, "}\n"), "broke off: unexpected EOF", 1},
 		"summary, no end":   {strings.TrimSuffix(done, "\n"), "broke off: unexpected EOF", 0},
-		"error line":        {event(1, "a") + `{"error":{"code":"internal","message":"block 3 is corrupt","mend":"run verify"}}` + "\n", "block 3 is corrupt: run verify", 1},
+		"error line":        {event(1, "a") + `{"error":{"code":"internal","message":"block 3 is corrupt","mend":"run verify"}}` + "\n", "block 3 is corrupt; run verify", 1},
 		"incomplete":        {event(1, "a") + `{"summary":{"complete":false,"reasons":["x","y"]}}` + "\n", "the result is incomplete: x; y", 1},
 		"incomplete, blank": {`{"summary":{}}` + "\n", "the result is incomplete", 0},
-		"html":              {"<html>\n", "not the API's: is this the address", 0},
+		"html":              {"<html>\n", "not the API's; is this the address", 0},
 		"two in one":        {`{"event":{},"summary":{}}` + "\n", "not the API's", 0},
 		"none in one":       {"{}\n", "not the API's", 0},
 		"position":          {`{"position":{"sequence":1}}` + "\n", "does not belong into the answer of a search", 0},
@@ -408,7 +408,7 @@ func TestSendLinesNumbers(t *testing.T) {
 	if !errors.Is(err, io.ErrClosedPipe) {
 		t.Error(err)
 	}
-	want := SendResult{Rejected: 2, Errors: []LineError{{2, "no line is usable: send objects"}, {10004, "bad"}}}
+	want := SendResult{Rejected: 2, Errors: []LineError{{2, "no line is usable; send objects"}, {10004, "bad"}}}
 	if d := cmp.Diff(want, got); d != "" || n != 2 {
 		t.Error(n, d)
 	}
