@@ -1,0 +1,390 @@
+package gelf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/collector"
+)
+
+// DefaultReadBuffer is the receive buffer asked of the kernel, in bytes.
+const DefaultReadBuffer = 8 << 20
+
+const (
+	// drainIdle ends the reading after Run's context has ended: nothing has come for so long.
+	drainIdle = 5 * time.Millisecond
+	// drainRead bounds that reading, drainAppend all of the draining.
+	drainRead   = time.Second
+	drainAppend = 5 * time.Second
+	// complainEvery is the least time between two lines of the log about the same kind of bad message.
+	complainEvery = time.Minute
+)
+
+// maxDatagram is more than the longest datagram, so that none is cut.
+const maxDatagram = 1 << 16
+
+// Options is what an [Input] works with.
+type Options struct {
+	// Addr is the UDP address to listen on: ":12201", "127.0.0.1:0".
+	Addr string
+	// Allow is who may send; the zero value is [collector.PrivateSources].
+	Allow collector.AllowList
+	// ReadBuffer is the kernel's receive buffer to ask for, in bytes; 0 is [DefaultReadBuffer].
+	ReadBuffer int
+
+	Sink   collector.Sink   // required
+	Joiner collector.Joiner // nil: no lines are joined but Docker's fragments
+	Stages []collector.Stage
+
+	// MaxEvents and MaxBytes bound what waits for the sink; see [collector.BatcherOptions].
+	MaxEvents, MaxBytes int
+
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: nothing is logged
+}
+
+// Input receives GELF over UDP. It is a [collector.Input].
+type Input struct {
+	o       Options
+	batcher *collector.Batcher
+	frags   *fragments
+	decoder Decoder // the reader's
+
+	// the reader's: the address that was allowed last, and when which cause was in the log
+	allowed    netip.Addr
+	complained [causes]time.Time
+
+	mu     sync.Mutex
+	conn   *net.UDPConn
+	chunks chunks
+	kernel kernelDrops
+
+	received, bytes, decoded, events, truncated atomic.Int64
+	dropped                                     [causes]atomic.Int64
+}
+
+// The causes for which the reader drops datagrams; the other ones are counted where they happen.
+const (
+	causeRefused = iota
+	causeTooLarge
+	causeBadChunk
+	causeDuplicate
+	causeBomb
+	causeBadCompression
+	causeBadJSON
+	causeNotAnObject
+	causeOverflow
+	causePressure
+	causes
+)
+
+// Stats counts since the start. All but Events, Truncated and Batcher are datagrams: a message of three chunks counts as
+// three.
+//
+// Received = Decoded + Pending + the drops but Kernel. What was sent to this machine is Received + Kernel.
+type Stats struct {
+	Received  int64 // taken from the kernel
+	Bytes     int64 // in them
+	Decoded   int64 // became events
+	Pending   int64 // chunks that wait for the others of their message
+	Events    int64 // messages decoded
+	Truncated int64 // events that were cut to the limits of an event
+	Joined    int64 // events that were Docker's fragments and became part of another event
+
+	// Dropped, by cause:
+	Refused        int64 // the sender is not on the list
+	TooLarge       int64 // chunks of more than 4 MiB
+	BadChunk       int64 // no header, count 0 or above 128, number not below the count, another count than the set's
+	Duplicate      int64 // a chunk that had come already
+	Expired        int64 // chunks whose others did not come within 5 s, or before the end
+	Evicted        int64 // chunks given up because too many messages were waiting
+	Bomb           int64 // more than 4 MiB decompressed
+	BadCompression int64
+	BadJSON        int64
+	NotAnObject    int64 // does not begin as a JSON object
+	Overflow       int64 // no room: the sink was slower than the senders
+	Pressure       int64 // no room: the sink had asked to wait
+	Kernel         int64 // the kernel's receive buffer was full; 0 where the system does not tell
+
+	// Batcher counts the events behind the decoder. Its Overflow and Pressure are those above, counted in messages.
+	Batcher collector.BatcherStats
+}
+
+// Drop is one cause of loss.
+type Drop struct {
+	Cause string
+	Count int64
+}
+
+// Drops lists all causes of loss, each once, with names that fit a metric's label. "failed" and "shutdown" are events the
+// sink did not take.
+func (s *Stats) Drops() []Drop {
+	return []Drop{
+		{"refused", s.Refused}, {"too_large", s.TooLarge}, {"bad_chunk", s.BadChunk}, {"duplicate", s.Duplicate},
+		{"expired", s.Expired}, {"evicted", s.Evicted}, {"bomb", s.Bomb}, {"bad_compression", s.BadCompression},
+		{"bad_json", s.BadJSON}, {"not_an_object", s.NotAnObject}, {"overflow", s.Overflow}, {"pressure", s.Pressure},
+		{"kernel", s.Kernel}, {"failed", s.Batcher.Failed}, {"shutdown", s.Batcher.Shutdown},
+	}
+}
+
+// New returns an input that does not listen yet.
+func New(o Options) *Input {
+	if o.Allow.IsZero() {
+		o.Allow = collector.PrivateSources()
+	}
+	if o.ReadBuffer <= 0 {
+		o.ReadBuffer = DefaultReadBuffer
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	in := &Input{o: o, frags: newFragments(), decoder: Decoder{Now: o.Now}}
+	joiners := []collector.Joiner{in.frags}
+	if o.Joiner != nil {
+		joiners = append(joiners, o.Joiner)
+	}
+	in.batcher = collector.NewBatcher(collector.BatcherOptions{
+		Sink: o.Sink, Joiners: joiners, Stages: o.Stages,
+		MaxEvents: o.MaxEvents, MaxBytes: o.MaxBytes, Name: "gelf", Now: o.Now, Log: o.Log,
+	})
+	return in
+}
+
+// Listen opens the port; datagrams wait in the kernel until [Input.Run]. Run listens when Listen was not called.
+func (in *Input) Listen() error {
+	pc, err := net.ListenPacket("udp", in.o.Addr)
+	if err != nil {
+		return fmt.Errorf("gelf: listening on %q: %w", in.o.Addr, err)
+	}
+	conn := pc.(*net.UDPConn)
+	got, err := setReadBuffer(conn, in.o.ReadBuffer)
+	switch {
+	case err != nil:
+		in.o.Log.Warn("gelf: the receive buffer could not be set: bursts may be dropped", "asked", in.o.ReadBuffer, "error", err)
+	case got < in.o.ReadBuffer:
+		in.o.Log.Warn("gelf: the receive buffer is smaller than asked: bursts may be dropped",
+			"asked", in.o.ReadBuffer, "got", got, "mend", readBufferMend(in.o.ReadBuffer))
+	}
+	in.mu.Lock()
+	in.conn = conn
+	in.mu.Unlock()
+	return nil
+}
+
+// Addr is the address it listens on, nil before [Input.Listen].
+func (in *Input) Addr() net.Addr {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.conn == nil {
+		return nil
+	}
+	return in.conn.LocalAddr()
+}
+
+// Run receives until ctx ends. Then it reads what the kernel has received already, closes the port, appends what it has
+// (for at most 5 s), and returns; messages whose chunks have not all come are counted as expired. An Input runs once.
+func (in *Input) Run(ctx context.Context) error {
+	if in.Addr() == nil {
+		if err := in.Listen(); err != nil {
+			return err
+		}
+	}
+	appendCtx, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		in.batcher.Run(appendCtx)
+	}()
+	err := in.read(ctx)
+	in.close()
+	in.batcher.Close()
+	defer time.AfterFunc(drainAppend, giveUp).Stop()
+	<-done
+	return err
+}
+
+// read handles datagrams until ctx ends, and then those that are in the kernel's buffer.
+func (in *Input) read(ctx context.Context) error {
+	conn := in.conn
+	defer context.AfterFunc(ctx, func() {
+		conn.SetReadDeadline(time.Unix(1, 0))
+	})()
+	var end time.Time // when draining
+	p := make([]byte, maxDatagram)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(p)
+		switch {
+		case err == nil:
+			in.handle(p[:n], from)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if !end.IsZero() {
+				return nil
+			}
+			end = time.Now().Add(drainRead)
+		default:
+			return fmt.Errorf("gelf: receiving on %s: %w", conn.LocalAddr(), err)
+		}
+		if !end.IsZero() {
+			now := time.Now()
+			if now.After(end) {
+				return nil
+			}
+			conn.SetReadDeadline(now.Add(drainIdle))
+		}
+	}
+}
+
+// close ends the receiving and settles the counters.
+func (in *Input) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.kernel.update(in.conn)
+	in.conn.Close()
+	in.kernel.closed = true
+	in.chunks.end()
+}
+
+// handle takes one datagram; p is the reader's again afterwards.
+func (in *Input) handle(p []byte, from netip.AddrPort) {
+	in.received.Add(1)
+	in.bytes.Add(int64(len(p)))
+	if from.Addr() != in.allowed {
+		if !in.o.Allow.Allowed(from.Addr()) {
+			in.drop(causeRefused, 1, from, errRefused)
+			return
+		}
+		in.allowed = from.Addr()
+	}
+	if !isChunk(p) {
+		in.decode(p, 1, from)
+		return
+	}
+	// The set's memory is valid until the next chunk, which only this goroutine adds: the lock is for Stats.
+	in.mu.Lock()
+	message, n, err := in.chunks.add(p, from, in.o.Now().UnixNano())
+	in.mu.Unlock()
+	if err != nil {
+		in.drop(chunkCause(err), n, from, err)
+	} else if n > 0 {
+		in.decode(message, n, from)
+	}
+}
+
+// decode makes an event of a message that came in n datagrams.
+func (in *Input) decode(message []byte, n int, from netip.AddrPort) {
+	batch, buffer, ok := in.batcher.Begin()
+	if !ok {
+		cause := causeOverflow
+		if in.batcher.Pressed() {
+			cause = causePressure
+		}
+		in.dropped[cause].Add(int64(n)) // the batcher logs
+		return
+	}
+	text, cut, err := in.decoder.Decode(batch, buffer, message)
+	in.batcher.End(text)
+	if err != nil {
+		in.drop(decodeCause(err), n, from, err)
+		return
+	}
+	in.decoded.Add(int64(n))
+	in.events.Add(1)
+	if cut {
+		in.truncated.Add(1)
+	}
+}
+
+var errRefused = errors.New("this sender is not allowed to send")
+
+func chunkCause(err error) int {
+	switch {
+	case errors.Is(err, errDuplicate):
+		return causeDuplicate
+	case errors.Is(err, ErrTooLarge):
+		return causeTooLarge
+	}
+	return causeBadChunk
+}
+
+func decodeCause(err error) int {
+	switch {
+	case errors.Is(err, ErrBomb):
+		return causeBomb
+	case errors.Is(err, ErrCompression):
+		return causeBadCompression
+	case errors.Is(err, ErrNotObject):
+		return causeNotAnObject
+	case errors.Is(err, ErrTooLarge):
+		return causeTooLarge
+	}
+	return causeBadJSON
+}
+
+// drop counts n datagrams and says so in the log, now and then.
+func (in *Input) drop(cause, n int, from netip.AddrPort, err error) {
+	total := in.dropped[cause].Add(int64(n))
+	if cause == causeDuplicate {
+		return // the network's doing, and nothing is lost
+	}
+	if now := in.o.Now(); now.Sub(in.complained[cause]).Abs() >= complainEvery {
+		in.complained[cause] = now
+		in.o.Log.Warn("gelf: message dropped", "from", from, "error", err, "dropped_so_far", total)
+	}
+}
+
+// Stats returns the counters. It may be called at any time, also after Run.
+func (in *Input) Stats() Stats {
+	in.mu.Lock()
+	in.chunks.expire(in.o.Now().UnixNano())
+	if in.conn != nil {
+		in.kernel.update(in.conn)
+	}
+	s := Stats{
+		Pending: int64(in.chunks.held),
+		Expired: in.chunks.expired,
+		Evicted: in.chunks.evicted,
+		Kernel:  in.kernel.total,
+	}
+	in.mu.Unlock()
+	s.Received, s.Bytes = in.received.Load(), in.bytes.Load()
+	s.Decoded, s.Events, s.Truncated = in.decoded.Load(), in.events.Load(), in.truncated.Load()
+	s.Joined = in.frags.joined.Load()
+	for cause, p := range [causes]*int64{
+		causeRefused: &s.Refused, causeTooLarge: &s.TooLarge, causeBadChunk: &s.BadChunk, causeDuplicate: &s.Duplicate,
+		causeBomb: &s.Bomb, causeBadCompression: &s.BadCompression, causeBadJSON: &s.BadJSON,
+		causeNotAnObject: &s.NotAnObject, causeOverflow: &s.Overflow, causePressure: &s.Pressure,
+	} {
+		*p = in.dropped[cause].Load()
+	}
+	s.Batcher = in.batcher.Stats()
+	return s
+}
+
+// kernelDrops adds up the kernel's counter of datagrams it dropped at a socket, which has 32 bits and ends with it.
+type kernelDrops struct {
+	last   uint32
+	total  int64
+	closed bool
+}
+
+func (k *kernelDrops) update(conn *net.UDPConn) {
+	if k.closed {
+		return
+	}
+	if n, ok := socketDrops(conn); ok {
+		k.total += int64(n - k.last)
+		k.last = n
+	}
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package gelf
+
+import "net"
+
+// setReadBuffer asks for a receive buffer of n bytes. These systems refuse what is too much instead of giving less.
+func setReadBuffer(conn *net.UDPConn, n int) (got int, err error) {
+	return n, conn.SetReadBuffer(n)
+}
+
+func readBufferMend(int) string { return "" }
+
+// socketDrops has nothing to tell: these systems count what they drop for all sockets together.
+func socketDrops(*net.UDPConn) (n uint32, ok bool) { return 0, false }
