@@ -1,0 +1,194 @@
+// Package eventjson writes an event the way lookout's API does: one JSON object on one line.
+//
+//	{"id":"123","time":"2026-11-21T11:22:33.123456789Z","received":"…","level":"error","service":"shop","message":"…","fields":{"status":200,"tags":["a","b"]}}
+//
+// The result is valid JSON in valid UTF-8 whatever the event holds: bytes that are no UTF-8 become U+FFFD, a number that is
+// none by JSON's rules (007, NaN) becomes a string, and so does what is nested over 128 deep. Times are UTC with nine digits behind the point, so that they sort as
+// text. What is not known is left out, the time excepted.
+package eventjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/flatjson"
+)
+
+// AppendEvent appends e to dst, without a newline. It does not allocate, as long as dst has room and e has at most 32
+// fields and none of kind JSON.
+func AppendEvent(dst []byte, e *event.Event) []byte {
+	dst = append(dst, '{')
+	if e.Seq != 0 {
+		dst = append(dst, `"id":"`...)
+		dst = strconv.AppendUint(dst, e.Seq, 10)
+		dst = append(dst, `",`...)
+	}
+	dst = append(dst, `"time":`...)
+	dst = AppendTime(dst, e.Time)
+	if e.Received != 0 {
+		dst = append(dst, `,"received":`...)
+		dst = AppendTime(dst, e.Received)
+	}
+	if e.Level != event.None {
+		dst = append(dst, `,"level":"`...)
+		dst = append(dst, e.Level.String()...)
+		dst = append(dst, '"')
+	}
+	dst = appendText(dst, `,"service":`, e.Service)
+	dst = appendText(dst, `,"env":`, e.Env)
+	dst = appendText(dst, `,"host":`, e.Host)
+	dst = appendText(dst, `,"container":`, e.Container)
+	dst = appendText(dst, `,"stream":`, e.Stream)
+	dst = appendText(dst, `,"message":`, e.Message)
+	if len(e.Fields) > 0 {
+		dst = append(dst, `,"fields":{`...)
+		if len(e.Fields) <= few {
+			dst = appendFew(dst, e.Fields)
+		} else {
+			dst = appendMany(dst, e.Fields)
+		}
+		dst[len(dst)-1] = '}' // the last comma
+	}
+	return append(dst, '}')
+}
+
+// AppendTime appends ns since the Unix epoch as a JSON string.
+func AppendTime(dst []byte, ns int64) []byte {
+	t := time.Unix(0, ns).UTC()
+	dst = append(dst, '"')
+	dst = t.AppendFormat(dst, time.RFC3339) // the layout that package time has a fast path for; it ends with Z
+	dst[len(dst)-1] = '.'
+	n := t.Nanosecond()
+	for unit := 100_000_000; unit > 0; unit /= 10 {
+		dst = append(dst, '0'+byte(n/unit%10))
+	}
+	return append(dst, 'Z', '"')
+}
+
+func appendText(dst []byte, name string, text []byte) []byte {
+	if len(text) == 0 {
+		return dst
+	}
+	return flatjson.AppendString(append(dst, name...), text)
+}
+
+// few is how many fields are compared each with each; more are found by a map, or an event of 4 MiB in fields of three
+// bytes would take minutes.
+const few = 32
+
+func appendFew(dst []byte, fields []event.Field) []byte {
+next:
+	for i := range fields {
+		name := fields[i].Name
+		for j := range i {
+			if bytes.Equal(fields[j].Name, name) {
+				continue next // it stands in the first one's array
+			}
+		}
+		dst = append(flatjson.AppendString(dst, name), ':')
+		start := len(dst)
+		dst = appendValue(dst, &fields[i])
+		repeated := false
+		for j := i + 1; j < len(fields); j++ {
+			if bytes.Equal(fields[j].Name, name) {
+				if !repeated {
+					repeated = true
+					dst = append(dst, 0)
+					copy(dst[start+1:], dst[start:])
+					dst[start] = '['
+				}
+				dst = appendValue(append(dst, ','), &fields[j])
+			}
+		}
+		if repeated {
+			dst = append(dst, ']')
+		}
+		dst = append(dst, ',')
+	}
+	return dst
+}
+
+func appendMany(dst []byte, fields []event.Field) []byte {
+	type place struct{ first, last int }
+	places := make(map[string]place, len(fields))
+	next := make([]int, len(fields)) // the next field of the same name; 0 for none
+	for i := range fields {
+		p, seen := places[string(fields[i].Name)]
+		if seen {
+			next[p.last] = i
+		} else {
+			p.first = i
+		}
+		p.last = i
+		places[string(fields[i].Name)] = p
+	}
+	for i := range fields {
+		if places[string(fields[i].Name)].first != i {
+			continue
+		}
+		dst = append(flatjson.AppendString(dst, fields[i].Name), ':')
+		if next[i] == 0 {
+			dst = append(appendValue(dst, &fields[i]), ',')
+			continue
+		}
+		dst = appendValue(append(dst, '['), &fields[i])
+		for j := next[i]; j != 0; j = next[j] {
+			dst = appendValue(append(dst, ','), &fields[j])
+		}
+		dst = append(dst, ']', ',')
+	}
+	return dst
+}
+
+// maxDepth is how deep a value may be nested: readers have limits (jq 256, Python 1,000), and one of them must not lose a
+// whole answer to one event. What is deeper becomes a string.
+const maxDepth = 128
+
+// depth is how deep valid JSON is nested.
+func depth(text []byte) int {
+	now, most := 0, 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '[', '{':
+			now++
+			most = max(most, now)
+		case ']', '}':
+			now--
+		case '"':
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return most
+}
+
+// appendValue trusts no kind: the value is written raw only when it is what the kind says.
+func appendValue(dst []byte, f *event.Field) []byte {
+	switch f.Kind {
+	case event.Number:
+		if flatjson.ValidNumber(f.Value) {
+			return append(dst, f.Value...)
+		}
+	case event.Bool:
+		if string(f.Value) == "true" || string(f.Value) == "false" {
+			return append(dst, f.Value...)
+		}
+	case event.Null:
+		if string(f.Value) == "null" {
+			return append(dst, f.Value...)
+		}
+	case event.JSON:
+		start := len(dst)
+		if dst = flatjson.AppendJSON(dst, f.Value); json.Valid(dst[start:]) && depth(dst[start:]) <= maxDepth {
+			return dst
+		}
+		dst = dst[:start]
+	}
+	return flatjson.AppendString(dst, f.Value)
+}
