@@ -69,12 +69,19 @@ func (c *Client) Send(ctx context.Context, events []Event, o SendOptions) (SendR
 // are sent as they come: whatever was read while one request was under way makes the next. When ctx ends, SendNDJSON
 // returns, but a Read of r that waits for input is left behind.
 func (c *Client) SendNDJSON(ctx context.Context, r io.Reader, o SendOptions) (SendResult, error) {
-	return c.SendLines(ctx, r, o, func(dst, line []byte) []byte { return append(append(dst, line...), '\n') })
+	return c.sendLines(ctx, r, o, func(dst, line []byte) ([]byte, error) { return append(append(dst, line...), '\n'), nil })
 }
 
-// SendLines is [Client.SendNDJSON] for lines that are not JSON: encode appends the JSON object for a line, with a newline,
-// or nothing. Empty lines do not get to encode.
-func (c *Client) SendLines(ctx context.Context, r io.Reader, o SendOptions, encode func(dst, line []byte) []byte) (SendResult, error) {
+// SendLines is [Client.SendNDJSON] for plain text: each line that is not empty becomes the message of an event like the one
+// given.
+func (c *Client) SendLines(ctx context.Context, r io.Reader, like Event, o SendOptions) (SendResult, error) {
+	return c.sendLines(ctx, r, o, func(dst, line []byte) ([]byte, error) {
+		like.Message = string(line)
+		return appendEvent(dst, &like)
+	})
+}
+
+func (c *Client) sendLines(ctx context.Context, r io.Reader, o SendOptions, encode func(dst, line []byte) ([]byte, error)) (SendResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	chunks := readLines(ctx, r)
@@ -107,13 +114,13 @@ func (c *Client) SendLines(ctx context.Context, r io.Reader, o SendOptions, enco
 			line, rest, _ := bytes.Cut(chunk.lines, []byte{'\n'})
 			chunk.lines = rest
 			s.line++
-			before := len(s.buf)
-			if line = bytes.TrimSuffix(line, []byte{'\r'}); len(line) > 0 {
-				s.buf = encode(s.buf, line)
-			}
-			if len(s.buf) == before {
+			if line = bytes.TrimSuffix(line, []byte{'\r'}); len(line) == 0 {
 				s.skipped = append(s.skipped, s.line)
 				continue
+			}
+			var err error
+			if s.buf, err = encode(s.buf, line); err != nil {
+				return s.result, err
 			}
 			if err := s.added(ctx); err != nil {
 				return s.result, err
