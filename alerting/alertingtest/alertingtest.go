@@ -1,0 +1,247 @@
+// Package alertingtest has the stand-ins with which alerting is tested: a Slack that answers as told ([FakeSlack]), a
+// notifier that records ([Recorder]), a store in memory ([Source]), a clock that jumps ([Clock]), and a check that no
+// secret leaks ([Secret]).
+//
+// It does not import testing, so that programs can use it too: e2e keeps a FakeSlack while it kills lookout.
+package alertingtest
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// Clock is the system's clock, or that of a synctest bubble, put forward or back. The zero value is ready.
+type Clock struct{ offset atomic.Int64 }
+
+// Now is the time with all jumps.
+func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+
+// After is [time.After]: a jump of the clock ends no pause.
+func (c *Clock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Jump sets the clock forward, or back when d is negative.
+func (c *Clock) Jump(d time.Duration) { c.offset.Add(int64(d)) }
+
+// Source is a store in memory. The zero value is empty and ready.
+type Source struct {
+	mu     sync.Mutex
+	events []event.Event
+	gaps   map[uint64]*query.GapError // by first sequence
+	broken error
+	grown  chan struct{}
+	// Batch is the most events a follower returns at once, 0 for all. Set it before use.
+	Batch int
+}
+
+// Add appends events, gives them the next sequences, and the time of now as Received and Time where they have none.
+// It returns the last sequence.
+func (s *Source) Add(events ...event.Event) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().UnixNano()
+	for _, e := range events {
+		e = e.Clone()
+		e.Seq = uint64(len(s.events)) + 1
+		if e.Received == 0 {
+			e.Received = now
+		}
+		if e.Time == 0 {
+			e.Time = e.Received
+		}
+		s.events = append(s.events, e)
+	}
+	s.wake()
+	return uint64(len(s.events))
+}
+
+// Gap makes the events from to to unreadable. They count as present.
+func (s *Source) Gap(from, to uint64, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gaps == nil {
+		s.gaps = map[uint64]*query.GapError{}
+	}
+	for uint64(len(s.events)) < to {
+		s.events = append(s.events, event.Event{Seq: uint64(len(s.events)) + 1})
+	}
+	s.gaps[from] = &query.GapError{From: from, To: to, Err: why}
+	s.wake()
+}
+
+// Break makes every read fail with err until it is called with nil.
+func (s *Source) Break(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = err
+	s.wake()
+}
+
+// Truncate puts the store back to its first n events.
+func (s *Source) Truncate(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = s.events[:n]
+}
+
+func (s *Source) wake() {
+	if s.grown != nil {
+		close(s.grown)
+		s.grown = nil
+	}
+}
+
+// LastSeq is the newest event's sequence.
+func (s *Source) LastSeq() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return uint64(len(s.events))
+}
+
+// Follow delivers the events behind after.
+func (s *Source) Follow(after uint64) query.Follower { return &follower{s: s, position: after} }
+
+type follower struct {
+	s        *Source
+	position uint64
+	returned []event.Event
+}
+
+func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
+	// Who keeps events longer than they are valid sees that.
+	for i := range f.returned {
+		f.returned[i] = event.Event{Message: []byte("not valid any more")}
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		events, grown, err := f.read()
+		if err != nil || len(events) > 0 {
+			f.returned = events
+			return events, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-grown:
+		}
+	}
+}
+
+func (f *follower) read() ([]event.Event, <-chan struct{}, error) {
+	s := f.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return nil, nil, s.broken
+	}
+	if g := s.gaps[f.position+1]; g != nil {
+		f.position = g.To
+		return nil, nil, g
+	}
+	var events []event.Event
+	for f.position < uint64(len(s.events)) && (s.Batch == 0 || len(events) < s.Batch) && s.gaps[f.position+1] == nil {
+		e := s.events[f.position].Clone()
+		events = append(events, e)
+		f.position = e.Seq
+	}
+	if s.grown == nil {
+		s.grown = make(chan struct{})
+	}
+	return events, s.grown, nil
+}
+
+func (f *follower) Position() uint64 { return f.position }
+
+func (f *follower) Close() {}
+
+// Recorder is a notifier that keeps what it was given. The zero value accepts everything.
+type Recorder struct {
+	// Answer, when set, is asked before a message is taken: an error refuses it. Edits have a receipt.
+	Answer func(ctx context.Context, channel string, m alerting.Message, edit alerting.Receipt) error
+
+	mu   sync.Mutex
+	sent []Sent
+}
+
+// Sent is a message as it stands, after all edits.
+type Sent struct {
+	Channel string
+	Message alerting.Message
+	Receipt alerting.Receipt
+	Edits   int
+	At      time.Time
+}
+
+// Send takes a message.
+func (r *Recorder) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
+	if r.Answer != nil {
+		if err := r.Answer(ctx, channel, m, alerting.Receipt{}); err != nil {
+			return alerting.Receipt{}, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	receipt := alerting.Receipt{Channel: channel, ID: fmt.Sprint(len(r.sent))}
+	r.sent = append(r.sent, Sent{Channel: channel, Message: m, Receipt: receipt, At: time.Now()})
+	return receipt, nil
+}
+
+// Edit replaces a message.
+func (r *Recorder) Edit(ctx context.Context, to alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
+	if r.Answer != nil {
+		if err := r.Answer(ctx, to.Channel, m, to); err != nil {
+			return alerting.Receipt{}, err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.sent {
+		if r.sent[i].Receipt == to {
+			r.sent[i].Message = m
+			r.sent[i].Edits++
+			return to, nil
+		}
+	}
+	return to, &alerting.DeliveryError{Class: alerting.EditRefused, Err: fmt.Errorf("there is no message %q", to.ID)}
+}
+
+// Sent returns the messages in order of arrival; with channels, only theirs.
+func (r *Recorder) Sent(channels ...string) []Sent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var sent []Sent
+	for _, s := range r.sent {
+		if len(channels) == 0 || strings.Contains("\x00"+strings.Join(channels, "\x00")+"\x00", "\x00"+s.Channel+"\x00") {
+			sent = append(sent, s)
+		}
+	}
+	return sent
+}
+
+// Secret is a token that must not be seen.
+type Secret string
+
+// Leak returns where in the text the secret stands, in what form; empty when it does not.
+func (s Secret) Leak(text string) string {
+	for _, form := range [...]struct{ name, text string }{
+		{"as it is", string(s)},
+		{"escaped for a URL", url.QueryEscape(string(s))},
+		{"in base64", base64.StdEncoding.EncodeToString([]byte(s))},
+		{"quoted", strings.Trim(fmt.Sprintf("%q", string(s)), `"`)},
+	} {
+		if i := strings.Index(text, form.text); i >= 0 {
+			return fmt.Sprintf("the secret is in the text %s, behind %q", form.name, text[max(0, i-40):i])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,503 @@
+package alerting
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+const (
+	// positionEvery is how often the position is written while nothing matches.
+	positionEvery = time.Second
+	// forgetEvery is how often old incidents are looked for, and forgetBatch how many go in one transaction.
+	forgetEvery = time.Hour
+	forgetBatch = 500
+	// grace is how long a message on its way may take when the engine stops.
+	grace = 3 * time.Second
+)
+
+// Engine holds the store's events against the rules and delivers what they match.
+type Engine struct {
+	db       *bbolt.DB
+	source   Source
+	notifier Notifier
+	fallback string
+	baseURL  string
+	limits   Limits
+	clock    Clock
+	log      *slog.Logger
+
+	rules    atomic.Pointer[[]*rule]
+	position atomic.Uint64 // of the last event that is decided
+	durable  uint64        // position in the state; only the engine's loop uses it
+	written  time.Time     // when
+	families families
+	c        counters
+
+	workspace limiter
+	mu        sync.Mutex // guards what follows
+	senders   map[string]*sender
+	start     func(*sender) // nil before Run and after it
+
+	// hook is called at named points in tests; an error stops the caller at once, as a kill would.
+	hook func(point string) error
+}
+
+// rule is a Rule made ready.
+type rule struct {
+	Rule
+	text    string // its query in normal form
+	own     bool   // it asks for lookout's own events
+	matched *atomic.Uint64
+}
+
+// New checks the options, prepares the state and returns an engine that stands where the last one stopped; the very first
+// one stands behind the newest event of the store.
+func New(o Options) (*Engine, error) {
+	switch {
+	case o.DB == nil:
+		return nil, errors.New("alerting needs a state file: set Options.DB")
+	case o.Source == nil:
+		return nil, errors.New("alerting needs a store to follow: set Options.Source")
+	case o.Notifier == nil:
+		return nil, errors.New("alerting needs a way out: set Options.Notifier")
+	case !channelOK(o.Fallback):
+		return nil, fmt.Errorf("fallback channel %q has control characters or more than 200 bytes: write it as the destination shows it", o.Fallback)
+	}
+	o.Limits.fill()
+	if o.Clock == nil {
+		o.Clock = systemClock{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		db: o.DB, source: o.Source, notifier: o.Notifier, fallback: o.Fallback, baseURL: o.BaseURL,
+		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
+	}
+	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
+	if err := e.setRules(o.Rules); err != nil {
+		return nil, err
+	}
+	last := o.Source.LastSeq()
+	position, err := prepare(o.DB, last)
+	if err != nil {
+		return nil, fmt.Errorf("opening the state of alerting: %w", err)
+	}
+	if position > last {
+		// The store was put back to an older state. Waiting for the old position would be silence.
+		e.log.Error("the store ends before the position of alerting: was it restored or emptied? alerting goes on with the next event",
+			"position", position, "store", last)
+		if err := e.db.Update(func(tx *bbolt.Tx) error { return e.stepBack(tx, position, last) }); err != nil {
+			return nil, fmt.Errorf("writing the position of alerting: %w", err)
+		}
+		position = last
+	}
+	e.position.Store(position)
+	e.durable = position
+	return e, e.countFamilies()
+}
+
+// stepBack puts the position back to the end of a store that ends before it, and tells.
+func (e *Engine) stepBack(tx *bbolt.Tx, position, last uint64) error {
+	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || e.fallback == "" {
+		return err
+	}
+	return enqueue(tx, fmt.Sprintf("%s|position|%d|%d", Service, position, last), &entry{
+		Kind: kindNotice, Channel: e.fallback, Created: e.clock.Now().UnixNano(), Rule: Service, Severity: Warning,
+		Title: "lookout: the store is older than its alerts",
+		Text: fmt.Sprintf("Alerting stood at event %d, the store ends with %d: was it restored or emptied? Alerting goes on with the next event.",
+			position, last),
+	})
+}
+
+func (e *Engine) setRules(rules []Rule) error {
+	if err := validate(rules); err != nil {
+		return err
+	}
+	ready := make([]*rule, len(rules))
+	for i, r := range rules {
+		ready[i] = &rule{Rule: r, text: r.Query.String(), own: asksForOwn(r.Query), matched: e.c.rule(r.Name)}
+	}
+	e.rules.Store(&ready)
+	return nil
+}
+
+// asksForOwn tells whether a query names lookout's service: it lets that through, but not any service whatever.
+func asksForOwn(q *query.Query) bool {
+	return q.MayMatchService([]byte(Service)) && !q.MayMatchService([]byte("\x00"))
+}
+
+// Reload puts other rules in force, from the next batch on, and tries parked channels at once. When a rule is wrong the
+// old ones stay. Incidents and messages of rules that are gone are still delivered.
+func (e *Engine) Reload(rules []Rule) error {
+	if err := e.setRules(rules); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.senders {
+		s.retry()
+	}
+	return nil
+}
+
+// Run follows the store and delivers until ctx ends; then it finishes the transaction and gives messages on their way
+// three seconds. It returns nil unless the state could not be written. Call it once.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sendCtx, cancelSend := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelSend()
+	stopGrace := context.AfterFunc(ctx, func() {
+		select {
+		case <-e.clock.After(grace):
+			cancelSend()
+		case <-sendCtx.Done():
+		}
+	})
+	defer stopGrace()
+
+	var wg sync.WaitGroup
+	e.mu.Lock()
+	e.start = func(s *sender) { wg.Go(func() { s.run(ctx, sendCtx) }) }
+	e.mu.Unlock()
+	if err := e.resume(); err != nil {
+		return err
+	}
+	err := e.follow(ctx)
+
+	e.mu.Lock()
+	e.start = nil
+	e.mu.Unlock()
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// resume starts senders for what an earlier run left.
+func (e *Engine) resume() error {
+	channels := map[string]bool{}
+	err := e.db.View(func(tx *bbolt.Tx) error {
+		queue := tx.Bucket(bucketQueue).Cursor()
+		for k, _ := queue.First(); k != nil; {
+			channel := channelOf(k)
+			channels[channel] = true
+			k, _ = queue.Seek(append([]byte(channel), 1)) // behind all keys of the channel: they go on with a 0
+		}
+		return tx.Bucket(bucketChannel).ForEach(func(k, _ []byte) error {
+			channels[string(k)] = true
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("reading the outbox: %w", err)
+	}
+	e.wake(channels)
+	return nil
+}
+
+// wake tells the channels' senders that there is something for them.
+func (e *Engine) wake(channels map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for channel := range channels {
+		s := e.senders[channel]
+		if s == nil {
+			if e.start == nil {
+				continue // it is in the outbox: the next run finds it
+			}
+			s = newSender(e, channel)
+			e.senders[channel] = s
+			e.start(s)
+		}
+		s.wake()
+	}
+}
+
+// follow reads the store until ctx ends.
+func (e *Engine) follow(ctx context.Context) error {
+	f := e.source.Follow(e.position.Load())
+	defer f.Close()
+	pause := e.limits.Backoff
+	var forgot time.Time
+	for {
+		events, err := e.next(ctx, f)
+		var gap *query.GapError
+		switch {
+		case ctx.Err() != nil:
+			return e.savePosition(ctx) // one try, since ctx has ended
+		case errors.As(err, &gap):
+			err = e.skip(ctx, gap)
+		case err != nil:
+			e.c.readErrors.Add(1)
+			e.log.Error("alerting cannot read the store; it tries again", "error", err, "in", pause)
+			e.sleep(ctx, pause)
+			pause = min(2*pause, e.limits.MaxBackoff)
+			continue
+		case len(events) > 0:
+			err = e.decide(ctx, events)
+		}
+		pause = e.limits.Backoff
+		if err == nil && e.position.Load() != e.durable && e.clock.Now().Sub(e.written) >= positionEvery {
+			err = e.savePosition(ctx)
+		}
+		if err == nil && len(events) > 0 && e.clock.Now().Sub(forgot) >= forgetEvery {
+			forgot = e.clock.Now()
+			err = e.forgetOld(ctx, events[len(events)-1].Received)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil // nothing was lost: the state stands where it stood
+			}
+			return err
+		}
+	}
+}
+
+// next waits for events, but while a position is still to be written no longer than until that is due.
+func (e *Engine) next(ctx context.Context, f query.Follower) ([]event.Event, error) {
+	if e.position.Load() == e.durable {
+		return f.Next(ctx)
+	}
+	short, cancel := context.WithTimeout(ctx, positionEvery)
+	defer cancel()
+	events, err := f.Next(short)
+	if short.Err() != nil && errors.Is(err, short.Err()) {
+		return nil, nil
+	}
+	return events, err
+}
+
+// decide holds events against the rules, and writes what follows from it together with the position.
+func (e *Engine) decide(ctx context.Context, events []event.Event) error {
+	position := events[len(events)-1].Seq
+	var matches []match
+	for i := range events {
+		ev := &events[i]
+		own := string(ev.Service) == Service
+		for _, r := range *e.rules.Load() {
+			if (!own || r.own) && r.Query.Match(ev) {
+				matches = append(matches, match{r, ev})
+			}
+		}
+	}
+	if len(matches) == 0 {
+		e.position.Store(position)
+		return nil
+	}
+	if err := e.at("matched"); err != nil {
+		return err
+	}
+	err := e.commit(ctx, position, func(a *application) error {
+		for _, m := range matches {
+			if err := a.match(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		for _, m := range matches {
+			m.rule.matched.Add(1)
+		}
+	}
+	return err
+}
+
+// skip goes on behind events that cannot be read.
+func (e *Engine) skip(ctx context.Context, g *query.GapError) error {
+	e.log.Error("alerting could not read events", "from", g.From, "to", g.To, "error", g.Err)
+	err := e.commit(ctx, g.To, func(a *application) error { return a.gap(g) })
+	if err == nil {
+		e.c.gaps.Add(1)
+	}
+	return err
+}
+
+// commit writes incidents, outbox and position in one transaction.
+func (e *Engine) commit(ctx context.Context, position uint64, change func(*application) error) error {
+	var a *application
+	err := e.update(ctx, "writing matches", func(tx *bbolt.Tx) error {
+		a = e.apply(tx, e.clock.Now().UnixNano())
+		if err := change(a); err != nil {
+			return err
+		}
+		if err := a.flush(); err != nil {
+			return err
+		}
+		if err := putNumber(tx.Bucket(bucketMeta), keyPosition, position); err != nil {
+			return err
+		}
+		return e.at("committing")
+	})
+	if err != nil {
+		return err
+	}
+	e.families.add(a.added)
+	e.c.held.Add(a.held)
+	e.position.Store(position)
+	e.durable, e.written = position, e.clock.Now()
+	if err := e.at("committed"); err != nil {
+		return err
+	}
+	e.wake(a.channels)
+	return nil
+}
+
+func (e *Engine) savePosition(ctx context.Context) error {
+	position := e.position.Load()
+	if position == e.durable {
+		return nil
+	}
+	err := e.update(ctx, "writing the position", func(tx *bbolt.Tx) error {
+		return putNumber(tx.Bucket(bucketMeta), keyPosition, position)
+	})
+	if err == nil {
+		e.durable, e.written = position, e.clock.Now()
+	}
+	return err
+}
+
+// forgetOld drops incidents that were quiet for a week before now, an event's Received time.
+func (e *Engine) forgetOld(ctx context.Context, now int64) error {
+	before := now - int64(forgetAfter)
+	var stale [][]byte
+	err := e.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
+			var inc incident
+			if decode(k, v, &inc) != nil || inc.stale(before) {
+				stale = append(stale, bytes.Clone(k))
+			}
+			return nil
+		})
+	})
+	for len(stale) > 0 && err == nil {
+		n := min(len(stale), forgetBatch)
+		var gone []*incident
+		err = e.update(ctx, "forgetting old incidents", func(tx *bbolt.Tx) (err error) {
+			gone, err = forget(tx, stale[:n], before)
+			return err
+		})
+		if err == nil {
+			e.families.remove(gone)
+		}
+		stale = stale[n:]
+	}
+	return err
+}
+
+// update writes to the state, and tries again for as long as it fails: a full disk must not lose a match. It gives up
+// when ctx ends or the state is closed. change may be called several times.
+func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx) error) error {
+	for pause := e.limits.Backoff; ; pause = min(2*pause, e.limits.MaxBackoff) {
+		err := e.db.Update(change)
+		var stop *stopError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &stop), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		e.c.stateErrors.Add(1)
+		e.log.Error("the state of alerting cannot be written; it tries again", "doing", what, "error", err, "in", pause)
+		if !e.sleep(ctx, pause) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+}
+
+// unreadable reports a record that is taken as absent.
+func (e *Engine) unreadable(err error) {
+	e.c.stateErrors.Add(1)
+	e.log.Error("a record of alerting's state cannot be read and is made anew", "error", err)
+}
+
+func (e *Engine) channelState(tx *bbolt.Tx, channel string) *channelState {
+	var s channelState
+	if _, err := get(tx.Bucket(bucketChannel), []byte(channel), &s); err != nil {
+		e.unreadable(err)
+		return new(channelState)
+	}
+	return &s
+}
+
+// sleep waits for d and tells whether ctx is still going on.
+func (e *Engine) sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-e.clock.After(d):
+		return true
+	}
+}
+
+// stopError is what a test's hook stops the engine with.
+type stopError struct{ error }
+
+func (e *Engine) at(point string) error {
+	if e.hook == nil {
+		return nil
+	}
+	if err := e.hook(point); err != nil {
+		return &stopError{err}
+	}
+	return nil
+}
+
+// families counts the incidents of each rule and service.
+type families struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (f *families) full(family string, added, limit int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n[family]+added >= limit
+}
+
+func (f *families) add(added map[string]int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for family, n := range added {
+		f.n[family] += n
+	}
+}
+
+func (f *families) remove(gone []*incident) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, inc := range gone {
+		family := familyOf(inc.Rule, inc.Sample.Service)
+		if f.n[family]--; f.n[family] <= 0 {
+			delete(f.n, family)
+		}
+	}
+}
+
+func (e *Engine) countFamilies() error {
+	e.families.n = map[string]int{}
+	return e.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
+			var inc incident
+			if err := decode(k, v, &inc); err != nil {
+				e.unreadable(err)
+				return nil
+			}
+			e.families.n[familyOf(inc.Rule, inc.Sample.Service)]++
+			return nil
+		})
+	})
+}

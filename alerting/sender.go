@@ -1,0 +1,272 @@
+package alerting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// holdBatch is how many messages of a flood are counted away in one transaction.
+	holdBatch = 500
+	// idle is how long a sender sleeps with nothing to do, if nothing wakes it.
+	idle = time.Hour
+)
+
+// sender delivers what waits for one channel, one message at a time.
+type sender struct {
+	e       *Engine
+	channel string
+	pace    limiter
+	woken   chan struct{}
+	retried atomic.Bool // somebody asked for a try at once
+
+	// Only the sender's goroutine uses these.
+	notBefore time.Time
+	backoff   time.Duration
+}
+
+func newSender(e *Engine, channel string) *sender {
+	return &sender{
+		e: e, channel: channel, woken: make(chan struct{}, 1),
+		pace: limiter{every: e.limits.Spacing, burst: 1},
+	}
+}
+
+func (s *sender) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// retry ends a pause.
+func (s *sender) retry() {
+	s.retried.Store(true)
+	s.wake()
+}
+
+// run delivers until ctx ends; sendCtx ends somewhat later, for the message on its way.
+func (s *sender) run(ctx, sendCtx context.Context) {
+	for ctx.Err() == nil {
+		wait, err := s.step(ctx, sendCtx)
+		var stop *stopError
+		switch {
+		case errors.As(err, &stop):
+			return
+		case err != nil && ctx.Err() == nil:
+			s.e.c.stateErrors.Add(1)
+			s.e.log.Error("sending alerts stumbled over its state; it tries again", "channel", s.channel, "error", err)
+			wait = s.e.limits.Park
+		}
+		if wait <= 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.woken:
+		case <-s.e.clock.After(wait):
+		}
+	}
+}
+
+// plan is what a sender does next.
+type plan struct {
+	send     *queued       // an entry
+	overview bool          // or the overview
+	hold     bool          // or count away what the budget does not let through
+	bury     *queued       // or take out what cannot be read
+	why      error         // for bury
+	wait     time.Duration // or wait, unless woken
+}
+
+// step does one thing and returns how long to wait for the next.
+func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
+	if s.retried.Swap(false) {
+		s.notBefore = time.Time{}
+	}
+	if wait := s.notBefore.Sub(s.e.clock.Now()); wait > 0 {
+		return wait, nil
+	}
+	var p plan
+	err := s.e.db.View(func(tx *bbolt.Tx) error {
+		p = s.plan(tx, s.e.clock.Now().UnixNano())
+		return nil
+	})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("reading the outbox: %w", err)
+	case p.bury != nil:
+		return 0, s.bury(ctx, p.bury, p.why)
+	case p.hold:
+		return 0, s.hold(ctx)
+	case p.send == nil && !p.overview:
+		return p.wait, nil
+	}
+	// Reserved before the entry is marked: a kill while waiting makes no repeat.
+	now := s.e.clock.Now()
+	if wait := max(s.pace.reserve(now), s.e.workspace.reserve(now)); wait > 0 && !s.e.sleep(ctx, wait) {
+		return 0, nil
+	}
+	if p.overview {
+		return 0, s.deliver(ctx, sendCtx, &overviewParcel{s: s})
+	}
+	return 0, s.deliver(ctx, sendCtx, &entryParcel{s: s, q: queued{key: p.send.key}})
+}
+
+// plan looks at the queue. What was begun is finished first, whatever the budget; then the older of the first alert and
+// the first gathered message that is due; then the overview.
+func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
+	l := &s.e.limits
+	alert, err := head(tx, s.channel, laneAlert)
+	if err != nil {
+		return plan{bury: alert, why: err}
+	}
+	each, err := head(tx, s.channel, laneEach)
+	if err != nil {
+		return plan{bury: each, why: err}
+	}
+	for _, q := range [...]*queued{alert, each} {
+		if q != nil && (q.Sending || q.MayRepeat || q.Plain) {
+			return plan{send: q}
+		}
+	}
+	state := s.e.channelState(tx, s.channel)
+	wait := idle
+	later := func(t int64) bool { // notes when something becomes due, and tells whether that is still to come
+		d := time.Duration(t - now)
+		if d > 0 {
+			wait = min(wait, d)
+		}
+		return d > 0
+	}
+	free, freeAt := state.budget(l, now)
+	switch {
+	case alert != nil && !free && state.Parked == nil:
+		return plan{hold: true}
+	case each != nil && !free && later(freeAt), each != nil && later(eachDue(tx, each, state, l)):
+		each = nil
+	}
+	switch {
+	case alert != nil && (each == nil || alert.Created <= each.Created):
+		return plan{send: alert}
+	case each != nil:
+		return plan{send: each}
+	}
+	if o := state.Overview; o != nil && o.total() > o.Shown && !later(o.ShownAt+int64(l.Overview)) {
+		return plan{overview: true}
+	}
+	return plan{wait: wait}
+}
+
+// eachDue is when a gathered message is sent: when it had time to gather, or is full and another is begun, but never too
+// soon after the last one.
+func eachDue(tx *bbolt.Tx, q *queued, state *channelState, l *Limits) int64 {
+	soonest := state.LastEach + int64(l.Gather)
+	if length(tx, q.Channel, laneEach, 2) > 1 {
+		return soonest
+	}
+	return max(soonest, q.Created+int64(l.Gather))
+}
+
+// budget tells whether a new message may be posted now, and if not, when.
+func (c *channelState) budget(l *Limits, now int64) (bool, int64) {
+	// A clock that was set back leaves times in the future; they must not block the channel.
+	c.Posts = slices.DeleteFunc(c.Posts, func(t int64) bool { return t > now || now-t >= int64(l.Window) })
+	if len(c.Posts) < l.Budget {
+		return true, 0
+	}
+	return false, c.Posts[len(c.Posts)-l.Budget] + int64(l.Window)
+}
+
+// hold counts one more that is not shown, in a new overview when the last one is over and tells all.
+func (c *channelState) hold(rule string, now int64, window time.Duration) {
+	o := c.Overview
+	if o == nil || now-o.Last > int64(window) && o.Shown == o.total() {
+		o = &overview{First: now, Held: map[string]int64{}}
+		c.Overview = o
+	}
+	o.Last = now
+	o.Held[rule]++
+}
+
+// hold takes alerts out of the queue that the budget does not let through, and counts them.
+func (s *sender) hold(ctx context.Context) error {
+	var held uint64
+	err := s.e.update(ctx, "holding alerts back", func(tx *bbolt.Tx) error {
+		held = 0
+		now := s.e.clock.Now().UnixNano()
+		state := s.e.channelState(tx, s.channel)
+		for held < holdBatch {
+			q, err := head(tx, s.channel, laneAlert)
+			if err != nil || q == nil || q.Sending || q.MayRepeat || q.Plain {
+				break // the next plan sees to it
+			}
+			if err := dequeue(tx, q.key, &q.entry); err != nil {
+				return err
+			}
+			if err := s.changeIncident(tx, q, func(inc *incident) { inc.Held = now }); err != nil {
+				return err
+			}
+			state.hold(q.Rule, now, s.e.limits.Window)
+			held++
+		}
+		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)
+	})
+	if err == nil {
+		s.e.c.held.Add(held)
+	}
+	return err
+}
+
+// changeIncident changes the incident that an entry is about, unless it is another one by now.
+func (s *sender) changeIncident(tx *bbolt.Tx, q *queued, change func(*incident)) error {
+	if q.Kind != kindIncident {
+		return nil
+	}
+	var inc incident
+	key := incidentKey(q.Rule, q.Fingerprint)
+	b := tx.Bucket(bucketIncident)
+	if ok, err := get(b, key, &inc); !ok || err != nil || inc.ID != q.Incident {
+		return nil
+	}
+	change(&inc)
+	return put(b, key, &inc)
+}
+
+// bury moves an entry that cannot be read to the dead letters: it must not block the others.
+func (s *sender) bury(ctx context.Context, q *queued, why error) error {
+	err := s.e.update(ctx, "keeping a dead letter", func(tx *bbolt.Tx) error {
+		lost := string(tx.Bucket(bucketOutbox).Get([]byte(q.key)))
+		if err := dequeue(tx, q.key, &q.entry); err != nil {
+			return err
+		}
+		return keepDead(tx, DeadLetter{
+			Time: s.e.clock.Now().UnixNano(), Key: q.key, Channel: s.channel, Title: "unreadable", Error: why.Error(), Text: lost,
+		})
+	})
+	if err == nil {
+		s.e.c.dead.Add(1)
+		s.e.log.Error("an alert became a dead letter", "channel", s.channel, "key", q.key, "error", why)
+	}
+	return err
+}
+
+func keepDead(tx *bbolt.Tx, d DeadLetter) error {
+	b := tx.Bucket(bucketDead)
+	n, err := b.NextSequence()
+	if err != nil {
+		return fmt.Errorf("numbering a dead letter: %w", err)
+	}
+	if n > maxDead {
+		if err := b.Delete(orderKey(n - maxDead)); err != nil {
+			return err
+		}
+	}
+	return put(b, orderKey(n), d)
+}

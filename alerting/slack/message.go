@@ -1,0 +1,115 @@
+package slack
+
+import (
+	"strings"
+
+	"github.com/slack-go/slack"
+
+	"github.com/lookoutlog/lookout/alerting"
+)
+
+// Slack's limits are 3,000 characters a block and, found by trial, about 13,200 for all blocks of a message. The budgets
+// leave room below them; all count as alerting.Weight, escaped.
+const (
+	maxTitle   = 300
+	maxSection = 2900
+	maxLines   = 8000 // all log text of a message
+	maxFacts   = 900
+	maxNotes   = 300
+	maxLink    = 1500
+	// A plain message shows gathered lines whole: Slack cuts a text at 40,000 characters.
+	maxPlain     = 9000
+	maxPlainLine = 1200
+)
+
+var colours = map[alerting.Severity]string{
+	alerting.Critical: "#8b0000",
+	alerting.Error:    "#d9372c",
+	alerting.Warning:  "#e8a317",
+	alerting.Info:     "#3b7dd8",
+}
+
+// escaper makes text mean nothing to Slack's markup, mentions and links included.
+var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// code is text inside a code block, which three backticks would end.
+func code(s string) string {
+	return strings.ReplaceAll(escaper.Replace(s), "```", "`\u200b`\u200b`")
+}
+
+func options(m alerting.Message) []slack.MsgOption {
+	// Log text is full of addresses; none of them is to be fetched and shown.
+	opts := []slack.MsgOption{slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(), slack.MsgOptionDisableMarkdown()}
+	if m.Plain {
+		short := m
+		short.Lines = make([]string, len(m.Lines))
+		for i, l := range m.Lines {
+			short.Lines[i] = alerting.Cut(l, maxPlainLine)
+		}
+		return append(opts, slack.MsgOptionText(escaper.Replace(alerting.Cut(short.Text(), maxPlain)), false))
+	}
+	// The title is outside the blocks: it is what notifications and old clients show.
+	title := escaper.Replace(alerting.Cut(m.Title, maxTitle))
+	if title == "" {
+		title = "alert"
+	}
+	return append(opts,
+		slack.MsgOptionText(title, false),
+		slack.MsgOptionAttachments(slack.Attachment{Color: colours[m.Severity], Fallback: title, Blocks: slack.Blocks{BlockSet: blocks(m)}}))
+}
+
+func blocks(m alerting.Message) []slack.Block {
+	var set []slack.Block
+	section := func(text string) {
+		set = append(set, slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, text, false, true), nil, nil))
+	}
+	context := func(text string) {
+		set = append(set, slack.NewContextBlock("", slack.NewTextBlockObject(slack.MarkdownType, text, false, true)))
+	}
+	for _, s := range sections(m.Lines) {
+		section("```\n" + code(s) + "\n```")
+	}
+	if len(m.Facts) > 0 {
+		context(escaper.Replace(alerting.Cut(strings.Join(m.Facts, " · "), maxFacts)))
+	}
+	if len(m.Notes) > 0 {
+		context(":warning: " + escaper.Replace(alerting.Cut(strings.Join(m.Notes, " · "), maxNotes)))
+	}
+	if m.Link != "" && alerting.Weight(m.Link) <= maxLink && !strings.ContainsAny(m.Link, "|<> ") {
+		context("<" + escaper.Replace(m.Link) + "|Open in lookout>")
+	}
+	return set
+}
+
+// sections packs lines into as few texts as fit a block each, and all of them the message. A line too long for a block,
+// and what is too much for the message, loses its middle.
+func sections(lines []string) []string {
+	var texts []string
+	text, room := "", maxLines
+	weigh := func(s string) int { return alerting.Weight(s) + 2*strings.Count(s, "```") } // with what code adds
+	flush := func() {
+		if text != "" {
+			texts = append(texts, text)
+		}
+		text = ""
+	}
+	for _, l := range lines {
+		max := min(maxSection, room)
+		if max <= 0 {
+			break
+		}
+		for cut := max; weigh(l) > max; cut -= 100 {
+			l = alerting.Cut(l, cut)
+		}
+		if text != "" && weigh(text)+1+weigh(l) > maxSection {
+			flush()
+		}
+		if text != "" {
+			text += "\n"
+		}
+		text += l
+		room -= weigh(l) + 1
+	}
+	flush()
+	return texts
+}

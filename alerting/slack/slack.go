@@ -1,0 +1,208 @@
+// Package slack delivers alerts to Slack channels by the Web API, as an app with a bot token and the scope chat:write.
+//
+// # What it guarantees
+//
+// A message fits Slack's limits: longer log text is cut from the middle. Log text is shown as it is, in code blocks, with
+// & < > escaped, so that no line can mention a channel or forge a link. Each failure becomes an [alerting.DeliveryError]
+// of the class that ALERTING.md's table gives it; nothing is retried here. The token is in no error: it travels in the
+// request's body, redirects are not followed, and errors are passed on as text without it.
+package slack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slack-go/slack"
+
+	"github.com/lookoutlog/lookout/alerting"
+)
+
+// maxAnswer is how much of an answer is read, in bytes. Slack repeats the message in it.
+const maxAnswer = 1 << 20
+
+// Options are what a notifier needs; Token is required.
+type Options struct {
+	Token string // xoxb-…
+	// API is another base address than https://slack.com/api/, for tests (LOOKOUT_SLACK_API).
+	API string
+	// Transport carries the requests; nil: a pool of its own that honours the proxy settings of the environment.
+	Transport http.RoundTripper
+}
+
+// Notifier posts to one workspace. It is safe for concurrent use.
+type Notifier struct {
+	client *slack.Client
+	token  string
+	close  func()
+}
+
+// New returns a notifier; it does not connect.
+func New(o Options) (*Notifier, error) {
+	token := strings.TrimSpace(o.Token)
+	if token == "" {
+		return nil, errors.New("slack has no token: set LOOKOUT_SLACK_TOKEN, or slack.token_file")
+	}
+	// A token in a header or form must be one word; what is pasted with a line end or a quote is not.
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
+		return nil, errors.New("slack's token has spaces, quotes or other odd characters: copy it again (xoxb-…)")
+	}
+	api := slack.APIURL
+	if o.API != "" {
+		u, err := url.Parse(o.API)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, errors.New("slack's API address is not an http or https URL: set LOOKOUT_SLACK_API to one, or leave it out")
+		}
+		api = strings.TrimSuffix(o.API, "/") + "/"
+	}
+	n := &Notifier{token: token, close: func() {}}
+	if o.Transport == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone()
+		o.Transport, n.close = own, own.CloseIdleConnections
+	}
+	n.client = slack.New(token, slack.OptionAPIURL(api), slack.OptionHTTPClient(&doer{http.Client{
+		Transport: o.Transport,
+		// The body holds the token: it goes nowhere but to the API.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       time.Minute,
+	}}))
+	return n, nil
+}
+
+// Close lets idle connections go.
+func (n *Notifier) Close() { n.close() }
+
+// doer bounds the answer, and mends what the client would stumble over.
+type doer struct{ http.Client }
+
+func (d *doer) Do(r *http.Request) (*http.Response, error) {
+	resp, err := d.Client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusTooManyRequests {
+		// slack-go reads whole seconds only and reports anything else as another error than a rate limit.
+		s := strings.TrimSpace(resp.Header.Get("Retry-After"))
+		resp.Header.Set("Retry-After", s)
+		if seconds, err := strconv.Atoi(s); err != nil || seconds < 0 || seconds > 24*3600 {
+			resp.Header.Del("Retry-After")
+		}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	return resp, nil
+}
+
+// Check asks Slack whether the token is good and returns the workspace's name and the app's.
+func (n *Notifier) Check(ctx context.Context) (team, user string, err error) {
+	r, err := n.client.AuthTestContext(ctx)
+	if err != nil {
+		return "", "", n.failure(err, false)
+	}
+	if r.UserID == "" {
+		return "", "", n.failure(errNotUnderstood, false)
+	}
+	return r.Team, r.User, nil
+}
+
+// errNotUnderstood stands for an answer that is neither ok nor an error.
+var errNotUnderstood = errors.New("the answer is not Slack's: is a proxy in between?")
+
+// Send posts a message by chat.postMessage.
+func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
+	id, ts, err := n.client.PostMessageContext(ctx, channel, options(m)...)
+	return n.receipt(id, ts, err, m)
+}
+
+// Edit replaces a message by chat.update.
+func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
+	id, ts, _, err := n.client.UpdateMessageContext(ctx, r.Channel, r.ID, options(m)...)
+	return n.receipt(id, ts, err, m)
+}
+
+func (n *Notifier) receipt(channel, ts string, err error, m alerting.Message) (alerting.Receipt, error) {
+	// slack-go takes an answer without ok and without an error for a success.
+	if err == nil && ts == "" {
+		err = errNotUnderstood
+	}
+	if err != nil {
+		return alerting.Receipt{}, n.failure(err, m.Plain)
+	}
+	return alerting.Receipt{Channel: channel, ID: ts}, nil
+}
+
+// failure classifies an error and keeps the token out of its text.
+func (n *Notifier) failure(err error, plain bool) *alerting.DeliveryError {
+	d := &alerting.DeliveryError{Class: alerting.Transient}
+	text := err.Error()
+	var limited *slack.RateLimitedError
+	var status slack.StatusCodeError
+	var refused slack.SlackErrorResponse
+	switch {
+	case errors.As(err, &limited):
+		d.Class, d.RetryAfter = alerting.Wait, limited.RetryAfter
+	case errors.As(err, &status):
+		switch {
+		case status.Code == http.StatusTooManyRequests:
+			d.Class = alerting.Wait
+		case status.Code < 500:
+			d.Class = alerting.Broken // no answer of the Web API: a wrong address, or a proxy that says no
+		}
+	case errors.As(err, &refused):
+		d.Class = classOf(refused.Err, plain)
+		if refused.Needed != "" {
+			text += " (needs the scope " + refused.Needed + ")"
+		}
+		if details := strings.Join(refused.ResponseMetadata.Messages, "; "); details != "" {
+			text += " (" + details + ")"
+		}
+	default:
+		d.Unsent = neverLeft(err)
+	}
+	for _, form := range [...]string{n.token, url.QueryEscape(n.token)} {
+		text = strings.ReplaceAll(text, form, "[token]")
+	}
+	d.Err = fmt.Errorf("slack: %s", alerting.Cut(text, 500))
+	return d
+}
+
+// neverLeft tells that no connection came about, so that Slack cannot have the message.
+func neverLeft(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial"
+}
+
+// classOf is ALERTING.md's table. A code that is not in it may be about the message or about the channel: it counts as
+// the message's fault first, and as the channel's when plain text is refused as well, so that nothing is thrown away.
+func classOf(code string, plain bool) alerting.Class {
+	switch code {
+	case "ratelimited", "rate_limited":
+		return alerting.Wait
+	case "internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org", "update_failed":
+		return alerting.Transient
+	case "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope", "no_permission",
+		"channel_not_found", "not_in_channel", "is_archived", "org_login_required", "ekm_access_denied":
+		return alerting.Broken
+	case "msg_too_long", "msg_blocks_too_long", "too_many_attachments", "no_text":
+		return alerting.Fault
+	case "message_not_found", "edit_window_closed", "cant_update_message", "is_inactive":
+		return alerting.EditRefused
+	}
+	switch {
+	case strings.HasPrefix(code, "restricted_action"):
+		return alerting.Broken
+	case strings.HasPrefix(code, "invalid_blocks"), !plain:
+		return alerting.Fault
+	}
+	return alerting.Broken
+}

@@ -1,0 +1,342 @@
+package alerting
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+// format is the version of the buckets' layout as a whole; a state of another version is refused untouched.
+//
+//	1  the first
+const format = 1
+
+// recordVersion is the first byte of every value; the rest is JSON, in which a later version may add names.
+const recordVersion = 1
+
+var (
+	bucketMeta     = []byte("alerting/meta")     // "format", "position" → 8 bytes, big endian, behind the version byte
+	bucketIncident = []byte("alerting/incident") // rule | fingerprint → incident
+	bucketOutbox   = []byte("alerting/outbox")   // rule | fingerprint | incident | transition, or each | channel | sequence → entry
+	bucketQueue    = []byte("alerting/queue")    // channel 0 lane order → key in outbox
+	bucketChannel  = []byte("alerting/channel")  // channel → channelState
+	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
+
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead}
+
+	keyFormat   = []byte("format")
+	keyPosition = []byte("position")
+)
+
+// incident is what is known about one kind of event under one rule.
+type incident struct {
+	ID          uint64   `json:"id"` // another one each time it reopens
+	Rule        string   `json:"rule"`
+	Fingerprint string   `json:"fingerprint"`
+	Channel     string   `json:"channel"`
+	Severity    Severity `json:"severity"`
+	Query       string   `json:"query,omitempty"` // the search that shows its events
+	First       int64    `json:"first"`           // Received of the first and the last event, ns
+	Last        int64    `json:"last"`
+	Count       int64    `json:"count"`
+	// Gaps are the latest times between two events, ns: what decides how long the incident stays open.
+	Gaps   []int64 `json:"gaps,omitempty"`
+	Sample sample  `json:"sample"`
+	// Told is when its message was delivered, ns; 0 when it is still to come.
+	Told    int64   `json:"told,omitempty"`
+	Receipt Receipt `json:"receipt,omitzero"`
+	// Held is when the budget kept it from being told; the overview counts it.
+	Held int64 `json:"held,omitempty"`
+	// BeforeLast and BeforeCount are of the time before it reopened.
+	BeforeLast  int64 `json:"before_last,omitempty"`
+	BeforeCount int64 `json:"before_count,omitempty"`
+}
+
+// sample is an event as it is shown.
+type sample struct {
+	Time      int64  `json:"time"`
+	Level     string `json:"level,omitempty"`
+	Service   string `json:"service,omitempty"`
+	Env       string `json:"env,omitempty"`
+	Host      string `json:"host,omitempty"`
+	Container string `json:"container,omitempty"`
+	Message   string `json:"message"`
+	Fields    string `json:"fields,omitempty"`
+}
+
+// kind is what an entry of the outbox is about.
+type kind string
+
+const (
+	kindIncident kind = "incident" // rendered from the incident's record
+	kindEach     kind = "each"     // gathered events
+	kindNotice   kind = "notice"   // alerting's own words
+)
+
+// entry is a message that is to be delivered.
+type entry struct {
+	Kind     kind     `json:"kind"`
+	Channel  string   `json:"channel"`
+	Order    uint64   `json:"order"`   // its place in the queue
+	Created  int64    `json:"created"` // ns, by the clock
+	Rule     string   `json:"rule,omitempty"`
+	Severity Severity `json:"severity,omitempty"`
+
+	// Sending is set before each try and reset when the destination certainly has not taken the message. An entry that
+	// is tried again with Sending set may be a repeat, and so may all later tries of it.
+	Sending   bool `json:"sending,omitempty"`
+	MayRepeat bool `json:"may_repeat,omitempty"`
+	Plain     bool `json:"plain,omitempty"` // the decorated form was refused
+
+	Fingerprint string `json:"fingerprint,omitempty"` // kindIncident
+	Incident    uint64 `json:"incident,omitempty"`
+
+	Lines  []line `json:"lines,omitempty"` // kindEach, in order of sequence
+	Weight int    `json:"weight,omitempty"`
+
+	Title string `json:"title,omitempty"` // kindNotice
+	Text  string `json:"text,omitempty"`
+}
+
+// line is one event of an entry of [Each].
+type line struct {
+	Seq   uint64 `json:"seq"`
+	Time  int64  `json:"time"`
+	Rule  string `json:"rule"`
+	Text  string `json:"text"`
+	Query string `json:"query,omitempty"`
+}
+
+// channelState is what is known of a channel beside its queue.
+type channelState struct {
+	// Posts are the times of the new messages of the last window, ns, oldest first.
+	Posts    []int64   `json:"posts,omitempty"`
+	LastEach int64     `json:"last_each,omitempty"` // when gathered events were last shown
+	Parked   *parked   `json:"parked,omitempty"`
+	Overview *overview `json:"overview,omitempty"`
+}
+
+// parked says since when and why a destination refuses everything.
+type parked struct {
+	Since  int64  `json:"since"`
+	Reason string `json:"reason"`
+}
+
+// overview is the message that counts what the budget held.
+type overview struct {
+	First   int64            `json:"first"` // when it began and when something was last held, ns
+	Last    int64            `json:"last"`
+	Held    map[string]int64 `json:"held"`            // by rule
+	Shown   int64            `json:"shown,omitempty"` // how many the message on the screen says
+	ShownAt int64            `json:"shown_at,omitempty"`
+	Receipt Receipt          `json:"receipt,omitzero"`
+
+	Sending   bool `json:"sending,omitempty"` // as an entry's
+	MayRepeat bool `json:"may_repeat,omitempty"`
+	Plain     bool `json:"plain,omitempty"`
+}
+
+func (o *overview) total() int64 {
+	var n int64
+	for _, held := range o.Held {
+		n += held
+	}
+	return n
+}
+
+// DeadLetter is a message that its destination refused in its decorated and in its plain form.
+type DeadLetter struct {
+	Time    int64  `json:"time"` // ns
+	Key     string `json:"key"`
+	Channel string `json:"channel"`
+	Title   string `json:"title"`
+	Error   string `json:"error"`
+	Text    string `json:"text"` // what was refused
+}
+
+// maxDead is how many dead letters are kept, the newest.
+const maxDead = 1000
+
+func put(b *bbolt.Bucket, key []byte, record any) error {
+	text, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", key, err)
+	}
+	return b.Put(key, append([]byte{recordVersion}, text...))
+}
+
+// get reads a record; it is false without an error when there is none.
+func get(b *bbolt.Bucket, key []byte, record any) (bool, error) {
+	v := b.Get(key)
+	if v == nil {
+		return false, nil
+	}
+	return true, decode(key, v, record)
+}
+
+func decode(key, v []byte, record any) error {
+	if len(v) == 0 || v[0] != recordVersion {
+		return fmt.Errorf("state record %q: unknown version: it was written by another lookout", key)
+	}
+	if err := json.Unmarshal(v[1:], record); err != nil {
+		return fmt.Errorf("state record %q: %w", key, err)
+	}
+	return nil
+}
+
+func putNumber(b *bbolt.Bucket, key []byte, n uint64) error {
+	return b.Put(key, binary.BigEndian.AppendUint64([]byte{recordVersion}, n))
+}
+
+func getNumber(b *bbolt.Bucket, key []byte) (n uint64, ok bool, err error) {
+	v := b.Get(key)
+	if v == nil {
+		return 0, false, nil
+	}
+	if len(v) != 9 || v[0] != recordVersion {
+		return 0, false, fmt.Errorf("state record %q: unknown version or wrong length: it was written by another lookout", key)
+	}
+	return binary.BigEndian.Uint64(v[1:]), true, nil
+}
+
+// prepare makes the buckets and returns the position, that of the store when the state is new.
+func prepare(db *bbolt.DB, last uint64) (position uint64, err error) {
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if meta := tx.Bucket(bucketMeta); meta != nil {
+			v, _, err := getNumber(meta, keyFormat)
+			if err != nil {
+				return err
+			}
+			if v != format {
+				return fmt.Errorf("the state has format %d, this lookout knows %d: start the lookout that wrote it, or give alerting a new state file", v, format)
+			}
+		}
+		for _, name := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return fmt.Errorf("making bucket %q: %w", name, err)
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		var ok bool
+		if position, ok, err = getNumber(meta, keyPosition); err != nil {
+			return err
+		}
+		if ok {
+			return nil
+		}
+		// Old history does not alert.
+		position = last
+		return errors.Join(putNumber(meta, keyFormat, format), putNumber(meta, keyPosition, position))
+	})
+	return position, err
+}
+
+// The lanes of a channel's queue.
+const (
+	laneAlert byte = 'a'
+	laneEach  byte = 'e'
+)
+
+func (e *entry) lane() byte {
+	if e.Kind == kindEach {
+		return laneEach
+	}
+	return laneAlert
+}
+
+func lanePrefix(channel string, lane byte) []byte {
+	return append([]byte(channel), 0, lane)
+}
+
+func queueKey(channel string, lane byte, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(lanePrefix(channel, lane), order)
+}
+
+// orderKey is a number as a key that sorts by it.
+func orderKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// channelOf returns the channel of a queue's key.
+func channelOf(key []byte) string { return string(key[:max(0, len(key)-10)]) }
+
+func incidentKey(rule, fingerprint string) []byte { return []byte(rule + "|" + fingerprint) }
+
+// enqueue puts an entry behind the others of its channel. A key that is there already stays as it is.
+func enqueue(tx *bbolt.Tx, key string, e *entry) error {
+	outbox, queue := tx.Bucket(bucketOutbox), tx.Bucket(bucketQueue)
+	if outbox.Get([]byte(key)) != nil {
+		return nil
+	}
+	var err error
+	if e.Order, err = queue.NextSequence(); err != nil {
+		return fmt.Errorf("queueing %q: %w", key, err)
+	}
+	if err := put(outbox, []byte(key), e); err != nil {
+		return err
+	}
+	return queue.Put(queueKey(e.Channel, e.lane(), e.Order), []byte(key))
+}
+
+// dequeue forgets an entry that is delivered, held or dead.
+func dequeue(tx *bbolt.Tx, key string, e *entry) error {
+	return errors.Join(
+		tx.Bucket(bucketOutbox).Delete([]byte(key)),
+		tx.Bucket(bucketQueue).Delete(queueKey(e.Channel, e.lane(), e.Order)))
+}
+
+// queued is an entry with its key.
+type queued struct {
+	key string
+	entry
+}
+
+// head returns the oldest entry of a lane, nil when it is empty. With an error the entry has only its place in the queue.
+func head(tx *bbolt.Tx, channel string, lane byte) (*queued, error) {
+	prefix := lanePrefix(channel, lane)
+	k, v := tx.Bucket(bucketQueue).Cursor().Seek(prefix)
+	return load(tx, prefix, k, v)
+}
+
+// tail returns the newest entry of a lane, nil when it is empty.
+func tail(tx *bbolt.Tx, channel string, lane byte) (*queued, error) {
+	prefix := lanePrefix(channel, lane)
+	c := tx.Bucket(bucketQueue).Cursor()
+	k, v := c.Seek(lanePrefix(channel, lane+1))
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	return load(tx, prefix, k, v)
+}
+
+func load(tx *bbolt.Tx, prefix, k, key []byte) (*queued, error) {
+	if len(k) < len(prefix) || !slices.Equal(k[:len(prefix)], prefix) {
+		return nil, nil
+	}
+	// The parts that the queue's key tells are set even when the record cannot be read, so that it can be taken out.
+	q := &queued{key: string(key)}
+	q.Channel, q.Order = channelOf(k), binary.BigEndian.Uint64(k[len(k)-8:])
+	if k[len(k)-9] == laneEach {
+		q.Kind = kindEach
+	}
+	ok, err := get(tx.Bucket(bucketOutbox), key, &q.entry)
+	if err == nil && !ok {
+		err = fmt.Errorf("state record %q is queued but missing", key)
+	}
+	return q, err
+}
+
+// length counts a lane's entries, at most up to limit.
+func length(tx *bbolt.Tx, channel string, lane byte, limit int) int {
+	prefix := lanePrefix(channel, lane)
+	c := tx.Bucket(bucketQueue).Cursor()
+	n := 0
+	for k, _ := c.Seek(prefix); n < limit && len(k) >= len(prefix) && slices.Equal(k[:len(prefix)], prefix); k, _ = c.Next() {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,140 @@
+package alerting
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// counters count since the start.
+type counters struct {
+	sent, edited, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
+
+	mu     sync.Mutex
+	rules  map[string]*atomic.Uint64
+	failed map[Class]uint64
+}
+
+// rule returns a rule's counter, which outlives a reload.
+func (c *counters) rule(name string) *atomic.Uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rules == nil {
+		c.rules = map[string]*atomic.Uint64{}
+	}
+	n := c.rules[name]
+	if n == nil {
+		n = new(atomic.Uint64)
+		c.rules[name] = n
+	}
+	return n
+}
+
+func (c *counters) fail(class Class) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed == nil {
+		c.failed = map[Class]uint64{}
+	}
+	c.failed[class]++
+}
+
+// Stats is a snapshot for metrics and the status page. Counts are since the start unless said otherwise.
+type Stats struct {
+	Rules   int               // in force
+	Matched map[string]uint64 // matches by rule, those of rules that are gone included
+
+	Position uint64 // sequence of the last event that was decided
+	Lag      uint64 // events of the store behind it
+
+	Outbox            int           // messages waiting now
+	OldestUndelivered time.Duration // age of the oldest of them, 0 when there is none
+	Parked            []string      // channels that refuse everything now, sorted
+	DeadLetters       int           // kept now
+
+	Sent    uint64 // new messages
+	Edited  uint64
+	Repeats uint64 // of Sent: those that said they may be a repeat
+	Held    uint64 // incidents and events that were counted in an overview instead of being shown
+	Failed  map[Class]uint64
+	Dead    uint64 // messages that became dead letters
+
+	Gaps        uint64 // ranges of events that could not be read
+	ReadErrors  uint64 // failed reads of the store
+	StateErrors uint64 // failed writes and unreadable records of the state
+}
+
+// Stats returns the figures of now. It reads the outbox.
+func (e *Engine) Stats() (Stats, error) {
+	s := Stats{
+		Rules: len(*e.rules.Load()), Matched: map[string]uint64{}, Position: e.position.Load(),
+		Sent: e.c.sent.Load(), Edited: e.c.edited.Load(), Repeats: e.c.repeats.Load(), Held: e.c.held.Load(),
+		Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
+	}
+	if last := e.source.LastSeq(); last > s.Position {
+		s.Lag = last - s.Position
+	}
+	e.c.mu.Lock()
+	for name, n := range e.c.rules {
+		s.Matched[name] = n.Load()
+	}
+	s.Failed = maps.Clone(e.c.failed)
+	e.c.mu.Unlock()
+
+	err := e.db.View(func(tx *bbolt.Tx) error {
+		oldest := int64(0)
+		queue := tx.Bucket(bucketQueue).Cursor()
+		lane := ""
+		for k, v := queue.First(); k != nil; k, v = queue.Next() {
+			s.Outbox++
+			// A lane is in order of age.
+			if l := string(k[:len(k)-8]); l != lane {
+				lane = l
+				q, err := load(tx, nil, k, v)
+				if err == nil && (oldest == 0 || q.Created < oldest) {
+					oldest = q.Created
+				}
+			}
+		}
+		if oldest != 0 {
+			s.OldestUndelivered = max(0, time.Duration(e.clock.Now().UnixNano()-oldest))
+		}
+		s.DeadLetters = tx.Bucket(bucketDead).Stats().KeyN
+		return tx.Bucket(bucketChannel).ForEach(func(k, v []byte) error {
+			var c channelState
+			if decode(k, v, &c) == nil && c.Parked != nil {
+				s.Parked = append(s.Parked, string(k))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return s, fmt.Errorf("reading the outbox: %w", err)
+	}
+	return s, nil
+}
+
+// DeadLetters returns the messages that were refused for good, newest first.
+func (e *Engine) DeadLetters() ([]DeadLetter, error) {
+	var letters []DeadLetter
+	err := e.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketDead).ForEach(func(k, v []byte) error {
+			var d DeadLetter
+			if err := decode(k, v, &d); err != nil {
+				return err
+			}
+			letters = append(letters, d)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading dead letters: %w", err)
+	}
+	slices.Reverse(letters)
+	return letters, nil
+}
