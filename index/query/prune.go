@@ -1,0 +1,496 @@
+package query
+
+import (
+	"bytes"
+	"math/bits"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Needle is a literal that is in the encoded form (event.AppendEvent) of every event that matches.
+type Needle struct {
+	Text []byte
+	Fold bool // without ASCII case
+
+	rare int // index of the byte to look for first
+}
+
+// maxNeedle is the longest needle in bytes; more would not find less.
+const maxNeedle = 64
+
+// Index returns the first index of the needle in data, or -1.
+func (n *Needle) Index(data []byte) int {
+	if !n.Fold {
+		return bytes.Index(data, n.Text)
+	}
+	at, more := indexFoldASCII(data, n.Text, n.rare)
+	for more { // only a needle that was not made here is that long
+		from := at
+		if at, more = indexFoldASCII(data[from:], n.Text, n.rare); at >= 0 {
+			at += from
+		}
+	}
+	return at
+}
+
+// Needles returns literals that every event that matches has in its encoded form, the most selective first. There may
+// be none. The caller must not change them.
+func (q *Query) Needles() []Needle { return q.needles }
+
+// FilterKeys returns keys all of which are among the keys of a block that holds a match: those of [AppendTokenKeys] for
+// the message and each extra field's value, and those of [FieldKey] for each extra field and for env, host, container
+// and stream. There may be none. The caller must not change them.
+func (q *Query) FilterKeys() []uint64 { return q.keys }
+
+// MayMatchService tells whether an event of the service can match.
+func (q *Query) MayMatchService(service []byte) bool { return mayMatch(q.root, service) != never }
+
+type verdict uint8
+
+const (
+	never verdict = iota
+	maybe
+	always
+)
+
+func mayMatch(n node, service []byte) verdict {
+	switch n := n.(type) {
+	case allNode:
+		return always
+	case *andNode:
+		v := always
+		for _, k := range n.kids {
+			v = min(v, mayMatch(k, service))
+		}
+		return v
+	case *orNode:
+		v := never
+		for _, k := range n.kids {
+			v = max(v, mayMatch(k, service))
+		}
+		return v
+	case *notNode:
+		return always - mayMatch(n.kid, service)
+	case *fieldNode:
+		if n.name == nameService {
+			if len(service) > 0 && fieldPred(n).test(service) != (n.op == opNe || n.op == opNotMatch) {
+				return always
+			}
+			return never
+		}
+	}
+	return maybe
+}
+
+// Needles.
+
+// needles returns the needles of a node, in any order.
+func needles(n node) []Needle {
+	switch n := n.(type) {
+	case *andNode:
+		var out []Needle
+		for _, k := range n.kids {
+			out = append(out, needles(k)...)
+		}
+		return out
+	case *orNode:
+		out := needles(n.kids[0])
+		for _, k := range n.kids[1:] {
+			if len(out) == 0 {
+				break
+			}
+			other := needles(k)
+			out = slices.DeleteFunc(out, func(x Needle) bool {
+				return !slices.ContainsFunc(other, func(y Needle) bool { return x.within(y) })
+			})
+		}
+		return out
+	case *textNode:
+		return literalNeedle(literal{n.lit, !hasUpper(n.lit)})
+	case *regexNode:
+		return regexNeedle(n.rx)
+	case *fieldNode:
+		return fieldNeedles(n)
+	}
+	return nil
+}
+
+// within tells whether what holds y holds x.
+func (x Needle) within(y Needle) bool {
+	if x.Fold {
+		return (&Needle{Text: x.Text, Fold: true}).Index(y.Text) >= 0
+	}
+	return !y.Fold && bytes.Contains(y.Text, x.Text)
+}
+
+func finishNeedles(in []Needle) []Needle {
+	var out []Needle
+	slices.SortStableFunc(in, func(a, b Needle) int {
+		if len(a.Text) != len(b.Text) {
+			return len(b.Text) - len(a.Text)
+		}
+		return strings.Compare(string(a.Text), string(b.Text))
+	})
+	for _, n := range in {
+		if len(out) == 8 { // the others would hardly rule out more
+			break
+		}
+		if !slices.ContainsFunc(out, func(o Needle) bool { return n.within(o) }) {
+			if n.rare = 0; n.Fold {
+				n.rare = rarest(n.Text)
+			}
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// sound tells whether r is the same bytes in every text that equals it without case, ASCII case apart.
+func sound(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r != 'k' && r != 's' && r != 'K' && r != 'S'
+	}
+	return unicode.SimpleFold(r) == r
+}
+
+// literalNeedle returns the needle for a literal that stands verbatim, case apart, in the encoded form: when it has case,
+// its longest piece without a character that has other forms than its ASCII cases.
+func literalNeedle(l literal) []Needle {
+	s, fold := l.text, l.fold
+	if fold {
+		best, start := "", 0
+		for i, r := range s {
+			if !sound(r) {
+				start = i + utf8.RuneLen(r)
+			} else if end := i + utf8.RuneLen(r); end-start > len(best) {
+				best = s[start:end]
+			}
+		}
+		s = best
+		fold = hasCase(s)
+	}
+	if len(s) > maxNeedle {
+		s = s[:maxNeedle]
+	}
+	if len(s) < 2 {
+		return nil
+	}
+	return []Needle{{Text: []byte(s), Fold: fold}}
+}
+
+func regexNeedle(rx *regex) []Needle {
+	if len(rx.need) != 1 {
+		return nil
+	}
+	return literalNeedle(rx.need[0])
+}
+
+func fieldNeedles(n *fieldNode) []Needle {
+	switch n.name {
+	case nameLevel, nameID: // not texts in the encoded form
+		return nil
+	}
+	extra := !builtin(n.name)
+	var out []Needle
+	if extra {
+		out = literalNeedle(literal{text: n.name})
+	}
+	switch {
+	case n.op == opNe, n.op == opNotMatch:
+	case n.rx != nil:
+		out = append(out, regexNeedle(n.rx)...)
+	case len(n.vals) == 1 && n.vals[0].kind == vGlob:
+		var best []Needle
+		for _, piece := range strings.FieldsFunc(n.vals[0].text, func(r rune) bool { return r == '*' || r == '?' }) {
+			if p := literalNeedle(literal{piece, !hasUpper(n.vals[0].text)}); p != nil && (best == nil || len(p[0].Text) > len(best[0].Text)) {
+				best = p
+			}
+		}
+		out = append(out, best...)
+	case len(n.vals) == 1 && n.vals[0].kind == vText:
+		text := n.vals[0].text
+		fold := n.op == opHas && !hasUpper(text)
+		out = append(out, literalNeedle(literal{text, fold})...)
+		// The encoded form has the name, the value's length in one byte, and the value: together they are more telling
+		// than either. Without case this needs a value whose length is the same in every form.
+		if extra && len(text) < 0x80 && len(n.name)+1+len(text) <= maxNeedle && (!fold || !strings.ContainsFunc(text, func(r rune) bool { return !sound(r) })) {
+			whole := n.name + string(rune(len(text))) + text
+			out = append(out, Needle{Text: []byte(whole), Fold: fold && hasCase(text)})
+		}
+	}
+	return out
+}
+
+// Token filter.
+
+// What a byte is in a token.
+const (
+	inToken = 1 << iota
+	upperCase
+	notASCII
+)
+
+var byteClass = func() (t [256]uint8) {
+	for i := range t {
+		switch c := byte(i); {
+		case c >= utf8.RuneSelf:
+			t[i] = inToken | notASCII
+		case c >= 'A' && c <= 'Z':
+			t[i] = inToken | upperCase
+		case c == '_', c >= '0' && c <= '9', c >= 'a' && c <= 'z':
+			t[i] = inToken
+		}
+	}
+	return t
+}()
+
+// tokenEnd returns where the run of token bytes at i ends, and what its bytes are.
+func tokenEnd(text []byte, i int) (end int, class uint8) {
+	for ; i < len(text); i++ {
+		c := byteClass[text[i]]
+		if c == 0 {
+			break
+		}
+		class |= c
+	}
+	return i, class
+}
+
+// AppendTokenKeys appends the keys of the text's tokens: its runs of [A-Za-z0-9_] and bytes above 0x7F, without case.
+// Where a run holds both ASCII and other bytes, the ASCII runs in it are tokens of their own as well, as RE2's \b ends
+// words there. The same key may be appended more than once.
+func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
+	for i := 0; i < len(text); i++ {
+		end, class := tokenEnd(text, i)
+		if end == i {
+			continue
+		}
+		token := text[i:end]
+		i = end
+		if class == inToken {
+			dst = append(dst, xxhash.Sum64(token))
+			continue
+		}
+		dst = append(dst, foldHash(token))
+		if class&notASCII == 0 {
+			continue
+		}
+		for j := 0; j < len(token); j++ {
+			from := j
+			for j < len(token) && token[j] < utf8.RuneSelf {
+				j++
+			}
+			if j > from {
+				dst = append(dst, foldHash(token[from:j]))
+			}
+		}
+	}
+	return dst
+}
+
+// foldHash is the xxhash64 of the folded text. A folded text is never longer than the text: the representative of an
+// orbit is its smallest rune.
+func foldHash(p []byte) uint64 {
+	var buf [128]byte
+	if len(p) <= len(buf) {
+		return xxhash.Sum64(appendFold(buf[:0], p))
+	}
+	var d xxhash.Digest
+	d.Reset()
+	for len(p) > 0 {
+		cut := min(len(p), len(buf))
+		for i := cut; i > cut-utf8.UTFMax && cut < len(p); i-- {
+			if utf8.RuneStart(p[i]) {
+				cut = i
+				break
+			}
+		}
+		_, _ = d.Write(appendFold(buf[:0], p[:cut])) // never fails
+		p = p[cut:]
+	}
+	return d.Sum64()
+}
+
+// FieldKey returns the key of a field's value. Values that the language takes for equal have equal keys: case does not
+// count, and numbers are taken in one canonical form, 5e2 as 500.
+func FieldKey(name, value []byte) uint64 {
+	// The name's hash is mixed so that name and value cannot be swapped, and a field's key is no token's key.
+	key := bits.RotateLeft64(xxhash.Sum64(name), 31) * 0x9E3779B97F4A7C15
+	if n, rest, ok := scanNumber(value); ok && len(rest) == 0 {
+		var buf [64]byte
+		return key ^ xxhash.Sum64(n.appendCanonical(buf[:0]))
+	}
+	return key ^ foldHash(value)
+}
+
+func filterKeys(n node) []uint64 {
+	keys := nodeKeys(n)
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+func nodeKeys(n node) []uint64 {
+	switch n := n.(type) {
+	case *andNode:
+		var out []uint64
+		for _, k := range n.kids {
+			out = append(out, nodeKeys(k)...)
+		}
+		return out
+	case *orNode:
+		out := nodeKeys(n.kids[0])
+		for _, k := range n.kids[1:] {
+			if len(out) == 0 {
+				break
+			}
+			other := nodeKeys(k)
+			out = slices.DeleteFunc(out, func(x uint64) bool { return !slices.Contains(other, x) })
+		}
+		return out
+	case *textNode:
+		return literalKeys(literal{n.lit, !hasUpper(n.lit)}, open, open)
+	case *regexNode:
+		return regexKeys(n.rx)
+	case *fieldNode:
+		return fieldKeys(n)
+	}
+	return nil
+}
+
+// edge is what is known of the place where a literal ends.
+type edge uint8
+
+const (
+	open   edge = iota // anything may stand beside it
+	hard               // a token ends here: the value's end, or the line's
+	border             // an ASCII word ends here: \b
+)
+
+// literalKeys returns the keys of the tokens in a literal that are known to end on both sides. A token beside a border is
+// known to be a run of ASCII bytes, no more; without case that does not hold for k and s, which may be no ASCII there.
+func literalKeys(l literal, left, right edge) []uint64 {
+	var out []uint64
+	text := []byte(l.text)
+	for i := 0; i < len(text); i++ {
+		end, class := tokenEnd(text, i)
+		if end == i {
+			continue
+		}
+		a, b := hard, hard
+		if i == 0 {
+			a = left
+		}
+		if end == len(text) {
+			b = right
+		}
+		token := text[i:end]
+		i = end
+		if a == open || b == open {
+			continue
+		}
+		if (a == border || b == border) && (class&notASCII != 0 || l.fold && bytes.ContainsAny(token, "kKsS")) {
+			continue
+		}
+		out = append(out, foldHash(token))
+	}
+	return out
+}
+
+// regexKeys looks at the literals of the expression's outermost concatenation.
+func regexKeys(rx *regex) []uint64 {
+	var out []uint64
+	parts := flatten(nil, rx.tree)
+	for i, re := range parts {
+		if re.Op != syntax.OpLiteral || slices.Contains(re.Rune, utf8.RuneError) {
+			continue
+		}
+		left, right := open, open
+		if i > 0 {
+			switch parts[i-1].Op {
+			case syntax.OpBeginLine, syntax.OpBeginText:
+				left = hard
+			case syntax.OpWordBoundary:
+				left = border
+			}
+		}
+		if i+1 < len(parts) {
+			switch parts[i+1].Op {
+			case syntax.OpEndLine, syntax.OpEndText:
+				right = hard
+			case syntax.OpWordBoundary:
+				right = border
+			}
+		}
+		out = append(out, literalKeys(literal{string(re.Rune), re.Flags&syntax.FoldCase != 0}, left, right)...)
+	}
+	return out
+}
+
+func flatten(dst []*syntax.Regexp, re *syntax.Regexp) []*syntax.Regexp {
+	switch re.Op {
+	case syntax.OpCapture, syntax.OpConcat:
+		for _, sub := range re.Sub {
+			dst = flatten(dst, sub)
+		}
+		return dst
+	}
+	return append(dst, re)
+}
+
+func fieldKeys(n *fieldNode) []uint64 {
+	extra := !builtin(n.name)
+	tokens := extra || n.name == nameMessage // the values whose tokens are in the filter
+	switch n.name {
+	case nameService, nameLevel, nameID:
+		return nil
+	}
+	if n.op == opMatch && tokens {
+		return regexKeys(n.rx)
+	}
+	if n.op != opHas && n.op != opEq || len(n.vals) != 1 {
+		return nil
+	}
+	v := &n.vals[0]
+	l := literal{v.text, n.op == opHas && !hasUpper(v.text)}
+	switch {
+	case v.kind == vText && n.name == nameMessage && n.op == opHas:
+		return literalKeys(l, open, open)
+	case v.kind == vText && n.name == nameMessage:
+		return literalKeys(l, hard, hard)
+	case v.kind == vText:
+		return []uint64{FieldKey([]byte(n.name), []byte(v.text))}
+	case v.kind == vQuantity && extra && fieldUnit(n.name).dim == plain:
+		// A duration or size equals others that look different.
+		if q, _ := parseQuantity([]byte(v.text)); q.dim == plain {
+			return []uint64{FieldKey([]byte(n.name), []byte(v.text))}
+		}
+	case v.kind == vGlob && tokens:
+		return globKeys(l, n.name == nameMessage)
+	}
+	return nil
+}
+
+func globKeys(l literal, part bool) []uint64 {
+	var out []uint64
+	start := 0
+	for i := 0; i <= len(l.text); i++ {
+		if i < len(l.text) && l.text[i] != '*' && l.text[i] != '?' {
+			continue
+		}
+		left, right := open, open
+		if start == 0 && !part {
+			left = hard
+		}
+		if i == len(l.text) && !part {
+			right = hard
+		}
+		out = append(out, literalKeys(literal{l.text[start:i], l.fold}, left, right)...)
+		start = i + 1
+	}
+	return out
+}
