@@ -250,10 +250,10 @@ func (e *Engine) follow(ctx context.Context) error {
 			err = e.decide(ctx, events)
 		}
 		pause = e.limits.Backoff
-		if err == nil && e.position.Load() != e.durable && e.clock.Now().Sub(e.written) >= positionEvery {
+		if err == nil && e.position.Load() != e.durable && e.elapsed(e.written, positionEvery) {
 			err = e.savePosition(ctx)
 		}
-		if err == nil && len(events) > 0 && e.clock.Now().Sub(forgot) >= forgetEvery {
+		if err == nil && len(events) > 0 && e.elapsed(forgot, forgetEvery) {
 			forgot = e.clock.Now()
 			err = e.forgetOld(ctx, events[len(events)-1].Received)
 		}
@@ -264,6 +264,12 @@ func (e *Engine) follow(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// elapsed tells whether d has passed since then. A clock that was set back ends it as well.
+func (e *Engine) elapsed(since time.Time, d time.Duration) bool {
+	passed := e.clock.Now().Sub(since)
+	return passed < 0 || passed >= d
 }
 
 // next waits for events, but while a position is still to be written no longer than until that is due.

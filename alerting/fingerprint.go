@@ -88,7 +88,7 @@ func mask(dst, line []byte) []byte {
 			}
 			dst = append(dst, c, '#', c)
 			i = end + 1
-		case isAlnum(c) || c == ':':
+		case isAlnum(c) || bytes.HasPrefix(line[i:], []byte("::")):
 			if n := address(line[i:]); n > 0 && (i == 0 || !isAlnum(line[i-1])) {
 				dst = appendHash(dst, start)
 				i += n

@@ -18,7 +18,8 @@ type limiter struct {
 func (l *limiter) reserve(now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.next.Before(now) {
+	// Nobody holds a minute of tokens: the clock was set back.
+	if l.next.Before(now) || l.next.Sub(now) > time.Duration(l.burst)*l.every+time.Minute {
 		l.next = now
 	}
 	wait := l.next.Sub(now) - time.Duration(l.burst-1)*l.every

@@ -72,7 +72,9 @@ func (e *Engine) renderIncident(tx *bbolt.Tx, q *queued) Message {
 		what = fmt.Sprintf("more than %d different messages, the latest: %s", e.limits.Patterns, what)
 	}
 	m := Message{Severity: inc.Severity, Title: title(s.Level, s.Service, what)}
-	m.Lines = []string{s.Message}
+	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
+		m.Lines = append(m.Lines, s.Message)
+	}
 	if s.Fields != "" {
 		m.Lines = append(m.Lines, s.Fields)
 	}
@@ -118,11 +120,15 @@ func (e *Engine) renderEach(q *queued) Message {
 		from, to = min(from, l.Time), max(to, l.Time)
 		m.Lines = append(m.Lines, at(l.Time)+" "+l.Text)
 	}
-	if len(q.Lines) == 1 {
-		m.Title = Cut(q.Rule+": "+q.Lines[0].Text, maxTitle)
-	} else {
+	if len(q.Lines) > 1 {
 		m.Title = Cut(listed(names), maxTitle)
 		m.Facts = append(m.Facts, fmt.Sprintf("%s from %s to %s", count(int64(len(q.Lines)), "event"), at(from), until(from, to)))
+	} else {
+		one := q.Rule + ": " + q.Lines[0].Text
+		if m.Title = Cut(one, maxTitle); m.Title == one {
+			m.Lines = nil // the title says it all
+		}
+		m.Facts = append(m.Facts, at(from))
 	}
 	m.Severity = q.Severity
 	if m.Severity == "" {

@@ -90,7 +90,7 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 	if s.retried.Swap(false) {
 		s.notBefore = time.Time{}
 	}
-	if wait := s.notBefore.Sub(s.e.clock.Now()); wait > 0 {
+	if wait := s.notBefore.Sub(s.e.clock.Now()); wait > 0 && wait <= 2*maxWait { // longer: the clock was set back
 		return wait, nil
 	}
 	var p plan
@@ -138,18 +138,17 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	}
 	state := s.e.channelState(tx, s.channel)
 	wait := idle
-	later := func(t int64) bool { // notes when something becomes due, and tells whether that is still to come
-		d := time.Duration(t - now)
+	later := func(d time.Duration) bool { // notes when something becomes due, and tells whether that is still to come
 		if d > 0 {
 			wait = min(wait, d)
 		}
 		return d > 0
 	}
-	free, freeAt := state.budget(l, now)
+	free, freeIn := state.budget(l, now)
 	switch {
 	case alert != nil && !free && state.Parked == nil:
 		return plan{hold: true}
-	case each != nil && !free && later(freeAt), each != nil && later(eachDue(tx, each, state, l)):
+	case each != nil && !free && later(freeIn), each != nil && later(eachDue(tx, each, state, l, now)):
 		each = nil
 	}
 	switch {
@@ -158,36 +157,44 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	case each != nil:
 		return plan{send: each}
 	}
-	if o := state.Overview; o != nil && o.total() > o.Shown && !later(o.ShownAt+int64(l.Overview)) {
+	if o := state.Overview; o != nil && o.total() > o.Shown && !later(remains(l.Overview, o.ShownAt, now)) {
 		return plan{overview: true}
 	}
 	return plan{wait: wait}
 }
 
-// eachDue is when a gathered message is sent: when it had time to gather, or is full and another is begun, but never too
-// soon after the last one.
-func eachDue(tx *bbolt.Tx, q *queued, state *channelState, l *Limits) int64 {
-	soonest := state.LastEach + int64(l.Gather)
-	if length(tx, q.Channel, laneEach, 2) > 1 {
-		return soonest
+// remains is what is left of a pause that began at a time, none when that lies in the future: then the clock was set
+// back, and nothing must wait for it to come round again.
+func remains(pause time.Duration, since, now int64) time.Duration {
+	if since > now {
+		return 0
 	}
-	return max(soonest, q.Created+int64(l.Gather))
+	return max(0, pause-time.Duration(now-since))
 }
 
-// budget tells whether a new message may be posted now, and if not, when.
-func (c *channelState) budget(l *Limits, now int64) (bool, int64) {
-	// A clock that was set back leaves times in the future; they must not block the channel.
-	c.Posts = slices.DeleteFunc(c.Posts, func(t int64) bool { return t > now || now-t >= int64(l.Window) })
+// eachDue is how long a gathered message still waits: for its time to gather, unless it is full and another is begun, and
+// for its distance from the last one.
+func eachDue(tx *bbolt.Tx, q *queued, state *channelState, l *Limits, now int64) time.Duration {
+	distance := remains(l.Gather, state.LastEach, now)
+	if length(tx, q.Channel, laneEach, 2) > 1 {
+		return distance
+	}
+	return max(distance, remains(l.Gather, q.Created, now))
+}
+
+// budget tells whether a new message may be posted now, and if not, in how long.
+func (c *channelState) budget(l *Limits, now int64) (bool, time.Duration) {
+	c.Posts = slices.DeleteFunc(c.Posts, func(t int64) bool { return remains(l.Window, t, now) == 0 })
 	if len(c.Posts) < l.Budget {
 		return true, 0
 	}
-	return false, c.Posts[len(c.Posts)-l.Budget] + int64(l.Window)
+	return false, remains(l.Window, c.Posts[len(c.Posts)-l.Budget], now)
 }
 
 // hold counts one more that is not shown, in a new overview when the last one is over and tells all.
 func (c *channelState) hold(rule string, now int64, window time.Duration) {
 	o := c.Overview
-	if o == nil || now-o.Last > int64(window) && o.Shown == o.total() {
+	if o == nil || remains(window, o.Last, now) == 0 && o.Shown == o.total() {
 		o = &overview{First: now, Held: map[string]int64{}}
 		c.Overview = o
 	}

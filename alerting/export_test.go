@@ -1,0 +1,21 @@
+package alerting
+
+import "github.com/lookoutlog/lookout/internal/event"
+
+// SetHook lets a test stop the engine at its named points.
+func (e *Engine) SetHook(hook func(point string) error) { e.hook = hook }
+
+// Mask and Fingerprint are what groups events.
+func Mask(line string) string { return string(mask(nil, []byte(line))) }
+
+func Headline(msg string) string { return string(headline([]byte(msg))) }
+
+func Fingerprint(e *event.Event) string { return fingerprint(e, new([]byte)) }
+
+func Clean(s string) string { return clean([]byte(s)) }
+
+const (
+	NoteAgain   = noteAgain
+	MaxGathered = maxGathered
+	MaxLine     = maxLine
+)
