@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// lookFlags are the flags about how rows are shown; grep and tail share them.
+type lookFlags struct {
+	form, template, color, tz       string
+	fields                          []string
+	noPrefix, noTime, service, only bool
+	rawControl, utc                 bool
+	highlight                       []string
+}
+
+func (f *lookFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVarP(&f.form, "output", "o", formAuto, "`form`: "+strings.Join(forms, ", "))
+	fl.StringVar(&f.template, "template", "", "Go `template` for -o template, such as '{{.Service}} {{.Message}} {{.Fields.status}}'")
+	fl.StringSliceVar(&f.fields, "fields", nil, "extra `fields` to show, a,b; '*' for all, '' for none")
+	fl.BoolVar(&f.only, "only-matching", false, "only the parts of messages that match (grep's -o)")
+	fl.BoolVarP(&f.service, "with-service", "H", false, "put the service before raw lines and counts")
+	fl.BoolVar(&f.noPrefix, "no-prefix", false, "no time, service and level before the message")
+	fl.BoolVar(&f.noTime, "no-timestamps", false, "no time before the message")
+	fl.StringVar(&f.color, "color", "auto", "`when`: auto, always, never (auto honours NO_COLOR)")
+	fl.StringArrayVar(&f.highlight, "highlight", nil, "mark what a `regex` matches, without searching for it")
+	fl.BoolVar(&f.rawControl, "raw-control", false, "pass control characters to a terminal as they are")
+	fl.StringVar(&f.tz, "tz", "", "time `zone` for reading and printing times, such as Europe/Berlin")
+	fl.BoolVar(&f.utc, "utc", false, "the same as --tz UTC")
+	complete(cmd, "output", forms...)
+	complete(cmd, "color", "auto", "always", "never")
+}
+
+// complete lets a shell complete a flag by fixed words.
+func complete(cmd *cobra.Command, flag string, words ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // no such flag: a slip of the pen that every run would show
+	}
+}
+
+// look checks the flags and turns them into how rows are shown on standard output.
+func (f *lookFlags) look(p *program, cmd *cobra.Command) (look, error) {
+	l := look{form: f.form, noPrefix: f.noPrefix, noTime: f.noTime, service: f.service, only: f.only, fields: f.fields}
+	var err error
+	if l.zone, err = parseZone(f.tz, f.utc); err != nil {
+		return l, err
+	}
+	if f.template != "" && !cmd.Flags().Changed("output") {
+		l.form = formTemplate
+	}
+	switch {
+	case !slices.Contains(forms, l.form):
+		return l, fmt.Errorf("-o: there is no form %q; use one of %s", l.form, strings.Join(forms, ", "))
+	case l.form == formTemplate && f.template == "":
+		return l, errors.New("-o template needs --template")
+	case l.form != formTemplate && f.template != "":
+		return l, fmt.Errorf("--template does not go with -o %s", l.form)
+	case l.only && l.form != formAuto && l.form != formRaw:
+		return l, fmt.Errorf("--only-matching does not go with -o %s", l.form)
+	}
+	if l.form == formTemplate {
+		if l.template, err = parseTemplate(f.template); err != nil {
+			return l, err
+		}
+	}
+	if cmd.Flags().Changed("fields") && l.fields == nil {
+		l.fields = []string{}
+	}
+	tty := terminal(p.stdout)
+	switch f.color {
+	case "always":
+		l.color = true
+	case "never":
+	case "auto":
+		l.color = tty && p.getenv("NO_COLOR") == "" && colorsWork(p.stdout.(*os.File), p.getenv("TERM"))
+	default:
+		return l, fmt.Errorf("--color: there is no %q; use auto, always or never", f.color)
+	}
+	l.escape = tty && !f.rawControl
+	l.align = tty
+	return l, nil
+}
+
+// soonWriter buffers writes and passes them on shortly after: a long answer is written in large pieces, and a live one
+// shows without delay. It is safe for concurrent use.
+type soonWriter struct {
+	mu    sync.Mutex
+	w     *bufio.Writer
+	err   error
+	timer *time.Timer
+	set   bool
+}
+
+// soon is how long a line may wait for others.
+const soon = 20 * time.Millisecond
+
+func newSoonWriter(w io.Writer) *soonWriter {
+	s := &soonWriter{w: bufio.NewWriterSize(w, 64<<10)}
+	s.timer = time.AfterFunc(time.Hour, func() { s.Flush() })
+	s.timer.Stop()
+	return s
+}
+
+func (s *soonWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(b)
+	s.err = err
+	if !s.set {
+		s.set = true
+		s.timer.Reset(soon)
+	}
+	return n, err
+}
+
+// Flush passes on what waits, and returns the first error of all writes.
+func (s *soonWriter) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer.Stop()
+	s.set = false
+	if err := s.w.Flush(); s.err == nil {
+		s.err = err
+	}
+	return s.err
+}

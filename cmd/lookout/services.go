@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/sdk"
+)
+
+// match returns the services that each glob names. A glob that names none is an error with the nearest name.
+func matchServices(all []sdk.Service, globs []string) ([]sdk.Service, error) {
+	if len(globs) == 0 {
+		return all, nil
+	}
+	var found []sdk.Service
+	taken := map[string]bool{}
+	for _, glob := range globs {
+		text, err := query.FromGrep(query.GrepOptions{Services: []string{glob}})
+		if err != nil {
+			return nil, err
+		}
+		q, err := query.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		any := false
+		for _, s := range all {
+			if q.Match(&event.Event{Service: []byte(s.Name)}) {
+				any = true
+				if !taken[s.Name] {
+					taken[s.Name] = true
+					found = append(found, s)
+				}
+			}
+		}
+		if !any {
+			return nil, noService(glob, all)
+		}
+	}
+	return found, nil
+}
+
+// noService words that no service is called name.
+func noService(name string, all []sdk.Service) error {
+	if len(all) == 0 {
+		return fmt.Errorf("no service %q: nothing has been received yet", name)
+	}
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Name
+	}
+	if near := nearest(name, names); near != "" {
+		return fmt.Errorf("no service %q; did you mean %s?", name, near)
+	}
+	return fmt.Errorf("no service %q; `lookout services` lists them", name)
+}
+
+// nearest returns the name that was probably meant, empty when none is near: the one with the fewest slips, or one that
+// contains what was typed.
+func nearest(typed string, names []string) string {
+	lower := strings.ToLower(strings.Trim(typed, "*?"))
+	best, least := "", 1+max(1, min(len(lower), 12)/3)
+	for _, name := range names {
+		if d := distance(lower, strings.ToLower(name)); d < least {
+			best, least = name, d
+		}
+	}
+	if best != "" || len(lower) < 3 {
+		return best
+	}
+	for _, name := range names {
+		if strings.Contains(strings.ToLower(name), lower) {
+			return name
+		}
+	}
+	return ""
+}
+
+// distance counts the slips between two names: a letter too many, too few, another one, or two swapped.
+func distance(a, b string) int {
+	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			change := 1
+			if a[i] == b[j] {
+				change = 0
+			}
+			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+change)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
+
+// completeServices completes names of services by asking the server, quietly and not for long.
+func (p *program) completeServices(cmd *cobra.Command, toComplete string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	defer cancel()
+	c, err := p.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	services, err := c.Services(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, s := range services {
+		if strings.HasPrefix(s.Name, toComplete) && !strings.ContainsFunc(s.Name, func(r rune) bool { return r <= ' ' || active(r) }) {
+			names = append(names, s.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (p *program) servicesCommand() *cobra.Command {
+	var form, tz string
+	var utc bool
+	cmd := &cobra.Command{
+		Use:   "services [GLOB...]",
+		Short: "List the services: hosts, events, bytes, last seen, levels",
+		Example: `  lookout services
+  lookout services 'pay*'
+  lookout services -o json`,
+		ValidArgsFunction: func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+			return p.completeServices(cmd, word)
+		},
+		RunE: func(cmd *cobra.Command, globs []string) error {
+			if form != formAuto && form != formJSON {
+				return fmt.Errorf("-o: there is no form %q; use auto or json", form)
+			}
+			zone, err := parseZone(tz, utc)
+			if err != nil {
+				return err
+			}
+			c, err := p.client()
+			if err != nil {
+				return err
+			}
+			all, err := c.Services(cmd.Context())
+			if err != nil {
+				return p.explain(err)
+			}
+			services, err := matchServices(all, globs)
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(services, func(a, b sdk.Service) int { return strings.Compare(a.Name, b.Name) })
+			if form == formJSON {
+				err = p.printServicesJSON(services)
+			} else {
+				err = p.printServices(services, zone)
+			}
+			if err == nil && len(services) == 0 {
+				err = errNoMatch
+				p.say("nothing has been received yet")
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&form, "output", "o", formAuto, "`form`: auto, json")
+	cmd.Flags().StringVar(&tz, "tz", "", "time `zone` for printing times, such as Europe/Berlin")
+	cmd.Flags().BoolVar(&utc, "utc", false, "the same as --tz UTC")
+	complete(cmd, "output", formAuto, formJSON)
+	return cmd
+}
+
+func (p *program) printServicesJSON(services []sdk.Service) error {
+	type line struct {
+		Name      string           `json:"name"`
+		Hosts     []string         `json:"hosts"`
+		Events    int64            `json:"events"`
+		Bytes     int64            `json:"bytes"`
+		FirstSeen time.Time        `json:"first_seen"`
+		LastSeen  time.Time        `json:"last_seen"`
+		Levels    map[string]int64 `json:"levels"`
+	}
+	enc := json.NewEncoder(p.stdout)
+	enc.SetEscapeHTML(false)
+	for _, s := range services {
+		if err := enc.Encode(line(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *program) printServices(services []sdk.Service, zone *time.Location) error {
+	if len(services) == 0 {
+		return nil
+	}
+	safe := func(s string) string {
+		if terminal(p.stdout) {
+			s = string(appendEscaped(nil, s))
+		}
+		return strings.Map(func(r rune) rune { // a tab or a newline in a name must not break the table
+			if r == '\t' || r == '\n' || r == '\v' || r == '\f' {
+				return ' '
+			}
+			return r
+		}, s)
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVICE\tHOSTS\tEVENTS\tBYTES\tLAST SEEN\tLEVELS")
+	for _, s := range services {
+		hosts := strings.Join(s.Hosts, ",")
+		if n := len(s.Hosts); n > 3 {
+			hosts = fmt.Sprintf("%s,… (%d)", strings.Join(s.Hosts[:3], ","), n)
+		}
+		name := s.Name
+		if name == "" {
+			name = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", safe(name), safe(hosts), grouped(s.Events), bytesText(s.Bytes), s.LastSeen.In(zone).Format("2006-01-02 15:04:05"), levelsText(s))
+	}
+	return w.Flush()
+}
+
+// levelsText is the mix of levels, worst first.
+func levelsText(s sdk.Service) string {
+	var parts []string
+	for l := event.Emergency; l <= event.Debug; l++ {
+		if n := s.Levels[l.String()]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", shortLevel(l.String()), grouped(n)))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// grouped writes a number with commas.
+func grouped(n int64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// bytesText writes a size with three digits or so.
+func bytesText(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f := float64(n)
+	for _, unit := range []string{"kB", "MB", "GB", "TB", "PB"} {
+		if f /= 1000; f < 999.5 {
+			if f < 9.95 {
+				return fmt.Sprintf("%.1f %s", f, unit)
+			}
+			return fmt.Sprintf("%.0f %s", f, unit)
+		}
+	}
+	return fmt.Sprintf("%.0f EB", f/1000)
+}
+
+// counted writes a number and a word in the right number: 1 event, 2 events.
+func counted(n int64, word string) string {
+	if n != 1 {
+		switch {
+		case strings.HasSuffix(word, "ch"):
+			word += "e"
+		}
+		word += "s"
+	}
+	return grouped(n) + " " + word
+}
