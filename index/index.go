@@ -54,6 +54,8 @@ type Options struct {
 	Now func() time.Time
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
+
+	logSegment int64 // bytes of a segment of the log; for tests, which want the log trimmed soon
 }
 
 // ErrClosed is returned by a store that was closed.
@@ -204,7 +206,7 @@ func (s *Store) openLog(sealed uint64) error {
 	var err error
 	s.log, err = wal.Open(wal.Options{
 		Dir: filepath.Join(s.o.Dir, "wal"), FS: s.o.FS, NoSync: s.o.NoSync, OnCommit: s.commit,
-		Now: s.o.Now, Start: sealed, Log: s.o.Log,
+		Now: s.o.Now, Start: sealed, Log: s.o.Log, SegmentBytes: s.o.logSegment,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)

@@ -133,7 +133,7 @@ func (h *sources) Pop() any {
 func rowTime(data []byte) int64 { return int64(binary.LittleEndian.Uint64(data[4:])) }
 
 func (s *Store) newSearch(ctx context.Context, r query.Request) *search {
-	q := &search{s: s, ctx: ctx, r: r, services: map[string]int64{}, all: r.Query == nil || r.Query.String() == "*"}
+	q := &search{s: s, ctx: ctx, r: r, services: map[string]int64{}, all: r.Query == nil || r.Query.Everything()}
 	if q.r.Until == 0 {
 		q.r.Until = math.MaxInt64
 	}

@@ -7,7 +7,6 @@ package segment
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -157,6 +156,9 @@ func Open(fsys vfs.FS, dir, name string) (*Segment, error) {
 	if _, err := s.file.ReadAt(head, 0); err == nil && string(head[:7]) == magic[:7] && head[7] != magic[7] {
 		s.file.Close()
 		return nil, &CorruptError{File: s.path, Err: fmt.Errorf("%w: segment version %d, this lookout reads %d", block.ErrVersion, head[7], magic[7])}
+	}
+	if string(head) != magic {
+		s.Damage = append(s.Damage, s.corrupt(0, "magic"))
 	}
 	if err := s.readFooter(); err != nil {
 		s.Damage = append(s.Damage, err)
