@@ -184,7 +184,8 @@ func (c *chunks) remove(s *set) {
 	c.bytes -= setOverhead + cap(s.data)
 	c.held -= s.have
 	if len(c.free) < keepSets && cap(s.data) <= keepSet {
-		*s = set{data: s.data[:0]}
+		clear(s.parts[:s.count])
+		s.data, s.have, s.prev, s.next = s.data[:0], 0, nil, nil
 		c.free = append(c.free, s)
 	}
 }

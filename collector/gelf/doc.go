@@ -26,7 +26,7 @@
 //	           both, a line break between them. Without either, a field message.
 //	time       timestamp: seconds since 1970 as a decimal number, read to the nanosecond; also one that is too long for
 //	           seconds and fits milli-, micro- or nanoseconds, one in quotes, and RFC 3339. Without one between the years
-//	           2000 and 2200 the time of receipt; timestamp is kept as a field then.
+//	           1980 and 2200 the time of receipt; timestamp is kept as a field then.
 //	level      level: 0 to 7, or a level's name. A word that says more than the level's name (fatal), and what is no
 //	           level, is kept as the field level_text.
 //	host       host

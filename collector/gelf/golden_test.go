@@ -44,16 +44,6 @@ func (m *memory) Append(_ context.Context, b *event.Batch) error {
 	return nil
 }
 
-func (m *memory) messages() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var texts []string
-	for _, e := range m.events {
-		texts = append(texts, string(e.Message))
-	}
-	return texts
-}
-
 // feed runs an input that has no socket on datagrams of one sender.
 func feed(t *testing.T, o Options, datagrams ...[]byte) ([]event.Event, Stats) {
 	t.Helper()

@@ -56,29 +56,50 @@ func (d *inflater) inflate(p []byte) ([]byte, error) {
 		}
 		return d.read(d.zlib, "zlib")
 	case len(p) >= 4 && p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd:
-		if d.zstd == nil {
-			var err error
-			if d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxSize)); err != nil {
-				return nil, fmt.Errorf("%w: zstd: %w", ErrCompression, err)
-			}
-		}
-		out, err := d.zstd.DecodeAll(p, d.out[:0])
-		switch {
-		case errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return nil, ErrBomb
-		case err != nil:
-			return nil, fmt.Errorf("%w: zstd: %w", ErrCompression, err)
-		}
-		d.out = out
-		return out, nil
+		return d.unzstd(p)
 	}
 	return p, nil
 }
 
-func (d *inflater) read(r io.Reader, name string) ([]byte, error) {
-	if d.out == nil {
-		d.out = make([]byte, 0, 16<<10)
+// maxWindow is the largest window a zstd frame may ask for, what zstd --long asks for. It costs no memory here: the whole
+// output is at hand.
+const maxWindow = 128 << 20
+
+func (d *inflater) unzstd(p []byte) ([]byte, error) {
+	if d.zstd == nil {
+		var err error
+		// The memory's limit is the window's, too: it must be larger than that of the output, which is its capacity.
+		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxWindow), zstd.WithDecodeAllCapLimit(true))
+		if err != nil {
+			return nil, fmt.Errorf("%w: zstd: %w", ErrCompression, err)
+		}
 	}
+	d.grow(firstOutput)
+	out, err := d.zstd.DecodeAll(p, d.out[:0])
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) && cap(d.out) < MaxSize {
+		d.grow(MaxSize)
+		out, err = d.zstd.DecodeAll(p, d.out[:0])
+	}
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded) || len(out) > MaxSize:
+		return nil, ErrBomb
+	case err != nil:
+		return nil, fmt.Errorf("%w: zstd: %w", ErrCompression, err)
+	}
+	return out, nil
+}
+
+// firstOutput is the output's first size; nearly all messages are shorter.
+const firstOutput = 32 << 10
+
+func (d *inflater) grow(size int) {
+	if cap(d.out) < size {
+		d.out = make([]byte, 0, size)
+	}
+}
+
+func (d *inflater) read(r io.Reader, name string) ([]byte, error) {
+	d.grow(firstOutput)
 	d.out = d.out[:0]
 	for {
 		n, err := r.Read(d.out[len(d.out):min(cap(d.out), MaxSize+1)])

@@ -21,7 +21,7 @@ const DefaultReadBuffer = 8 << 20
 const (
 	// drainIdle ends the reading after Run's context has ended: nothing has come for so long.
 	drainIdle = 5 * time.Millisecond
-	// drainRead bounds that reading, drainAppend all of the draining.
+	// drainRead bounds that reading, drainAppend the appending behind it.
 	drainRead   = time.Second
 	drainAppend = 5 * time.Second
 	// complainEvery is the least time between two lines of the log about the same kind of bad message.
@@ -57,6 +57,8 @@ type Input struct {
 	batcher *collector.Batcher
 	frags   *fragments
 	decoder Decoder // the reader's
+
+	drainAppend time.Duration
 
 	// the reader's: the address that was allowed last, and when which cause was in the log
 	allowed    netip.Addr
@@ -149,7 +151,7 @@ func New(o Options) *Input {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	in := &Input{o: o, frags: newFragments(), decoder: Decoder{Now: o.Now}}
+	in := &Input{o: o, frags: newFragments(), decoder: Decoder{Now: o.Now}, drainAppend: drainAppend}
 	joiners := []collector.Joiner{in.frags}
 	if o.Joiner != nil {
 		joiners = append(joiners, o.Joiner)
@@ -210,7 +212,7 @@ func (in *Input) Run(ctx context.Context) error {
 	err := in.read(ctx)
 	in.close()
 	in.batcher.Close()
-	defer time.AfterFunc(drainAppend, giveUp).Stop()
+	defer time.AfterFunc(in.drainAppend, giveUp).Stop()
 	<-done
 	return err
 }
@@ -384,7 +386,11 @@ func (k *kernelDrops) update(conn *net.UDPConn) {
 		return
 	}
 	if n, ok := socketDrops(conn); ok {
-		k.total += int64(n - k.last)
-		k.last = n
+		k.add(n)
 	}
+}
+
+func (k *kernelDrops) add(n uint32) {
+	k.total += int64(n - k.last)
+	k.last = n
 }

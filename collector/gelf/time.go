@@ -1,20 +1,18 @@
 package gelf
 
-import (
-	"time"
-)
+import "time"
 
-// Times outside of these years are impossible: a clock that was never set, or a number that is no time.
-var (
-	minTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
-	maxTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
+// Times outside of these are impossible: a clock that was never set, or a number that is no time.
+const (
+	minTime = 315532800 * 1e9  // 1980-01-01T00:00:00Z
+	maxTime = 7258118400 * 1e9 // 2200-01-01T00:00:00Z
 )
 
 // parseTime reads a timestamp, as the package describes it, in ns since 1970. Digits behind the nanosecond are cut.
 func parseTime(text []byte) (ns int64, ok bool) {
 	ns, ok = parseUnix(text)
 	if !ok && len(text) >= len("2006-01-02T15:04:05Z") && len(text) <= 40 && text[4] == '-' {
-		if t, err := time.Parse(time.RFC3339Nano, string(text)); err == nil && t.Year() >= 2000 && t.Year() < 2200 {
+		if t, err := time.Parse(time.RFC3339Nano, string(text)); err == nil && t.Year() > 1970 && t.Year() < 2200 { // others do not fit ns
 			ns, ok = t.UnixNano(), true
 		}
 	}
