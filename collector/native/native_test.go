@@ -405,7 +405,7 @@ func TestEncodings(t *testing.T) {
 	}
 	zeros := make([]byte, 256<<10)
 	for _, encoding := range []string{"identity", "gzip", "x-gzip", "GZIP", "deflate", "zstd"} {
-		h, s := handler(Options{MaxBody: 1 << 20})
+		h, s := handler(Options{MaxBody: 256 << 10})
 		// Twice: the second time the decoder is used again.
 		for range 2 {
 			if a := post(t, h, bytes.NewReader(compress(t, encoding, lines)), "Content-Encoding", encoding); a.Status != 200 || a.Accepted != 200 || a.Rejected != 0 {
@@ -430,7 +430,7 @@ func TestEncodings(t *testing.T) {
 		// A bomb: bad input 1. More than the limit of zeros behind a line.
 		var bomb bytes.Buffer
 		bomb.WriteString(`{"message":"first"}` + "\n")
-		for range 20 {
+		for range 5 {
 			bomb.Write(zeros)
 		}
 		small := compress(t, encoding, bomb.Bytes())
@@ -439,7 +439,7 @@ func TestEncodings(t *testing.T) {
 		if a.Status != 413 || a.Error.Code != "too_large" || a.Rejected != 0 {
 			t.Errorf("%s, bomb of %d bytes: %+v", encoding, len(small), a)
 		}
-		if n := h.Stats().Bytes - before; n > 1<<20+usualBuffer {
+		if n := h.Stats().Bytes - before; n > 512<<10 {
 			t.Errorf("%s: %d bytes of a bomb were decoded", encoding, n)
 		}
 		if n := h.held.Load(); n != 0 {
@@ -464,7 +464,7 @@ func TestZstdWindow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 40 { // written in pieces, so that the frame declares its window
+	for range 3 { // written in pieces, so that the frame declares its window
 		if _, err := w.Write([]byte(strings.Repeat(`{"message":"m"}`+"\n", 1<<16))); err != nil {
 			t.Fatal(err)
 		}
@@ -527,7 +527,7 @@ func TestLongLines(t *testing.T) {
 	message := func(n int) string { return `{"message":"` + strings.Repeat("m", n) + `"}` }
 	h, s := handler(Options{})
 	longest := message(MaxLine - len(message(0)))
-	a := post(t, h, strings.NewReader("{\"message\":\"a\"}\n"+message(10<<20)+"\n\n{\"message\":\"b\"}\n"+longest+"\n"+longest+" \r\n"+message(MaxLine)))
+	a := post(t, h, strings.NewReader("{\"message\":\"a\"}\n"+message(9<<20)+"\n\n{\"message\":\"b\"}\n"+longest+"\n"+longest+" \r\n"+message(MaxLine)))
 	if a.Status != 200 || a.Accepted != 3 || a.Rejected != 3 || fmt.Sprint(a.Errors) != "[{2 longer than 4 MiB} {6 longer than 4 MiB} {7 longer than 4 MiB}]" {
 		t.Errorf("%d accepted, %d rejected, %v", a.Accepted, a.Rejected, a.Errors)
 	}
@@ -540,14 +540,24 @@ func TestLongLines(t *testing.T) {
 
 	// In an array.
 	h, _ = handler(Options{})
-	a = post(t, h, strings.NewReader("[\n{\"message\":\"a\"},\n"+message(5<<20)+",\n{\"message\":\"b\"},"+message(9<<20)+"]\n{\"message\":\"c\"}"))
+	a = post(t, h, strings.NewReader("[\n{\"message\":\"a\"},\n"+message(5<<20)+",\n{\"message\":\"b\"},"+message(5<<20)+"]\n{\"message\":\"c\"}"))
 	if a.Accepted != 3 || fmt.Sprint(a.Errors) != "[{3 element 2: longer than 4 MiB} {4 element 4: longer than 4 MiB}]" {
 		t.Errorf("array: %+v", a)
 	}
 
+	// Ends where the buffer ends.
+	h, _ = handler(Options{})
+	exact := message(MaxLine + 1 - len(message(0)))
+	if a = post(t, h, strings.NewReader(exact)); fmt.Sprint(a.Errors) != "[{1 longer than 4 MiB}]" {
+		t.Errorf("exact: %+v", a)
+	}
+	if a = post(t, h, strings.NewReader("["+exact)); fmt.Sprint(a.Errors) != "[{1 element 1: longer than 4 MiB}]" {
+		t.Errorf("exact, in an array: %+v", a)
+	}
+
 	// White space is no line, however long.
 	h, _ = handler(Options{})
-	a = post(t, h, strings.NewReader(strings.Repeat(" ", 6<<20)+`{"message":"a"}`+strings.Repeat("\n", 6<<20)))
+	a = post(t, h, strings.NewReader(strings.Repeat(" ", 5<<20)+`{"message":"a"}`+strings.Repeat("\n", 5<<20)))
 	if a.Accepted != 1 || a.Rejected != 0 {
 		t.Errorf("white space: %+v", a)
 	}
@@ -574,7 +584,7 @@ func TestLongLines(t *testing.T) {
 // Whatever the memory and however the body is cut, the events are the same, in order, in batches within their bounds.
 func TestBatches(t *testing.T) {
 	var body bytes.Buffer
-	const n = 30_000
+	const n = 12_000
 	for i := range n {
 		fmt.Fprintf(&body, "{\"message\":\"line\\t%d\",\"n\":%d,\"pad\":\"%0*d\"}\n", i, i, i%300, 0)
 		if i%1000 == 500 {

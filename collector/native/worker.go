@@ -118,9 +118,6 @@ func (h *Handler) release(w *worker) {
 	if cap(w.buf) <= usualBuffer {
 		keep.buf = w.buf[:0]
 	}
-	if cap(w.slots) > batchFields {
-		keep.slots = nil
-	}
 	if !w.fat {
 		keep.batch = w.batch
 	}
@@ -249,7 +246,8 @@ func (w *worker) consume(ctx context.Context, end bool) *failure {
 		w.line += int64(lines)
 		w.array = w.array && !last
 	}
-	if end && w.skipping {
+	if end && w.skipping { // it ended where the buffer did
+		w.elements++
 		return w.take(ctx, nil)
 	}
 	return nil
@@ -375,7 +373,7 @@ func (w *worker) flush(ctx context.Context) *failure {
 	if n == 0 {
 		return nil
 	}
-	w.fat = w.fat || w.fields > 2*batchFields
+	w.fat = w.fat || w.fields > batchFields+batchEvents
 	if w.client.producer != "" {
 		w.batch.Producer = w.client.producer
 		w.batch.FirstSeq = w.number - uint64(n)

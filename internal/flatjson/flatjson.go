@@ -51,6 +51,7 @@ const (
 	// What Reset keeps for the next batch; one odd document must not hold on to its memory.
 	keepScratch = 1 << 20
 	keepFields  = 1 << 14
+	keepNesting = 1 << 10
 )
 
 // Error says where a document is wrong.
@@ -88,7 +89,7 @@ func (d *Decoder) Reset() {
 	if cap(d.fields) > keepFields {
 		d.fields = nil
 	}
-	if cap(d.nesting) > keepFields {
+	if cap(d.nesting) > keepNesting {
 		d.nesting = nil
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -160,15 +161,11 @@ func TestObjectCut(t *testing.T) {
 func TestHostile(t *testing.T) {
 	const n = 100_000
 	long := strings.Repeat("x", 1<<20)
-	var keys bytes.Buffer
-	keys.WriteByte('{')
-	for i := range 1_000_000 {
-		if i > 0 {
-			keys.WriteByte(',')
-		}
-		fmt.Fprintf(&keys, `"k%d":%d`, i, i)
+	keys := []byte(`{"k":0`)
+	for i := range 999_999 {
+		keys = append(strconv.AppendInt(append(keys, `,"k`...), int64(i), 10), `":1`...)
 	}
-	keys.WriteByte('}')
+	keys = append(keys, '}')
 	for _, c := range []struct {
 		name    string
 		in      string
@@ -179,7 +176,7 @@ func TestHostile(t *testing.T) {
 	}{
 		{"arrays in arrays", `{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`, 1, event.JSON, 0, strings.Repeat("[", n-31) + strings.Repeat("]", n-31)},
 		{"objects in objects", strings.Repeat(`{"a":`, n) + `1` + strings.Repeat("}", n), 1, event.JSON, 4096, strings.Repeat(`{"a":`, n-32) + `1` + strings.Repeat("}", n-32)},
-		{"a million keys", keys.String(), 1_000_000, event.Number, 0, ""},
+		{"a million keys", string(keys), 1_000_000, event.Number, 0, ""},
 		{"a long name around many", `{"` + long + `":{"b":1` + strings.Repeat(`,"b":1`, n) + `},"z":true}`, 2, event.Bool, 8 << 20, ""},
 		{"long names, many times", `{"z":[` + strings.Repeat(`{"`+long[:9<<10]+`":{"b":1`+strings.Repeat(`,"b":1`, 3000)+`}},`, 20) + `1]}`, 1, event.JSON, 4 << 20, ""},
 		{"a great array", `{"a":[1` + strings.Repeat(`,1`, n) + `],"b":[1,2]}`, 2, event.JSON, 0, ""},
@@ -201,6 +198,9 @@ func TestHostile(t *testing.T) {
 		}
 		if raw := fields[len(fields)-1].Value; c.raw != "" && string(raw) != c.raw {
 			t.Errorf("%s: %d bytes %.40q…, want %d bytes", c.name, len(raw), raw, len(c.raw))
+		}
+		if d.Reset(); cap(d.scratch) > keepScratch || cap(d.fields) > keepFields || cap(d.nesting) > keepNesting {
+			t.Errorf("%s: the decoder keeps room for %d bytes, %d fields, %d levels", c.name, cap(d.scratch), cap(d.fields), 64*cap(d.nesting))
 		}
 	}
 }
