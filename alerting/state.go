@@ -304,12 +304,11 @@ func head(tx *bbolt.Tx, channel string, lane byte) (*queued, error) {
 func tail(tx *bbolt.Tx, channel string, lane byte) (*queued, error) {
 	prefix := lanePrefix(channel, lane)
 	c := tx.Bucket(bucketQueue).Cursor()
-	k, v := c.Seek(lanePrefix(channel, lane+1))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
+	if k, _ := c.Seek(lanePrefix(channel, lane+1)); k == nil {
+		k, v := c.Last()
+		return load(tx, prefix, k, v)
 	}
+	k, v := c.Prev()
 	return load(tx, prefix, k, v)
 }
 

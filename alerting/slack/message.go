@@ -32,9 +32,24 @@ var colours = map[alerting.Severity]string{
 // escaper makes text mean nothing to Slack's markup, mentions and links included.
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-// code is text inside a code block, which three backticks would end.
+// code is text inside a code block, which three backticks would end: none stays beside another.
 func code(s string) string {
-	return strings.ReplaceAll(escaper.Replace(s), "```", "`\u200b`\u200b`")
+	s = escaper.Replace(s)
+	for strings.Contains(s, "``") {
+		s = strings.ReplaceAll(s, "``", "`\u200b`")
+	}
+	return s
+}
+
+// codeWeight is what code(s) takes of a block.
+func codeWeight(s string) int {
+	n := alerting.Weight(s)
+	for i := 1; i < len(s); i++ {
+		if s[i] == '`' && s[i-1] == '`' {
+			n++
+		}
+	}
+	return n
 }
 
 func options(m alerting.Message) []slack.MsgOption {
@@ -86,7 +101,6 @@ func blocks(m alerting.Message) []slack.Block {
 func sections(lines []string) []string {
 	var texts []string
 	text, room := "", maxLines
-	weigh := func(s string) int { return alerting.Weight(s) + 2*strings.Count(s, "```") } // with what code adds
 	flush := func() {
 		if text != "" {
 			texts = append(texts, text)
@@ -98,17 +112,17 @@ func sections(lines []string) []string {
 		if max <= 0 {
 			break
 		}
-		for cut := max; weigh(l) > max; cut -= 100 {
+		for cut := max; codeWeight(l) > max; cut -= 100 {
 			l = alerting.Cut(l, cut)
 		}
-		if text != "" && weigh(text)+1+weigh(l) > maxSection {
+		if text != "" && codeWeight(text)+1+codeWeight(l) > maxSection {
 			flush()
 		}
 		if text != "" {
 			text += "\n"
 		}
 		text += l
-		room -= weigh(l) + 1
+		room -= codeWeight(l) + 1
 	}
 	flush()
 	return texts

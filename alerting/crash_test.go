@@ -1,0 +1,273 @@
+package alerting_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
+	"github.com/lookoutlog/lookout/alerting/slack"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+var errKilled = errors.New("killed")
+
+// crash is a store and a Slack that live on while engines are killed and started again on what the disk held.
+type crash struct {
+	t      *testing.T
+	dir    string
+	source *alertingtest.Source
+	slack  *alertingtest.FakeSlack
+	opts   alerting.Options
+	lives  int
+	state  string // the file the next life starts with
+	points int    // hook points passed in all lives
+	dead   string // the texts of the dead letters
+}
+
+// mortal passes messages on until its engine is dead: what a killed process would have sent afterwards, it does not send.
+type mortal struct {
+	alerting.Notifier
+	dead *atomic.Bool
+}
+
+func (m mortal) Send(ctx context.Context, channel string, msg alerting.Message) (alerting.Receipt, error) {
+	if m.dead.Load() {
+		return alerting.Receipt{}, errKilled
+	}
+	return m.Notifier.Send(ctx, channel, msg)
+}
+
+func (m mortal) Edit(ctx context.Context, r alerting.Receipt, msg alerting.Message) (alerting.Receipt, error) {
+	if m.dead.Load() {
+		return alerting.Receipt{}, errKilled
+	}
+	return m.Notifier.Edit(ctx, r, msg)
+}
+
+// live runs an engine until it passes its killAt'th hook point, or for the time given. It tells whether it was killed.
+// The next life finds the state as it was at that point: the committed transactions and nothing else.
+func (c *crash) live(killAt int, lasts time.Duration) bool {
+	c.t.Helper()
+	c.lives++
+	path := filepath.Join(c.dir, fmt.Sprintf("state-%d.db", c.lives))
+	if c.state != "" {
+		if err := os.Rename(c.state, path); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	db := openDB(c.t, path)
+	defer func() {
+		if err := db.Close(); err != nil {
+			c.t.Error(err)
+		}
+	}()
+	notifier, err := slack.New(slack.Options{Token: "xoxb-crash", Transport: c.slack.Transport()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var dead atomic.Bool
+	o := c.opts
+	o.DB, o.Source, o.Notifier = db, c.source, mortal{notifier, &dead}
+	e, err := alerting.New(o)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lasts)
+	defer cancel()
+	var mu sync.Mutex
+	n := 0
+	e.SetHook(func(string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead.Load() {
+			return errKilled
+		}
+		c.points++
+		if n++; n != killAt {
+			return nil
+		}
+		dead.Store(true)
+		c.snapshot(db)
+		cancel()
+		return errKilled
+	})
+	err = e.Run(ctx)
+	if dead.Load() {
+		return true
+	}
+	if err != nil {
+		c.t.Errorf("Run: %v", err)
+	}
+	letters, err := e.DeadLetters()
+	if err != nil {
+		c.t.Error(err)
+	}
+	c.dead = ""
+	for _, l := range letters {
+		c.dead += l.Text + "\n"
+	}
+	c.snapshot(db)
+	return false
+}
+
+func (c *crash) snapshot(db *bbolt.DB) {
+	c.state = filepath.Join(c.dir, fmt.Sprintf("snapshot-%d.db", c.lives))
+	f, err := os.Create(c.state)
+	if err == nil {
+		err = db.View(func(tx *bbolt.Tx) error {
+			_, err := tx.WriteTo(f)
+			return err
+		})
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		c.t.Error(err)
+	}
+}
+
+var marker = regexp.MustCompile(`mk[g-z]{4}`)
+
+// check holds Slack's messages against the n events that should have been told.
+func (c *crash) check(n int) {
+	c.t.Helper()
+	seen := map[string]int{}
+	var held int64
+	for _, m := range c.slack.Messages() {
+		text := m.Content()
+		if strings.Contains(text, "more held") {
+			// Every flood has an overview of its own; a repeat of one counts once.
+			if strings.Contains(text, alerting.NoteAgain) {
+				held = 0
+			}
+			var more int64
+			if _, err := fmt.Sscanf(text, "%d more held", &more); err != nil {
+				c.t.Errorf("overview %q: %v", text, err)
+			}
+			held += more
+			continue
+		}
+		inThis := map[string]bool{}
+		for _, w := range marker.FindAllString(text, -1) {
+			inThis[w] = true
+		}
+		for w := range inThis {
+			if seen[w]++; seen[w] > 1 && !strings.Contains(text, alerting.NoteAgain) {
+				c.t.Errorf("%s is told again, and the message does not say so:\n%s", w, text)
+			}
+		}
+	}
+	missing := 0
+	for i := range n {
+		if seen[word(i)] == 0 && !strings.Contains(c.dead, word(i)) {
+			missing++
+			if held == 0 {
+				c.t.Errorf("%s was never told", word(i))
+			}
+		}
+	}
+	if int64(missing) != held {
+		c.t.Errorf("%d were not shown, and the overview says %d more were held", missing, held)
+	}
+}
+
+func newCrash(t *testing.T) *crash {
+	return &crash{
+		t: t, dir: t.TempDir(), source: &alertingtest.Source{Batch: 3}, slack: alertingtest.NewUnlistening(),
+		opts: alerting.Options{
+			Rules:  []alerting.Rule{rule(t, "errors", "level>=error", "#errors"), each(rule(t, "info", "level=info", "#info"))},
+			Limits: alerting.Limits{Budget: 1000},
+		},
+	}
+}
+
+// feed adds events that are each told on their own, two in three as an incident.
+func (c *crash) feed(from, to int) {
+	for i := from; i < to; i++ {
+		level := event.Error
+		if i%3 == 0 {
+			level = event.Info
+		}
+		c.source.Add(ev(level, "shop", "told "+word(i)), ev(event.Debug, "shop", "of no interest"))
+	}
+}
+
+// A kill at each point of a run loses nothing, and what is told twice says so.
+func TestKillAtEveryPoint(t *testing.T) {
+	replies := []alertingtest.Reply{
+		alertingtest.OK(), alertingtest.Lost(), alertingtest.Status(503), alertingtest.RateLimited(2 * time.Second), alertingtest.OK(),
+		alertingtest.SlackError("not_in_channel"), alertingtest.Hang(), alertingtest.SlackError("invalid_blocks"), alertingtest.Lost(),
+	}
+	const n = 12
+	points := 0
+	for killAt := 1; killAt == 1 || killAt <= points; killAt++ {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCrash(t)
+			c.live(0, time.Second) // the first start sets the position
+			c.slack.Script(replies...)
+			c.feed(0, n)
+			killed := c.live(killAt, 20*time.Minute)
+			if !killed {
+				points = c.points
+			} else {
+				points = killAt + 1
+				c.live(0, 20*time.Minute)
+			}
+			c.check(n)
+		})
+	}
+	if points < 40 {
+		t.Errorf("only %d points", points)
+	}
+	t.Logf("%d points", points)
+}
+
+// Many kills in a row, with answers of all kinds, while events go on coming.
+func TestKillsInARow(t *testing.T) {
+	kinds := []alertingtest.Reply{
+		alertingtest.OK(), alertingtest.OK(), alertingtest.OK(), alertingtest.Lost(), alertingtest.Status(500), alertingtest.RateLimited(-1),
+		alertingtest.RateLimited(time.Second), alertingtest.SlackError("channel_not_found"), alertingtest.SlackError("fatal_error"),
+		alertingtest.SlackError("msg_too_long"), alertingtest.Hang(), alertingtest.Body("<html>a proxy</html>"),
+	}
+	for seed := range uint64(10) {
+		for _, budget := range []int{1000, 5} {
+			t.Run(fmt.Sprintf("seed %d budget %d", seed, budget), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					random := rand.New(rand.NewPCG(seed, 1))
+					c := newCrash(t)
+					c.opts.Limits.Budget = budget
+					c.opts.Limits.Window = 24 * time.Hour
+					if budget < 1000 {
+						// Alerts alone, so that what is not shown is what the overview counts.
+						c.opts.Rules = []alerting.Rule{rule(t, "all", "told", "#all")}
+					}
+					c.live(0, time.Second)
+					n := 0
+					for range 8 {
+						for range 6 {
+							c.slack.Script(kinds[random.IntN(len(kinds))])
+						}
+						c.feed(n, n+6)
+						n += 6
+						c.live(1+random.IntN(25), 10*time.Minute)
+					}
+					c.live(0, 4*time.Hour)
+					c.check(n)
+				})
+			})
+		}
+	}
+}

@@ -1,0 +1,365 @@
+package slack_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
+	"github.com/lookoutlog/lookout/alerting/slack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const token = "xoxb-1234-s3cr3t+/canary"
+
+func notifier(t testing.TB, o slack.Options) *slack.Notifier {
+	t.Helper()
+	o.Token = token
+	n, err := slack.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
+}
+
+func fake(t testing.TB) (*alertingtest.FakeSlack, *slack.Notifier) {
+	f := alertingtest.NewUnlistening()
+	f.Require(token)
+	return f, notifier(t, slack.Options{API: f.URL(), Transport: f.Transport()})
+}
+
+var plain = alerting.Message{Title: "no stock", Plain: true}
+
+// noLeak looks for the token in all that an error can be made to say.
+func noLeak(t *testing.T, err error) {
+	t.Helper()
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		for _, text := range []string{e.Error(), fmt.Sprintf("%+v", e), fmt.Sprintf("%#v", e)} {
+			if leak := alertingtest.Secret(token).Leak(text); leak != "" {
+				t.Error(leak)
+			}
+		}
+	}
+}
+
+// The table of ALERTING.md.
+func TestClasses(t *testing.T) {
+	tests := []struct {
+		reply alertingtest.Reply
+		name  string
+		class alerting.Class
+		after time.Duration
+	}{
+		{alertingtest.RateLimited(17 * time.Second), "429 with Retry-After", alerting.Wait, 17 * time.Second},
+		{alertingtest.RateLimited(-1), "429 without", alerting.Wait, 0},
+		{alertingtest.RateLimited(-1).WithHeader("Wed, 21 Oct 2026 07:28:00 GMT"), "429 with a date", alerting.Wait, 0},
+		{alertingtest.RateLimited(-1).WithHeader("99999999999999999999"), "429 with nonsense", alerting.Wait, 0},
+		{alertingtest.RateLimited(-1).WithHeader("-5"), "429 with a negative time", alerting.Wait, 0},
+		{alertingtest.SlackError("ratelimited"), "ratelimited", alerting.Wait, 0},
+		{alertingtest.SlackError("rate_limited"), "rate_limited", alerting.Wait, 0},
+		{alertingtest.Status(500), "500", alerting.Transient, 0},
+		{alertingtest.Status(502), "502", alerting.Transient, 0},
+		{alertingtest.Status(503), "503", alerting.Transient, 0},
+		{alertingtest.Lost(), "answer lost", alerting.Transient, 0},
+		{alertingtest.Body("<html>log in to the wifi</html>"), "not JSON", alerting.Transient, 0},
+		{alertingtest.Body("{}"), "neither ok nor an error", alerting.Transient, 0},
+		{alertingtest.Body(`{"ok":false}`), "not ok without an error", alerting.Transient, 0},
+		{alertingtest.Body(""), "empty", alerting.Transient, 0},
+		{alertingtest.Body(`{"ok":true,"ts":"1` + strings.Repeat("1", 2<<20)), "endless", alerting.Transient, 0},
+		{alertingtest.SlackError("internal_error"), "internal_error", alerting.Transient, 0},
+		{alertingtest.SlackError("fatal_error"), "fatal_error", alerting.Transient, 0},
+		{alertingtest.SlackError("service_unavailable"), "service_unavailable", alerting.Transient, 0},
+		{alertingtest.SlackError("request_timeout"), "request_timeout", alerting.Transient, 0},
+		{alertingtest.SlackError("team_added_to_org"), "team_added_to_org", alerting.Transient, 0},
+		{alertingtest.SlackError("update_failed"), "update_failed", alerting.Transient, 0},
+		{alertingtest.SlackError("invalid_auth"), "invalid_auth", alerting.Broken, 0},
+		{alertingtest.SlackError("not_authed"), "not_authed", alerting.Broken, 0},
+		{alertingtest.SlackError("account_inactive"), "account_inactive", alerting.Broken, 0},
+		{alertingtest.SlackError("token_revoked"), "token_revoked", alerting.Broken, 0},
+		{alertingtest.SlackError("token_expired"), "token_expired", alerting.Broken, 0},
+		{alertingtest.SlackError("missing_scope"), "missing_scope", alerting.Broken, 0},
+		{alertingtest.SlackError("no_permission"), "no_permission", alerting.Broken, 0},
+		{alertingtest.SlackError("channel_not_found"), "channel_not_found", alerting.Broken, 0},
+		{alertingtest.SlackError("not_in_channel"), "not_in_channel", alerting.Broken, 0},
+		{alertingtest.SlackError("is_archived"), "is_archived", alerting.Broken, 0},
+		{alertingtest.SlackError("restricted_action"), "restricted_action", alerting.Broken, 0},
+		{alertingtest.SlackError("restricted_action_read_only_channel"), "restricted_action_…", alerting.Broken, 0},
+		{alertingtest.SlackError("org_login_required"), "org_login_required", alerting.Broken, 0},
+		{alertingtest.SlackError("ekm_access_denied"), "ekm_access_denied", alerting.Broken, 0},
+		{alertingtest.Status(404), "404", alerting.Broken, 0},
+		{alertingtest.Status(407), "407", alerting.Broken, 0},
+		{alertingtest.Status(302), "302", alerting.Broken, 0},
+		{alertingtest.SlackError("msg_too_long"), "msg_too_long", alerting.Fault, 0},
+		{alertingtest.SlackError("msg_blocks_too_long"), "msg_blocks_too_long", alerting.Fault, 0},
+		{alertingtest.SlackError("invalid_blocks"), "invalid_blocks", alerting.Fault, 0},
+		{alertingtest.SlackError("invalid_blocks_format"), "invalid_blocks_format", alerting.Fault, 0},
+		{alertingtest.SlackError("too_many_attachments"), "too_many_attachments", alerting.Fault, 0},
+		{alertingtest.SlackError("no_text"), "no_text", alerting.Fault, 0},
+		{alertingtest.SlackError("message_not_found"), "message_not_found", alerting.EditRefused, 0},
+		{alertingtest.SlackError("edit_window_closed"), "edit_window_closed", alerting.EditRefused, 0},
+		{alertingtest.SlackError("cant_update_message"), "cant_update_message", alerting.EditRefused, 0},
+		{alertingtest.SlackError("is_inactive"), "is_inactive", alerting.EditRefused, 0},
+		{alertingtest.SlackError("something_new"), "unknown", alerting.Fault, 0},
+		{alertingtest.SlackError("you sent " + token), "an error that repeats the token", alerting.Fault, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, n := fake(t)
+			for _, call := range []struct {
+				name string
+				do   func() (alerting.Receipt, error)
+			}{
+				{"Send", func() (alerting.Receipt, error) { return n.Send(t.Context(), "#a", alerting.Message{Title: "x"}) }},
+				{"Edit", func() (alerting.Receipt, error) {
+					return n.Edit(t.Context(), alerting.Receipt{Channel: "C0001", ID: "1.2"}, alerting.Message{Title: "x"})
+				}},
+			} {
+				f.Script(tt.reply)
+				before := len(f.Calls())
+				_, err := call.do()
+				var d *alerting.DeliveryError
+				if !errors.As(err, &d) {
+					t.Fatalf("%s: %v is no DeliveryError", call.name, err)
+				}
+				if d.Class != tt.class || d.RetryAfter != tt.after || d.Unsent {
+					t.Errorf("%s: class %q after %v, unsent %v; want %q after %v, not unsent", call.name, d.Class, d.RetryAfter, d.Unsent, tt.class, tt.after)
+				}
+				if n := len(f.Calls()) - before; n != 1 {
+					t.Errorf("%s: %d calls, the client must not retry", call.name, n)
+				}
+				noLeak(t, err)
+			}
+		})
+	}
+}
+
+// A code nobody knows is not thrown away when plain text is refused by it too.
+func TestUnknownCodeOnPlainText(t *testing.T) {
+	f, n := fake(t)
+	for code, want := range map[string]alerting.Class{"something_new": alerting.Broken, "msg_too_long": alerting.Fault, "invalid_blocks_x": alerting.Fault} {
+		f.Script(alertingtest.SlackError(code))
+		_, err := n.Send(t.Context(), "#a", plain)
+		var d *alerting.DeliveryError
+		if !errors.As(err, &d) || d.Class != want {
+			t.Errorf("%s: %v, want %s", code, err, want)
+		}
+	}
+}
+
+// Over a real network: what cannot have arrived is told from what may have.
+func TestNetworkErrors(t *testing.T) {
+	f := alertingtest.New()
+	defer f.Close()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	away := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, f.URL()+"chat.postMessage", http.StatusTemporaryRedirect)
+	})}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = away.Serve(l) }()
+	defer away.Close()
+
+	tests := []struct {
+		name   string
+		api    string
+		reply  alertingtest.Reply
+		class  alerting.Class
+		unsent bool
+	}{
+		{"refused", "http://" + closed.Addr().String() + "/api/", alertingtest.OK(), alerting.Transient, true},
+		{"no such host", "http://slack.invalid/api/", alertingtest.OK(), alerting.Transient, true},
+		{"answer lost", f.URL(), alertingtest.Lost(), alerting.Transient, false},
+		{"hangs", f.URL(), alertingtest.Hang(), alerting.Transient, false},
+		{"sent elsewhere", "http://" + l.Addr().String() + "/api", alertingtest.OK(), alerting.Broken, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := notifier(t, slack.Options{API: tt.api})
+			if strings.HasPrefix(tt.api, f.URL()) {
+				f.Script(tt.reply)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, err := n.Send(ctx, "#a", plain)
+			var d *alerting.DeliveryError
+			if !errors.As(err, &d) || d.Class != tt.class || d.Unsent != tt.unsent {
+				t.Errorf("%#v, want class %s, unsent %v", err, tt.class, tt.unsent)
+			}
+			noLeak(t, err)
+		})
+	}
+	if got := len(f.Messages()); got != 1 {
+		t.Errorf("%d messages, want the one whose answer was lost", got)
+	}
+}
+
+func TestSendAndEdit(t *testing.T) {
+	f, n := fake(t)
+	receipt, err := n.Send(t.Context(), "#ops", alerting.Message{Severity: alerting.Error, Title: "one", Lines: []string{"a < b & c > d <!channel>"}, Facts: []string{"rule x"}, Notes: []string{"late"}, Link: "http://l/?a=1&b=2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if receipt.Channel != "C0001" || receipt.ID == "" {
+		t.Errorf("receipt %+v", receipt)
+	}
+	m := f.Messages("#ops")[0]
+	var attachments []struct{ Color, Fallback string }
+	if err := json.Unmarshal(m.Attachments, &attachments); err != nil || len(attachments) != 1 || attachments[0].Color != "#d9372c" || attachments[0].Fallback != "one" {
+		t.Errorf("attachments %s, %v", m.Attachments, err)
+	}
+	// json.Marshal writes & < > as escapes of its own: look at what Slack decodes.
+	var raw any
+	_ = json.Unmarshal(m.Attachments, &raw)
+	if text := fmt.Sprint(raw); !strings.Contains(text, "a &lt; b &amp; c &gt; d &lt;!channel&gt;") || !strings.Contains(text, "<http://l/?a=1&amp;b=2|Open in lookout>") {
+		t.Errorf("not escaped: %s", text)
+	}
+	if text := m.Content(); text != "one\n```\na < b & c > d <!channel>\n```\nrule x\n:warning: late\n<http://l/?a=1&b=2|Open in lookout>" {
+		t.Errorf("content %q", text)
+	}
+	if m.Text != "one" {
+		t.Errorf("fallback text %q", m.Text)
+	}
+	again, err := n.Edit(t.Context(), receipt, alerting.Message{Title: "two"})
+	if err != nil || again != receipt {
+		t.Errorf("Edit: %+v, %v", again, err)
+	}
+	if m := f.Messages()[0]; len(f.Messages()) != 1 || m.Edits != 1 || m.Text != "two" {
+		t.Errorf("after the edit: %+v", m)
+	}
+}
+
+func TestPlain(t *testing.T) {
+	f, n := fake(t)
+	m := alerting.Message{Severity: alerting.Error, Title: "t<1>", Lines: []string{"l1", strings.Repeat("x", 5000)}, Notes: []string{"may be"}, Plain: true}
+	if _, err := n.Send(t.Context(), "#ops", m); err != nil {
+		t.Fatal(err)
+	}
+	got := f.Messages()[0]
+	if got.Attachments != nil || got.Blocks != nil || !strings.HasPrefix(got.Text, "t&lt;1&gt;\nl1\nxxx") || !strings.HasSuffix(got.Text, "\nmay be") || len(got.Text) > 1500 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Whatever a message holds, Slack takes it, and gathered lines are whole in both forms.
+func TestEveryMessageFits(t *testing.T) {
+	f, n := fake(t)
+	text := rapid.Custom(func(t *rapid.T) string {
+		part := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"```", "&&&&", "<<>>", "x", "😀", "`", "\n", "word "})).Draw(t, "part")
+		return strings.Repeat(part, rapid.IntRange(0, 3000).Draw(t, "times"))
+	})
+	list := rapid.SliceOfN(text, 0, 6)
+	rapid.Check(t, func(t *rapid.T) {
+		m := alerting.Message{
+			Severity: rapid.SampledFrom([]alerting.Severity{"", alerting.Info, alerting.Critical}).Draw(t, "severity"),
+			Title:    text.Draw(t, "title"), Lines: list.Draw(t, "lines"), Facts: list.Draw(t, "facts"), Notes: list.Draw(t, "notes"),
+			Link: "http://l/" + text.Draw(t, "link"), Plain: rapid.Bool().Draw(t, "plain"),
+		}
+		if _, err := n.Send(context.Background(), "#ops", m); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := len(f.Messages()); got < 100 {
+		t.Errorf("%d messages", got)
+	}
+}
+
+func TestGatheredLinesAreWhole(t *testing.T) {
+	for _, unit := range []string{"x", "&", "😀", "a b "} {
+		for _, asPlain := range []bool{false, true} {
+			f, n := fake(t)
+			m := alerting.Message{Title: "many", Plain: asPlain}
+			for left := 6000; left > 0; { // what alerting gathers at most
+				l := alerting.Cut(fmt.Sprintf("line %d %s", len(m.Lines), strings.Repeat(unit, 900/alerting.Weight(unit))), min(left, 1000))
+				m.Lines = append(m.Lines, l)
+				left -= alerting.Weight(l) + 1
+			}
+			if _, err := n.Send(t.Context(), "#ops", m); err != nil {
+				t.Fatal(err)
+			}
+			got := f.Messages()[0].Content()
+			for _, l := range m.Lines {
+				if !strings.Contains(got, l) {
+					t.Errorf("unit %q, plain %v: a line is not whole: %.30q…", unit, asPlain, l)
+				}
+			}
+		}
+	}
+}
+
+// A code block cannot be left by what a line says.
+func TestCodeBlocksStayClosed(t *testing.T) {
+	f, n := fake(t)
+	if _, err := n.Send(t.Context(), "#ops", alerting.Message{Title: "x", Lines: []string{"``` *bold* ````` \n```"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Messages()[0].Content(); strings.Count(got, "```") != 2 {
+		t.Errorf("content %q", got)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	f, n := fake(t)
+	team, user, err := n.Check(t.Context())
+	if err != nil || team != "Fake" || user != "lookout" {
+		t.Errorf("%q %q %v", team, user, err)
+	}
+	for _, reply := range []alertingtest.Reply{alertingtest.SlackError("invalid_auth"), alertingtest.Body("{}"), alertingtest.Status(500)} {
+		f.Behave(func(alertingtest.Call) alertingtest.Reply { return reply })
+		if _, _, err := n.Check(t.Context()); err == nil {
+			t.Errorf("reply %+v passed", reply)
+		} else {
+			noLeak(t, err)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		o    slack.Options
+		ok   bool
+	}{
+		{"good", slack.Options{Token: token}, true},
+		{"line end of a token file", slack.Options{Token: token + "\n"}, true},
+		{"other address", slack.Options{Token: token, API: "http://127.0.0.1:1/api"}, true},
+		{"no token", slack.Options{}, false},
+		{"blank token", slack.Options{Token: " \n"}, false},
+		{"token in quotes", slack.Options{Token: `"` + token + `"`}, false},
+		{"two lines", slack.Options{Token: token + "\n" + token}, false},
+		{"address without a scheme", slack.Options{Token: token, API: "slack.com/api"}, false},
+		{"ftp", slack.Options{Token: token, API: "ftp://slack.com/"}, false},
+		{"broken address", slack.Options{Token: token, API: "http://[" + token}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n, err := slack.New(tt.o)
+			if (err == nil) != tt.ok {
+				t.Errorf("New: %v", err)
+			}
+			if n != nil {
+				n.Close()
+			}
+			noLeak(t, err)
+		})
+	}
+}
