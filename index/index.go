@@ -55,7 +55,9 @@ type Options struct {
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
 
-	logSegment int64 // bytes of a segment of the log; for tests, which want the log trimmed soon
+	// For tests, which want the log trimmed soon, and to seal at chosen moments only.
+	logSegment int64
+	byHand     bool
 }
 
 // ErrClosed is returned by a store that was closed.
@@ -126,9 +128,9 @@ func Open(o Options) (*Store, error) {
 		s.closeSegments()
 		return nil, err
 	}
-	s.running.Add(1)
-	go s.sealer()
-	s.kick()
+	if !o.byHand {
+		s.running.Go(s.sealer)
+	}
 	return s, nil
 }
 
@@ -139,8 +141,10 @@ func (s *Store) openSegments() error {
 	if err := s.o.FS.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating the store: %w", err)
 	}
-	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
-		return fmt.Errorf("creating the store: %w", err)
+	for _, made := range []string{s.o.Dir, filepath.Dir(s.o.Dir)} {
+		if err := s.o.FS.SyncDir(made); err != nil {
+			return fmt.Errorf("creating the store: %w", err)
+		}
 	}
 	names, err := s.o.FS.ReadDir(dir)
 	if err != nil {

@@ -65,7 +65,6 @@ func (s *Store) freeze() {
 
 // sealer writes frozen generations. It looks after age and the log's size as well.
 func (s *Store) sealer() {
-	defer s.running.Done()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

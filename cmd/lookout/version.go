@@ -28,9 +28,6 @@ func (p *program) versionCommand() *cobra.Command {
 func versionText(version string, info *debug.BuildInfo) string {
 	revision, modified := "", ""
 	if info != nil {
-		if version == "" {
-			version = info.Main.Version
-		}
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision":
@@ -40,11 +37,19 @@ func versionText(version string, info *debug.BuildInfo) string {
 			}
 		}
 	}
-	if version == "" {
-		version = "(devel)"
-	}
 	if revision != "" {
 		revision += modified + ")"
 	}
-	return fmt.Sprintf("lookout %s%s %s %s/%s", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("lookout %s%s %s %s/%s", release(version, info), revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// release is the version alone.
+func release(version string, info *debug.BuildInfo) string {
+	switch {
+	case version != "":
+		return version
+	case info != nil && info.Main.Version != "":
+		return info.Main.Version
+	}
+	return "(devel)"
 }

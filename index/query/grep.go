@@ -174,7 +174,7 @@ func (o *GrepOptions) regex(src string, fold bool) (*regex, error) {
 	}
 	rx, err := compileRegex(src)
 	if err != nil {
-		return nil, fmt.Errorf("with the flags the pattern is %s: %w", oneLine(src), err)
+		return nil, fmt.Errorf("with the flags the pattern is %s: %w", printable(shorten(src)), err)
 	}
 	return rx, nil
 }

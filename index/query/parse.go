@@ -37,7 +37,7 @@ type parser struct {
 }
 
 func (p *parser) fail(pos, end int, message, mend string) *Error {
-	return &Error{Code: CodeSyntax, Message: message, Mend: mend, Pos: pos, End: max(pos, end), Text: p.src}
+	return &Error{Code: CodeSyntax, Message: printable(message), Mend: printable(mend), Pos: pos, End: max(pos, end), Text: p.src}
 }
 
 func (p *parser) parse() (node, *Error) {
@@ -145,14 +145,14 @@ func shorten(s string) string {
 	return s[:i] + "…"
 }
 
-// oneLine makes a part of the query fit for a message.
-func oneLine(s string) string {
+// printable replaces what would break a line or a terminal in a message that quotes the query.
+func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, shorten(s))
+	}, s)
 }
 
 func (p *parser) or() (node, *Error) {
@@ -270,7 +270,7 @@ func (p *parser) prim() (node, *Error) {
 	case c == '(':
 		return p.group()
 	case c == '|':
-		return nil, p.bar(`for the character `)
+		return nil, p.bar()
 	case c == '"' || c == '\'' || c == '`':
 		return p.quotedTerm()
 	case c == '~' && !p.closes(start+1):
@@ -284,8 +284,8 @@ func (p *parser) prim() (node, *Error) {
 	return p.word()
 }
 
-func (p *parser) bar(mend string) *Error {
-	return p.fail(p.pos, p.pos+1, `"|" is reserved`, `for either of two write OR; `+mend+fmt.Sprintf(quoteIt, `"|"`))
+func (p *parser) bar() *Error {
+	return p.fail(p.pos, p.pos+1, `"|" is reserved`, `for either of two write OR; for the character `+fmt.Sprintf(quoteIt, `"|"`))
 }
 
 func (p *parser) group() (node, *Error) {
@@ -344,13 +344,7 @@ func (p *parser) str(i int) (s string, end int, err *Error) {
 			}
 		}
 	}
-	mend := `"'"`
-	if q == '\'' {
-		mend = `"'"`
-	} else {
-		mend = "'" + string(q) + "'"
-	}
-	return "", 0, p.fail(i, i+1, "this quote is not closed", "put "+string(q)+" behind the text; for the character "+fmt.Sprintf(quoteIt, mend))
+	return "", 0, p.fail(i, i+1, "this quote is not closed", "put "+string(q)+" behind the text; for the character "+fmt.Sprintf(quoteIt, quoted(string(q))))
 }
 
 // afterQuote checks that what follows a closing quote at p.pos may follow it.
@@ -570,7 +564,7 @@ func (p *parser) spacedOperator(w, right string) *Error {
 	mend := "write " + p.before + right + "VALUE"
 	if value != "" {
 		whole := p.src[p.beforeEnd-len(p.before) : at+len(value)]
-		mend = "write " + p.before + right + oneLine(value) + "; for text quote it: " + oneLine(quoted(whole))
+		mend = "write " + p.before + right + shorten(value) + "; for text quote it: " + shorten(quoted(whole))
 	}
 	return p.fail(start, end, "an operator must touch the field's name and its value", mend)
 }
@@ -643,7 +637,7 @@ func (p *parser) field(start int, name string, o op, i int) (node, *Error) {
 	if name == nameTime {
 		end := p.tokenEnd(i)
 		return nil, p.fail(start, end, "time is not part of a query, it is a range beside it",
-			"use --since and --until; for text quote it: "+oneLine(quoted(p.src[start:end])))
+			"use --since and --until; for text quote it: "+shorten(quoted(p.src[start:end])))
 	}
 	var err *Error
 	switch {
@@ -651,7 +645,7 @@ func (p *parser) field(start int, name string, o op, i int) (node, *Error) {
 		err = p.noValue(start, i)
 	case p.src[i] == '|':
 		p.pos = i
-		err = p.bar("for the text ")
+		err = p.bar()
 	case o == opMatch || o == opNotMatch:
 		if p.src[i] == '(' {
 			return nil, p.fail(i, i+1, `a "(" in a regular expression without quotes`, "quote it: "+p.src[start:i]+quoted(p.chunk(i)))
@@ -660,7 +654,7 @@ func (p *parser) field(start int, name string, o op, i int) (node, *Error) {
 	case p.src[i] == '(' && o == opHas:
 		err = p.list(n, start, i)
 	case p.src[i] == '(':
-		err = p.fail(i, i+1, "a list stands behind a colon only", "write "+oneLine(p.listMend(start, name, o, i)))
+		err = p.fail(i, i+1, "a list stands behind a colon only", "write "+shorten(p.listMend(start, name, o, i)))
 	default:
 		err = p.value(n, start, i)
 	}
@@ -688,9 +682,9 @@ func (p *parser) listMend(start int, name string, o op, i int) string {
 func (p *parser) noValue(start, i int) *Error {
 	if at, value := p.next(i); at > i && value != "" {
 		return p.fail(start, i, "an operator must touch the field's name and its value",
-			"write "+oneLine(p.src[start:i]+value)+"; for text quote it: "+oneLine(quoted(p.src[start:i])))
+			"write "+shorten(p.src[start:i]+value)+"; for text quote it: "+shorten(quoted(p.src[start:i])))
 	}
-	return p.fail(start, i, "a value is missing", "for an empty value write "+oneLine(p.src[start:i])+`""; for text quote it: `+oneLine(quoted(p.src[start:i])))
+	return p.fail(start, i, "a value is missing", "for an empty value write "+shorten(p.src[start:i])+`""; for text quote it: `+shorten(quoted(p.src[start:i])))
 }
 
 func (p *parser) ref(name string, start int) {
@@ -722,7 +716,7 @@ func (p *parser) value(n *fieldNode, start, i int) *Error {
 			return err
 		}
 		if end < len(p.src) && p.src[end] == '(' {
-			return p.fail(end, end+1, `a "(" inside a word`, "quote it: "+oneLine(p.src[start:i]+quoted(p.chunk(i)))+", or use -F")
+			return p.fail(end, end+1, `a "(" inside a word`, "quote it: "+shorten(p.src[start:i]+quoted(p.chunk(i)))+", or use -F")
 		}
 		p.pos = end
 	}
@@ -744,7 +738,7 @@ func (p *parser) value(n *fieldNode, start, i int) *Error {
 func (p *parser) at(err *valueError, start, i int) *Error {
 	mend := err.mend
 	if err.asText {
-		mend += "; for text quote it: " + oneLine(quoted(p.src[start:p.pos]))
+		mend += "; for text quote it: " + shorten(quoted(p.src[start:p.pos]))
 	}
 	return p.fail(i, p.pos, err.message, mend)
 }
@@ -755,7 +749,7 @@ func (p *parser) foreignValue(n *fieldNode, start, i, end int) *Error {
 	name := strings.TrimSuffix(p.src[start:i], opText[n.op])
 	wrong := func(to int, right string) *Error {
 		return p.fail(start, to, "that is how another language writes it",
-			"write "+oneLine(right)+"; for text quote it: "+oneLine(quoted(p.src[start:to])))
+			"write "+shorten(right)+"; for text quote it: "+shorten(quoted(p.src[start:to])))
 	}
 	// comparison is the error for the operator s at i.
 	comparison := func(s string) *Error {
@@ -848,7 +842,7 @@ func (p *parser) ordered(n *fieldNode, start, i int, raw string) *Error {
 	l, ok := parseLimit(raw)
 	if !ok {
 		return p.fail(i, p.pos, opText[n.op]+" compares numbers, durations, sizes and levels; this is none",
-			"write one, such as 500, 1.5s, 10MB or warning; for text quote it: "+oneLine(quoted(p.src[start:p.pos])))
+			"write one, such as 500, 1.5s, 10MB or warning; for text quote it: "+shorten(quoted(p.src[start:p.pos])))
 	}
 	n.lim = l
 	return nil
@@ -880,7 +874,7 @@ func (p *parser) list(n *fieldNode, start, i int) *Error {
 		default:
 			end := p.wordEnd(at, true)
 			if end < len(p.src) && (p.src[end] == '(' || p.src[end] == '|') {
-				return p.fail(end, end+1, fmt.Sprintf("a %q in a list", p.src[end]), "part values with a comma or OR; for text quote it: "+oneLine(quoted(p.chunk(at))))
+				return p.fail(end, end+1, fmt.Sprintf("a %q in a list", p.src[end]), "part values with a comma or OR; for text quote it: "+quoted(p.chunk(start)))
 			}
 			raw, p.pos = p.src[at:end], end
 		}
@@ -904,7 +898,7 @@ func (p *parser) list(n *fieldNode, start, i int) *Error {
 		case p.src[p.pos] == ')':
 			p.pos++
 			if !p.closes(p.pos) {
-				return p.fail(p.pos, p.pos+1, `a space belongs behind ")"`, "put one there, or quote the text: "+oneLine(quoted(p.chunk(start))))
+				return p.fail(p.pos, p.pos+1, `a space belongs behind ")"`, "put one there, or quote the text: "+shorten(quoted(p.chunk(start))))
 			}
 			return nil
 		case p.src[p.pos] == ',':
@@ -916,7 +910,7 @@ func (p *parser) list(n *fieldNode, start, i int) *Error {
 		default:
 			end := p.wordEnd(p.pos, true)
 			return p.fail(p.pos, end, "a space does not part the values of a list",
-				"write a comma or OR between them; a value with a space in it: "+oneLine(quoted(p.src[at:end])))
+				"write a comma or OR between them; a value with a space in it: "+shorten(quoted(p.src[at:end])))
 		}
 	}
 }
@@ -984,7 +978,7 @@ func noLevel(s string) *valueError {
 	if _, ok := parseQuantity([]byte(s)); ok {
 		return &valueError{message: "a level as a number is syslog's, 0 to 7", mend: levelNames, asText: true}
 	}
-	return &valueError{message: fmt.Sprintf("no level is called %q", oneLine(s)), mend: levelNames, asText: true}
+	return &valueError{message: fmt.Sprintf("no level is called %q", shorten(s)), mend: levelNames, asText: true}
 }
 
 func classifyLevel(o op, raw string, inQuotes bool) (value, *valueError) {

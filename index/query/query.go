@@ -75,14 +75,14 @@ func (q *Query) NotFound(names ...string) []string {
 		if !slices.Contains(names, r.Name) {
 			continue
 		}
-		s := fmt.Sprintf("no field %s here; for text quote it: %s", oneLine(quoted(r.Name)), oneLine(quoted(r.Text)))
+		s := fmt.Sprintf("no field %s here; for text quote it: %s", shorten(quoted(r.Name)), shorten(quoted(r.Text)))
 		switch low, bare := strings.ToLower(r.Name), strings.TrimLeft(r.Name, "_"); {
 		case builtin(low):
 			s += "; the built-in name is " + low
 		case bare != r.Name && bare != "":
-			s += "; GELF's leading _ is not kept: " + oneLine(printName(bare))
+			s += "; GELF's leading _ is not kept: " + shorten(printName(bare))
 		}
-		out = append(out, s)
+		out = append(out, printable(s))
 	}
 	return out
 }

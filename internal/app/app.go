@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
@@ -62,6 +61,7 @@ type App struct {
 	gelf     *gelf.Input // nil when it is off
 	native   *native.Handler
 	engine   *alerting.Engine // nil without rules
+	api      *api.API
 	server   *http.Server
 	listener net.Listener
 
@@ -144,16 +144,15 @@ func New(o Options) (app *App, err error) {
 
 	registry := prometheus.NewRegistry()
 	a.register(registry)
-	handler := api.New(api.Options{
-		Store: a.store, Events: slowly(a.native), Auth: tokens, Version: o.Version, Registry: registry,
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+	a.api = api.New(api.Options{
+		Store: a.store, Events: slowly(a.native), Auth: tokens.Middleware, Version: o.Version, Registry: registry,
 		Limits: api.Limits{
 			Searches: c.Limits.Searches, Queue: c.Limits.Queue, QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
 		},
 		Log: a.log,
 	})
 	a.server = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	return a, nil
@@ -219,18 +218,13 @@ func (a *App) Start() error {
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
 	}
-	// Requests end before the inputs do, and long ones are told to.
-	base, cancel := context.WithCancel(context.Background())
-	a.server.BaseContext = func(net.Listener) context.Context { return base }
 	a.running.Go(func() {
 		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			a.fail(fmt.Errorf("HTTP: %w", err))
 		}
 	})
 	a.onStop("HTTP", func(ctx context.Context) error {
-		soft := context.AfterFunc(ctx, cancel)
-		defer soft()
-		a.server.RegisterOnShutdown(cancel) // tails never end by themselves
+		a.api.Close() // tails never end by themselves
 		if err := a.server.Shutdown(ctx); err != nil {
 			return errors.Join(err, a.server.Close())
 		}
@@ -317,10 +311,14 @@ func reachable(addr net.Addr) string {
 // TokenFile is where the admin token is, and whether this start made it.
 func (a *App) TokenFile() (path string, made bool) { return a.opened.Path, a.opened.Made }
 
-// Rules is how many alert rules are in force.
-func (a *App) Rules() int {
-	if a.engine == nil {
-		return 0
+// Alerts says in words who is told what.
+func (a *App) Alerts() string {
+	c := a.o.Config
+	switch {
+	case a.engine != nil:
+		return fmt.Sprintf("%d rules into Slack", len(c.Rules))
+	case c.Slack.Token == "":
+		return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to have errors and warnings in Slack"
 	}
-	return len(a.o.Config.Rules)
+	return "off; there are no rules: set LOOKOUT_SLACK_CHANNEL, or channels in lookout.yaml"
 }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lookoutlog/lookout/internal/app"
+	"github.com/lookoutlog/lookout/internal/config"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	var file string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Collect, index, search and alert, in one process",
+		Long: `serve receives logs (GELF over UDP, NDJSON over HTTP), keeps them searchable and sends what the
+rules ask for to Slack. It needs no configuration; lookout.yaml in the working folder, LOOKOUT_CONFIG
+or --config names one, and every setting can come from the environment (LOOKOUT_…).
+
+It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, warnings, err := config.Load(file, p.env)
+			for _, w := range warnings {
+				p.say("warning: %s", w)
+			}
+			if err != nil {
+				return err
+			}
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
+			return p.serve(cmd.Context(), c, log)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "", "the configuration's `file`")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what is done, not only what goes wrong")
+	return cmd
+}
+
+func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	info, _ := debug.ReadBuildInfo()
+	name := release(version, info)
+	a, err := app.New(app.Options{Config: c, Version: name, Log: log})
+	if err != nil {
+		return err
+	}
+	// Stopping has its own time: ctx has ended by then.
+	if err := a.Start(); err != nil {
+		return errors.Join(err, a.Stop(context.Background()))
+	}
+	if err := p.welcome(a, c, name); err != nil {
+		return errors.Join(err, a.Stop(context.Background()))
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return a.Stop(context.Background())
+	case err := <-a.Failed():
+		return errors.Join(err, a.Stop(context.Background()))
+	}
+}
+
+// welcome says where everything is; programs that start lookout on port 0 read the addresses from it.
+func (p *program) welcome(a *app.App, c *config.Config, version string) error {
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		data = c.Data
+	}
+	token, made := a.TokenFile()
+	note := ""
+	if made {
+		note = "  (new: it is the key to everything in here)"
+	}
+	out := fmt.Appendf(nil, "lookout %s is running; Ctrl-C stops it\n", version)
+	for _, l := range a.Listening() {
+		out = fmt.Appendf(out, "  %-6s %s\n", l.Name, l.Address)
+	}
+	out = fmt.Appendf(out, "  data   %s\n  token  %s%s\n  alerts %s\n", data, token, note, a.Alerts())
+	out = append(out, "Try, in another terminal here:  lookout send hello  and then  lookout grep hello\n"...)
+	_, err = p.stdout.Write(out)
+	return err
+}

@@ -1,0 +1,203 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/vfs"
+)
+
+// world is what outlives the store's crashes: the disk, and a producer that sends again what was not acknowledged.
+type world struct {
+	fs    *vfs.Crash
+	rng   *rand.Rand
+	acked uint64            // events of the producer that were acknowledged
+	seen  map[uint64]uint64 // sequence → the event's number, of all that a search has ever shown
+	lost  error             // the first broken promise
+}
+
+func (w *world) options(noSync bool) Options {
+	return Options{Dir: "/data/store", FS: w.fs, NoSync: noSync, logSegment: 2048, byHand: true}
+}
+
+// live runs the store until the disk stops it, or a while: appends, seals, checks.
+func (w *world) live(t *testing.T, noSync bool) {
+	s, err := Open(w.options(noSync))
+	if err != nil {
+		return // the disk has stopped it, or failed
+	}
+	defer func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.Close(ended)
+	}()
+	if w.check(t, s); w.lost != nil {
+		return
+	}
+	for range 6 {
+		b := event.Batch{Producer: "p", FirstSeq: w.acked}
+		for i := range 1 + w.rng.IntN(20) {
+			e := b.Add()
+			e.Service = []byte([]string{"a", "b", "c"}[w.rng.IntN(3)])
+			e.Time = int64(w.rng.IntN(1000))
+			e.Message = fmt.Appendf(nil, "%d", w.acked+uint64(i))
+		}
+		if s.Append(t.Context(), &b) != nil {
+			return
+		}
+		w.acked += uint64(len(b.Events))
+		if w.rng.IntN(3) == 0 {
+			s.mu.Lock()
+			s.freeze()
+			g := s.frozen
+			s.mu.Unlock()
+			if s.seal(g) != nil {
+				break
+			}
+		}
+	}
+	w.check(t, s)
+}
+
+// check finds the first broken promise: an acknowledged event lost, doubled or with another sequence than before.
+func (w *world) check(t *testing.T, s *Store) {
+	count := map[uint64]int{}
+	sum, err := s.Search(t.Context(), query.Request{}, func(r query.Row) error {
+		var n uint64
+		if _, err := fmt.Sscan(string(r.Event.Message), &n); err != nil {
+			return err
+		}
+		if was, ok := w.seen[r.Event.Seq]; ok && was != n {
+			return fmt.Errorf("sequence %d was event %d, now %d", r.Event.Seq, was, n)
+		}
+		w.seen[r.Event.Seq] = n
+		count[n]++
+		return nil
+	})
+	if err == nil && !sum.Complete {
+		err = fmt.Errorf("incomplete: %q", sum.Reasons)
+	}
+	for n := range w.acked {
+		if err == nil && count[n] != 1 {
+			err = fmt.Errorf("event %d of %d acknowledged is there %d times", n, w.acked, count[n])
+		}
+	}
+	// At most what was under way may be there too, once.
+	for n, c := range count {
+		if err == nil && c != 1 {
+			err = fmt.Errorf("event %d is there %d times", n, c)
+		}
+	}
+	if err == nil && w.acked > 0 {
+		err = w.follow(t, s)
+	}
+	if _, dead := w.fs.ReadDir("/"); dead == nil { // what a dead process reads is nobody's answer
+		w.lost = err
+	}
+}
+
+// follow checks that reading by sequence finds every acknowledged event once.
+func (w *world) follow(t *testing.T, s *Store) error {
+	f := s.Follow(0)
+	defer f.Close()
+	seen := map[string]bool{}
+	for last := s.LastSeq(); f.Position() < last; {
+		events, err := f.Next(t.Context())
+		if err != nil {
+			return fmt.Errorf("following: %w", err)
+		}
+		for i := range events {
+			if seen[string(events[i].Message)] {
+				return fmt.Errorf("following shows event %s twice", events[i].Message)
+			}
+			seen[string(events[i].Message)] = true
+		}
+	}
+	if uint64(len(seen)) < w.acked {
+		return fmt.Errorf("following finds %d events, %d were acknowledged", len(seen), w.acked)
+	}
+	return nil
+}
+
+// lives runs a world through some crashes, each at an operation of the disk's own choosing, and returns the first broken
+// promise.
+func lives(t *testing.T, seed uint64, at int, noSync bool) error {
+	w := &world{fs: vfs.NewCrash(seed), rng: rand.New(rand.NewPCG(seed, uint64(at))), seen: map[uint64]uint64{}}
+	if err := w.fs.MkdirAll("/data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.fs.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	stop := at
+	for range 3 {
+		w.fs.StopAt(stop)
+		w.live(t, noSync)
+		if w.lost != nil {
+			return w.lost
+		}
+		w.fs = w.fs.Crash()
+		stop = 1 + w.rng.IntN(60)
+	}
+	w.live(t, noSync)
+	return w.lost
+}
+
+// Power is taken away at every operation of the disk, for several disks: nothing acknowledged is lost or doubled, and no
+// sequence is ever given to another event.
+func TestCrash(t *testing.T) {
+	points := 0
+	for seed := range uint64(6) {
+		for at := 1; at <= 90; at++ {
+			points++
+			if err := lives(t, seed, at, false); err != nil {
+				t.Fatalf("seed %d, power cut at operation %d: %v", seed, at, err)
+			}
+		}
+	}
+	t.Logf("%d worlds of three power cuts each", points)
+}
+
+// The control: without fsync the same test must find losses, or it would find none anywhere.
+func TestCrashWithoutSyncLoses(t *testing.T) {
+	lost := 0
+	for seed := range uint64(4) {
+		for at := 1; at <= 90; at++ {
+			if lives(t, seed, at, true) != nil {
+				lost++
+			}
+		}
+	}
+	if lost == 0 {
+		t.Fatal("the log does not fsync and nothing was lost: the crash model is broken")
+	}
+	t.Logf("losses in %d of 360 worlds", lost)
+}
+
+// A failed fsync of the log, once and then for good: no acknowledgement without durability.
+func TestFailedSync(t *testing.T) {
+	for k := 1; k < 40; k++ {
+		for _, n := range []int{1, 2, -1} {
+			w := &world{fs: vfs.NewCrash(uint64(k)), rng: rand.New(rand.NewPCG(uint64(k), 1)), seen: map[uint64]uint64{}}
+			if err := w.fs.MkdirAll("/data", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.fs.SyncDir("/"); err != nil {
+				t.Fatal(err)
+			}
+			w.fs.FailSyncs(k, n)
+			w.live(t, false)
+			w.fs = w.fs.Crash()
+			if w.lost == nil {
+				w.live(t, false)
+			}
+			if w.lost != nil {
+				t.Fatalf("fsync %d fails %d times: %v", k, n, w.lost)
+			}
+		}
+	}
+}
