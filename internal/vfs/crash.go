@@ -286,12 +286,17 @@ func (op *dirOp) put() {
 }
 
 // Kill kills the process but not the machine: what it had written is still in the page cache, durable or not. The old
-// file system is dead, the returned one goes on from there.
+// file system is dead, the returned one goes on from there, with what Inject and, if that is still to come, StopAt have
+// set.
 func (c *Crash) Kill() *Crash {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dead = true
-	return &Crash{s: c.s}
+	next := &Crash{s: c.s, ops: c.ops, inject: c.inject}
+	if c.stopAt > c.ops {
+		next.stopAt = c.stopAt
+	}
+	return next
 }
 
 // step begins a changing call. c.mu is held.

@@ -27,7 +27,7 @@ type pending struct {
 	entry  Entry  // what OnCommit gets; its slices are the caller's
 	buf    []byte // the record, but for what put writes
 	result        // for the caller, once done has been sent to
-	repeat bool   // wholly dropped, because of a batch of the same commit
+	repeat bool   // wholly dropped, for a batch of the same commit
 	done   chan struct{}
 }
 
@@ -218,14 +218,15 @@ func (l *Log) number(group []*pending, now int64) {
 	for _, p := range group {
 		e := &p.entry
 		if e.Producer != "" {
-			expected, here := l.counted[e.Producer]
-			if m := l.marks.m[e.Producer]; !here && m != nil {
-				expected = m.next
+			var durable uint64
+			if m := l.marks.m[e.Producer]; m != nil {
+				durable = m.next
 			}
+			expected := max(durable, l.counted[e.Producer])
 			end := e.ProducerSeq + uint64(e.Count)
 			if end <= expected {
 				l.stats.Duplicates += int64(e.Count)
-				p.first, p.repeat = 0, here
+				p.first, p.repeat = 0, end > durable
 				continue
 			}
 			if e.ProducerSeq < expected {
