@@ -38,6 +38,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Err is the cause when the client made the error.
 	Err error
+
+	counts *eventsAnswer // what the server did before the error, of a request with events
 }
 
 // Error returns one line: what is wrong, and the mend.
@@ -112,10 +114,14 @@ func (c *Client) answerError(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	var w struct {
 		Error *wireError `json:"error"`
+		eventsAnswer
 	}
 	var e *Error
 	if json.Unmarshal(body, &w) == nil && w.Error != nil && w.Error.Message != "" {
 		e = w.Error.error(resp.StatusCode)
+		if w.Accepted != nil {
+			e.counts = &w.eventsAnswer
+		}
 	} else {
 		e = &Error{Status: resp.StatusCode, Code: CodeNotLookout, Message: fmt.Sprintf("%s answered %s", c.base, resp.Status)}
 		if resp.StatusCode < 500 {

@@ -3,11 +3,13 @@ package sdk
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // A request's limits: what fits is sent together. The server takes 64 MiB; smaller requests are durable sooner.
@@ -114,7 +116,7 @@ func (c *Client) sendLines(ctx context.Context, r io.Reader, o SendOptions, enco
 			line, rest, _ := bytes.Cut(chunk.lines, []byte{'\n'})
 			chunk.lines = rest
 			s.line++
-			if line = bytes.TrimSuffix(line, []byte{'\r'}); len(line) == 0 {
+			if line = bytes.TrimSuffix(line, []byte{'\r'}); len(bytes.TrimSpace(line)) == 0 {
 				s.skipped = append(s.skipped, s.line)
 				continue
 			}
@@ -184,7 +186,9 @@ type sender struct {
 	c       *Client
 	o       SendOptions
 	buf     []byte
+	room    []byte  // the memory of buf
 	events  int     // in buf
+	dealt   int64   // events that were in buf before them and are dealt with
 	line    int64   // lines read
 	first   int64   // the line that is the first in buf
 	skipped []int64 // lines since then that are not in buf
@@ -202,18 +206,19 @@ func (c *Client) newSender(o SendOptions) *sender {
 // added takes note that line s.line is now the last in buf, and sends buf when it is full.
 func (s *sender) added(ctx context.Context) error {
 	if s.events == 0 {
-		s.first, s.skipped = s.line, s.skipped[:0]
+		s.first, s.skipped, s.dealt = s.line, s.skipped[:0], 0
 	}
 	s.events++
+	s.room = s.buf
 	if len(s.buf) < batchBytes && s.events < batchEvents {
 		return nil
 	}
 	return s.flush(ctx)
 }
 
-// lineOf returns which line read became line n of the request.
+// lineOf returns which line read became line n of buf.
 func (s *sender) lineOf(n int64) int64 {
-	line := s.first + n - 1
+	line := s.first + s.dealt + n - 1
 	for _, skipped := range s.skipped {
 		if skipped <= line {
 			line++
@@ -222,16 +227,42 @@ func (s *sender) lineOf(n int64) int64 {
 	return line
 }
 
-func (s *sender) addError(e LineError) {
-	if len(s.result.Errors) < maxLineErrors {
-		s.result.Errors = append(s.result.Errors, e)
-	}
+// eventsAnswer is what the server says about a request's lines, in an error too: so many of the first are dealt with.
+type eventsAnswer struct {
+	Accepted *int64 `json:"accepted"`
+	Rejected int64  `json:"rejected"`
+	Errors   []struct {
+		Line    int64  `json:"line"`
+		Message string `json:"message"`
+	} `json:"errors"`
 }
 
+// flush sends what is in buf, again and again while the server is under pressure and patience lasts. What the server has
+// dealt with leaves buf, whatever comes after.
 func (s *sender) flush(ctx context.Context) error {
-	if s.events == 0 {
-		return nil
+	var waited time.Duration
+	for try := 0; s.events > 0; try++ {
+		err := s.request(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		wait, ok := retryWait(err, try, s.o.Producer != "")
+		if !ok || waited+wait > s.c.patience {
+			return err
+		}
+		waited += wait
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// request makes one request with what is in buf.
+func (s *sender) request(ctx context.Context) error {
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
 	if s.o.Service != "" {
 		header.Set("Lookout-Service", s.o.Service)
@@ -240,40 +271,39 @@ func (s *sender) flush(ctx context.Context) error {
 		header.Set("Lookout-Producer", s.o.Producer)
 		header.Set("Lookout-First-Sequence", strconv.FormatUint(s.result.Next, 10))
 	}
-	var answer struct {
-		Accepted *int64 `json:"accepted"`
-		Rejected int64  `json:"rejected"`
-		Errors   []struct {
-			Line    int64  `json:"line"`
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	err := s.c.get(ctx, request{
-		method: http.MethodPost, path: "/api/v1/events", body: s.buf, header: header, again: s.o.Producer != "",
-	}, &answer)
-	var refused *Error
-	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest && refused.Code != CodeNotLookout {
-		// Not one line was usable. The others' turn comes all the same.
-		s.result.Rejected += int64(s.events)
-		s.addError(LineError{s.first, refused.Error()})
-		s.buf, s.events = s.buf[:0], 0
-		return nil
-	}
-	if err != nil {
+	var answer eventsAnswer
+	resp, err := s.c.once(ctx, request{method: http.MethodPost, path: "/api/v1/events", body: s.buf, header: header, whole: true})
+	switch e := (*Error)(nil); {
+	case err == nil:
+		if json.NewDecoder(resp.Body).Decode(&answer) != nil || answer.Accepted == nil {
+			return s.c.notOurs("an answer without a count of accepted events")
+		}
+	case errors.As(err, &e) && e.counts != nil:
+		answer = *e.counts
+	default:
 		return err
 	}
-	if answer.Accepted == nil {
-		return s.c.notOurs("an answer without a count of accepted events")
-	}
-	s.result.Accepted += *answer.Accepted
-	s.result.Rejected += answer.Rejected
+	accepted, rejected := max(*answer.Accepted, 0), max(answer.Rejected, 0)
 	for _, e := range answer.Errors {
-		s.addError(LineError{s.lineOf(e.Line), e.Message})
+		if len(s.result.Errors) < maxLineErrors {
+			s.result.Errors = append(s.result.Errors, LineError{s.lineOf(e.Line), e.Message})
+		}
 	}
+	dealt := accepted + rejected
+	if dealt > int64(s.events) || err == nil && dealt < int64(s.events) {
+		return s.c.notOurs(fmt.Sprintf("an answer about %d events where %d were sent", dealt, s.events))
+	}
+	s.result.Accepted += accepted
+	s.result.Rejected += rejected
 	if s.o.Producer != "" {
-		// What was rejected has no place in the count: the server counts the events it made of the lines.
-		s.result.Next += uint64(max(int64(s.events)-answer.Rejected, 0))
+		s.result.Next += uint64(dealt) // what was rejected has its place in the count
 	}
-	s.buf, s.events = s.buf[:0], 0
-	return nil
+	for range dealt {
+		s.buf = s.buf[bytes.IndexByte(s.buf, '\n')+1:]
+	}
+	s.dealt += dealt
+	if s.events -= int(dealt); s.events == 0 {
+		s.buf, err = s.room[:0], nil // what was sent is dealt with, be it that none of it was any good
+	}
+	return err
 }

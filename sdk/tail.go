@@ -27,7 +27,8 @@ const silence = 35 * time.Second
 
 // Tail follows the events that match, in order of arrival, as they become durable. It ends only with an error: ctx's, or
 // one that trying again cannot mend (a wrong query, a wrong token, no server at the first try). A connection that is lost
-// later is made again, and goes on behind the last position: nothing is left out and nothing comes twice.
+// later is made again, and goes on behind the last position: nothing is left out and nothing comes twice. Events that the
+// server has but cannot read are an [*IncompleteError] between the rows; a caller that goes on behind it gets what follows.
 func (c *Client) Tail(ctx context.Context, r TailRequest) iter.Seq2[*Row, error] {
 	return func(yield func(*Row, error) bool) {
 		t := tail{c: c, r: r}
@@ -58,6 +59,7 @@ type tail struct {
 // run returns nil when yield wants no more.
 func (t *tail) run(ctx context.Context, yield func(*Row, error) bool) error {
 	connected := false
+	stuck := 0 // connections in a row that an error of the server ended before they got on
 	for try := 0; ; try++ {
 		from := t.position
 		opened, err := t.connection(ctx, yield)
@@ -69,15 +71,26 @@ func (t *tail) run(ctx context.Context, yield func(*Row, error) bool) error {
 		}
 		connected = connected || opened
 		if t.position > from {
-			try = 0
+			try, stuck = 0, 0
+		} else if opened {
+			stuck++
 		}
-		if !connected || !t.canMend(err, opened, t.position > from) {
+		if !connected || !canMend(err, opened) || stuck > 2 && !lost(err) {
 			return err
 		}
 		wait := backoff(try)
 		var e *Error
-		if errors.As(err, &e) && e.RetryAfter > 0 {
-			wait = e.RetryAfter
+		if errors.As(err, &e) {
+			if e.Code == codeGap && t.position > from {
+				// The server has gone behind the gap; the caller decides whether to.
+				if !yield(nil, &IncompleteError{Reasons: []string{e.Message}}) {
+					return nil
+				}
+				continue
+			}
+			if e.RetryAfter > 0 {
+				wait = e.RetryAfter
+			}
 		}
 		if t.r.OnReconnect != nil {
 			t.r.OnReconnect(err, wait)
@@ -88,19 +101,27 @@ func (t *tail) run(ctx context.Context, yield func(*Row, error) bool) error {
 	}
 }
 
-// canMend tells whether connecting again can help. An error that the server put into the stream (it stops, the client was
-// too slow, a part cannot be read) is worth another try as long as the stream gets on.
-func (t *tail) canMend(err error, opened, progress bool) bool {
+// codeGap is the server's word for events it has but cannot read.
+const codeGap = "gap"
+
+// lost tells whether err is about the connection, not something that the server said.
+func lost(err error) bool {
 	var e *Error
+	return errors.As(err, &e) && (e.Code == CodeUnreachable || e.Code == CodeNoAnswer || e.Code == CodeBroken)
+}
+
+// canMend tells whether connecting again can help: what the server put into an open stream (it stops, the client was too
+// slow) may be over next time, and so may be what is wrong with the server itself.
+func canMend(err error, opened bool) bool {
+	var e *Error
+	if lost(err) {
+		return true
+	}
 	if !errors.As(err, &e) {
 		return false
 	}
-	switch e.Code {
-	case CodeUnreachable, CodeNoAnswer, CodeBroken:
-		return true
-	}
 	if opened {
-		return e.Status == 0 && progress
+		return e.Status == 0
 	}
 	return e.Status == http.StatusTooManyRequests || e.Status >= 500 && e.Status != http.StatusNotImplemented
 }
