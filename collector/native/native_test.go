@@ -629,6 +629,48 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// A batch is bounded in all it needs memory for.
+func TestBatchBounds(t *testing.T) {
+	escaped := `{"message":"` + strings.Repeat(`\t`, 500) + `"}` + "\n"
+	many := `{"":1` + strings.Repeat(`,"":1`, 9_999) + "}\n"
+	names := `{"` + strings.Repeat("n", 500) + `":{"a":1` + strings.Repeat(`,"a":1`, 120) + `}`
+	for _, c := range []struct {
+		name, body  string
+		most, least int // batches
+	}{
+		{"events", strings.Repeat("{\"a\":1}\n", 3*batchEvents), 4, 3},
+		{"text", strings.Repeat(escaped, 6000), 5, 3},
+		{"a long service", strings.Repeat("{\"a\":1}\n", 2*batchEvents), 6, 4},
+		{"fields", strings.Repeat(many, 30), 6, 4},
+		{"names", strings.Repeat(names+"}\n", 200), 8, 5},
+		{"names of bad lines", strings.Repeat(names+"]\n", 200) + "{\"message\":\"m\"}", 1, 1},
+	} {
+		h, s := handler(Options{})
+		w := h.worker()
+		if c.name == "a long service" {
+			w.client.service = bytes.Repeat([]byte("s"), event.MaxName)
+		}
+		s.fail = func(int) error {
+			size, fields := 0, 0
+			for i := range w.batch.Events {
+				size += event.EncodedSize(&w.batch.Events[i])
+				fields += len(w.batch.Events[i].Fields)
+			}
+			// One line more than the bound.
+			if n := len(w.batch.Events); n > batchEvents || size > batchBytes+64<<10 || fields >= batchFields+10_000 || w.decoder.Size() > batchBytes+64<<10 {
+				t.Errorf("%s: a batch of %d events, %d bytes, %d fields, %d bytes of text", c.name, n, size, fields, w.decoder.Size())
+			}
+			return nil
+		}
+		if f := w.run(t.Context(), &body{Reader: strings.NewReader(c.body)}); f != nil {
+			t.Errorf("%s: %+v", c.name, f)
+		}
+		if n := len(s.sizes); n > c.most || n < c.least {
+			t.Errorf("%s: %d batches, want %d to %d", c.name, n, c.least, c.most)
+		}
+	}
+}
+
 func TestPressure(t *testing.T) {
 	line := `{"message":"m","pad":"` + strings.Repeat("p", 500) + `"}` + "\n"
 	body := strings.Repeat("x\n"+line, 3*batchEvents)
@@ -664,6 +706,21 @@ func TestPressure(t *testing.T) {
 		if a := post(t, h, strings.NewReader(line)); a.Status != 200 {
 			t.Errorf("%v, afterwards: %+v", c.err, a)
 		}
+	}
+}
+
+// Of a body that is many batches in the buffer, those before the failure count.
+func TestPressureWithinTheBuffer(t *testing.T) {
+	h, s := handler(Options{})
+	s.fail = func(call int) error {
+		if call == 3 {
+			return pressure{}
+		}
+		return nil
+	}
+	a := post(t, h, strings.NewReader(strings.Repeat("{\"a\":1}\n", 3*batchEvents)))
+	if a.Status != 429 || a.Accepted != 2*batchEvents || len(s.events) != 2*batchEvents {
+		t.Errorf("%+v, %d stored", a, len(s.events))
 	}
 }
 

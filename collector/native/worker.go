@@ -53,7 +53,7 @@ type worker struct {
 	skipping bool  // the current item is too long; its beginning is gone
 	array    bool  // in an array, and there:
 	elements int64 // so many elements lie behind
-	depth    int   // brackets open in the current one
+	depth    int   // brackets open in the current one; 0 where it ends
 	quoted   bool  // in a string
 	escaped  bool  // behind a backslash
 
@@ -145,7 +145,6 @@ func (w *worker) run(ctx context.Context, b *body) *failure {
 		if f := w.flush(ctx); f != nil {
 			return f
 		}
-		w.done = w.seen
 		if end || f != nil {
 			return f
 		}
@@ -228,7 +227,7 @@ func (w *worker) consume(ctx context.Context, end bool) *failure {
 		}
 		// The end of a line is left for skipBlank to count.
 		w.pos += n
-		w.scanned, w.depth, w.quoted, w.escaped = 0, 0, false, false
+		w.scanned = 0
 		lines, last := 0, false
 		if w.array {
 			lines = bytes.Count(data[:n], []byte{'\n'})
@@ -303,6 +302,11 @@ func (w *worker) take(ctx context.Context, item []byte) *failure {
 		w.skipping = false
 		return w.reject(ctx, &w.h.tooLong, fmt.Sprintf("longer than %d MiB", MaxLine>>20))
 	}
+	if w.decoder.Size() >= batchBytes { // before each line: what is rejected makes text too
+		if f := w.flush(ctx); f != nil {
+			return f
+		}
+	}
 	fields, rest, err := w.decoder.Object(item)
 	if err != nil {
 		return w.reject(ctx, &w.h.badJSON, err.Error())
@@ -334,7 +338,7 @@ func (w *worker) take(ctx context.Context, item []byte) *failure {
 	w.fields += len(e.Fields)
 	w.number++
 	w.seen.accepted++
-	if len(w.batch.Events) >= batchEvents || w.size >= batchBytes || w.decoder.Size() >= batchBytes || w.fields >= batchFields {
+	if len(w.batch.Events) >= batchEvents || w.size >= batchBytes || w.fields >= batchFields {
 		return w.flush(ctx)
 	}
 	return nil
@@ -361,35 +365,33 @@ func (w *worker) reject(ctx context.Context, counter *atomic.Int64, message stri
 	}
 	w.number++
 	w.seen.rejected++
-	if len(w.batch.Events) == 0 {
+	if len(w.batch.Events) == 0 { // nothing before it waits
 		w.done = w.seen
 	}
 	return nil
 }
 
-// flush makes the batch durable.
+// flush makes the batch durable, and frees the memory that lines made.
 func (w *worker) flush(ctx context.Context) *failure {
-	n := len(w.batch.Events)
-	if n == 0 {
-		return nil
+	if n := len(w.batch.Events); n > 0 {
+		w.fat = w.fat || w.fields > batchFields+batchEvents
+		if w.client.producer != "" {
+			w.batch.Producer = w.client.producer
+			w.batch.FirstSeq = w.number - uint64(n)
+		} else if w.joiner != nil {
+			w.joiner.JoinWithin(&w.batch)
+		}
+		for _, s := range w.stages {
+			s.Process(&w.batch)
+		}
+		if err := w.h.o.Sink.Append(ctx, &w.batch); err != nil {
+			return w.h.failureOf(ctx, err)
+		}
+		w.h.accepted.Add(int64(n))
+		w.batch.Reset()
+		w.size, w.fields = 0, 0
 	}
-	w.fat = w.fat || w.fields > batchFields+batchEvents
-	if w.client.producer != "" {
-		w.batch.Producer = w.client.producer
-		w.batch.FirstSeq = w.number - uint64(n)
-	} else if w.joiner != nil {
-		w.joiner.JoinWithin(&w.batch)
-	}
-	for _, s := range w.stages {
-		s.Process(&w.batch)
-	}
-	if err := w.h.o.Sink.Append(ctx, &w.batch); err != nil {
-		return w.h.failureOf(ctx, err)
-	}
-	w.h.accepted.Add(int64(n))
 	w.done = w.seen
-	w.batch.Reset()
 	w.decoder.Reset()
-	w.size, w.fields = 0, 0
 	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,6 +56,7 @@ func TestObject(t *testing.T) {
 		{`{"a":"\ud83d\n"}`, `a="�\n"`, ``},
 		{`{"a":"\ud83d\u0041"}`, `a="�A"`, ``},
 		{`{"a":"\udc00"}`, `a="�"`, ``},
+		{`{"a":"\ude00\ude00"}`, `a="��"`, ``},
 		{`{"a":"\uffff\uFFFD"}`, "a=\"\\uffff�\"", ``},
 		{"{\"a\":\"x\x00\x01\n\r\ty\"}", `a="x\x00\x01\n\r\ty"`, ``},
 		{"{\"a\xff\":\"\xc3(\xed\xa0\x80\"}", "a\xff=\"\\xc3(\\xed\\xa0\\x80\"", ``},
@@ -205,6 +208,46 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// What is kept raw is checked to any depth: brackets of both kinds must match, whatever was nested before.
+func TestRawNesting(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var d Decoder
+	for range 300 {
+		depth := MaxDepth + rng.IntN(200)
+		var text, closing []byte
+		for range depth {
+			if rng.IntN(2) == 0 {
+				text, closing = append(text, `[0,`...), append(closing, ']')
+			} else {
+				text, closing = append(text, `{"a":0,"b":`...), append(closing, '}')
+			}
+		}
+		text = append(text, `{}`...)
+		slices.Reverse(closing)
+		wrong := rng.IntN(2 * depth) // which bracket is the other one, if any
+		for i, c := range closing {
+			if c == ']' {
+				text = append(text, `,{"a":{"b":1},"c":2},[[1],2]`...)
+			} else {
+				text = append(text, `,"c":[[1],2],"d":{"a":{"b":1},"c":2}`...)
+			}
+			if i == wrong {
+				c = ']' + '}' - c
+			}
+			text = append(text, c)
+		}
+		fields, _, err := d.Object(append(append([]byte(`{"x":`), text...), '}'))
+		if (err == nil) != (wrong >= depth) {
+			t.Fatalf("%s, wrong at %d of %d: %v", text, wrong, depth, err)
+		}
+		for _, f := range fields {
+			if f.Kind == event.JSON && !json.Valid(f.Value) {
+				t.Fatalf("%s is not JSON", f.Value)
+			}
+		}
+	}
+}
+
 func TestMaxFields(t *testing.T) {
 	d := Decoder{MaxFields: 3}
 	if f, _, err := d.Object([]byte(`{"a":1,"b":[2,3]}`)); err != nil || len(f) != 3 {
@@ -234,13 +277,20 @@ func TestLifetime(t *testing.T) {
 		}
 	}
 	run()
+	size := 0
 	for i, f := range kept {
+		for _, p := range [][]byte{f[0].Name, f[0].Value, f[1].Name, f[1].Value} {
+			if cap(p) != len(p) {
+				t.Fatalf("%q can be appended to, over what follows it", p)
+			}
+		}
+		size += len(f[0].Value) + len(f[1].Name)
 		if want := fmt.Sprintf(`msg="line\t%d" a.b%d=n"%d"`, i, i, i); show(f) != want {
 			t.Fatalf("line %d became %s", i, show(f))
 		}
 	}
-	if d.Size() == 0 {
-		t.Error("Size() = 0 with unescaped text about")
+	if d.Size() != size {
+		t.Errorf("Size() = %d, want %d", d.Size(), size)
 	}
 	run()
 	if n := testing.AllocsPerRun(5, run); n > 0 {
