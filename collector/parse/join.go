@@ -159,7 +159,8 @@ const (
 	goMode                      // anywhere in a Go trace
 	rustMode                    // behind a Rust panic's message
 	rustMessageMode             // before it
-	nodePlaceMode               // where Node shows the source of an uncaught error
+	nodePlaceMode               // behind the place of an uncaught error in Node: its source line follows
+	nodeSourceMode              // behind that line: a caret, a blank line, the error
 	nodeMode                    // in that error's trace
 	dotnetMode                  // in an entry of .NET's console logger
 )
@@ -168,6 +169,10 @@ const (
 func startMode(p []byte) mode {
 	if len(p) == 0 {
 		return plainMode
+	}
+	// Node prints an error with further properties as Error: x {, and in brackets when it has no stack.
+	if p[len(p)-1] == '{' && bytes.HasSuffix(p, []byte(" {")) && bytes.Contains(p, []byte("Error: ")) && !structured(p) {
+		return exceptionMode
 	}
 	if c := classes[p[0]]; c == cDigit || c == cOpen {
 		return plainMode
@@ -266,6 +271,8 @@ func follow(m mode, p, first []byte) (mode, bool) {
 	case rustMode:
 		return m, l == indentLine || l == frameLine || hasPrefix(p, "stack backtrace:") || hasPrefix(p, "note: ")
 	case nodePlaceMode:
+		return nodeSourceMode, l != blankLine && !structured(p)
+	case nodeSourceMode:
 		switch {
 		case l == indentLine || l == blankLine || l == frameLine:
 			return m, true
@@ -546,9 +553,13 @@ func (t *tracker) complete(b *event.Batch, s *source) {
 	s.text = nil
 }
 
-// raise gives a joined event the level of the trace in it.
+// raise gives a joined event at least the level of the trace in it, and that of its first line when its sender gave none.
 func (t *tracker) raise(e *event.Event) {
-	e.Level = worse(e.Level, traceLevel(e.Message))
+	if e.Level == event.None {
+		e.Level = levelOf(e.Message)
+	} else {
+		e.Level = worse(e.Level, traceLevel(e.Message))
+	}
 	t.stats.Events++
 }
 

@@ -228,6 +228,10 @@ func lineOf(p []byte) line {
 		if phpFrame(p) {
 			return frameLine
 		}
+	case '"': // Monolog ends a JSON context with it that holds a trace
+		if hasPrefix(p, "\"}") && len(p) <= 4 {
+			return closeLine
+		}
 	case '}':
 		if p = trimCR(p); len(p) <= 3 && bytes.Trim(p, "}]),;") == nil {
 			return closeLine
