@@ -1,0 +1,234 @@
+// Package api is lookout's HTTP interface: search, live tail, services, health and metrics, and the place where events
+// come in.
+//
+// # Use
+//
+// [New] returns a handler for the whole server; internal/app mounts it and hands in the store, the input and the check of
+// tokens. [API.Close] ends the live tails, before http.Server.Shutdown, which would wait for them. The server needs a
+// ReadHeaderTimeout; the handler itself sets deadlines for bodies and for each write of an answer.
+//
+// # What it guarantees
+//
+// One route is found for a request, by its path decoded once, and that route knows which token it needs: there is no other
+// way to a handler, and a path that could mean two things (double slashes, dots, encoded slashes) is refused. Everything
+// but /status, /healthz and /readyz needs a token, names that do not exist included.
+//
+// Every error is {"error":{"code","message","mend",…}}. An answer of lines ends with a line "summary" when all of it came
+// and with a line "error" when not; one that ends otherwise was cut off.
+//
+// What a request may cost is bounded: so many searches run, so many wait, others are told 429; each has a time limit; a
+// client that does not read for 30 s is cut off. A search ends when its client is gone. A tail that cannot keep up loses
+// nothing: it reads the store at its own pace.
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/auth"
+)
+
+// Store is what the API asks of the store. The methods are called concurrently.
+type Store interface {
+	// Search calls fn for each row; an error of fn ends the search and is returned. It ends soon after ctx.
+	Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error)
+	// Follow delivers what was appended behind a sequence.
+	Follow(after uint64) query.Follower
+	Services() []query.ServiceInfo
+	// LastSeq is the newest sequence that searches and followers see.
+	LastSeq() uint64
+}
+
+// Limits bound what requests may cost. Zero values take the defaults.
+type Limits struct {
+	Searches     int           // searches that run at the same time; 4
+	Queue        int           // searches that wait for their turn; 16, negative for none
+	QueryTimeout time.Duration // how long a search may take, its wait included; 60 s
+	Tails        int           // live tails at the same time; 100
+}
+
+// Options are what an API is made of. Store, Auth and Registry are required.
+type Options struct {
+	Store Store
+	// Events takes POST /api/v1/events. Without it the route answers 501.
+	Events http.Handler
+	// Auth returns what lets through only requests whose token may do what needs the role.
+	Auth func(auth.Role) func(http.Handler) http.Handler
+	// Version is shown by /status.
+	Version string
+	// Ready says why the server cannot be used, in words that everybody may read; nil when it can.
+	Ready func() error
+	// Registry gets the API's metrics; /metrics shows all it has.
+	Registry *prometheus.Registry
+	Limits   Limits
+	Log      *slog.Logger
+	// Clock is the time that durations back (since=15m) are counted from.
+	Clock func() time.Time
+}
+
+// API answers HTTP requests.
+type API struct {
+	o        Options
+	exact    map[string]*route
+	prefixes []*route
+	unknown  *route
+	searches gate
+	metrics  *metrics
+
+	closing context.Context // ends when Close is called
+	close   context.CancelFunc
+	mu      sync.Mutex // guards the number of tails against Close
+	tails   int
+	open    sync.WaitGroup
+}
+
+// New returns the API. It panics when the registry has its metrics already.
+func New(o Options) *API {
+	l := &o.Limits
+	setDefault(&l.Searches, 4)
+	setDefault(&l.Queue, 16)
+	setDefault(&l.QueryTimeout, time.Minute)
+	setDefault(&l.Tails, 100)
+	l.Queue = max(l.Queue, 0)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Ready == nil {
+		o.Ready = func() error { return nil }
+	}
+	a := &API{o: o, searches: gate{running: make(chan struct{}, l.Searches), queue: int64(l.Queue)}}
+	a.closing, a.close = context.WithCancel(context.Background())
+	a.metrics = newMetrics(o.Registry, a)
+	a.routes()
+	return a
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// Close ends the live tails, each with its position, and waits for them: at most a second for those that do not read. New
+// ones are refused. Searches go on; they end with the connections.
+func (a *API) Close() {
+	a.mu.Lock()
+	a.close()
+	a.mu.Unlock()
+	a.open.Wait()
+}
+
+var errStopping = &apiError{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "the server is stopping", Mend: "try again", RetryAfter: time.Second}
+
+// openTail counts a live tail in; release counts it out.
+func (a *API) openTail() (release func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closing.Err() != nil {
+		return nil, errStopping
+	}
+	if a.tails >= a.o.Limits.Tails {
+		return nil, &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: fmt.Sprintf("%d live tails are open, which is the most", a.tails),
+			Mend: "close one, or raise limits.tails", RetryAfter: 5 * time.Second}
+	}
+	a.tails++
+	a.open.Add(1)
+	return func() {
+		a.mu.Lock()
+		a.tails--
+		a.mu.Unlock()
+		a.open.Done()
+	}, nil
+}
+
+func (a *API) openTails() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tails
+}
+
+// ServeHTTP finds the route and answers. A panic of a handler is logged and answered with 500; in the middle of an answer
+// the connection is cut.
+func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w := newResponse(writer)
+	id := requestID(r)
+	h := w.Header()
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+
+	pattern := "bad path"
+	defer func() {
+		took := time.Since(start)
+		abort := recover()
+		if abort != nil && abort != http.ErrAbortHandler {
+			a.metrics.panics.Inc()
+			a.o.Log.Error("a request failed: this is a bug in lookout", "request_id", id, "route", pattern, "panic", panicText(abort), "stack", string(debug.Stack()))
+			if w.status == 0 {
+				abort = nil
+				writeError(w, &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the request failed: this is a bug in lookout",
+					Mend: "report it with what the log says about request " + id})
+			}
+		}
+		a.metrics.request(pattern, r.Method, w.code(), took)
+		a.o.Log.Debug("request", "request_id", id, "method", knownMethod(r.Method), "route", pattern, "status", w.code(), "bytes", w.bytes, "took", took, "from", r.RemoteAddr)
+		if abort != nil {
+			panic(http.ErrAbortHandler) // the log has the rest
+		}
+	}()
+	path, err := canonicalPath(r.URL)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	rt := a.find(path)
+	if pattern = rt.pattern; pattern == tailPath {
+		defer context.AfterFunc(a.closing, w.deadline.stop)()
+	}
+	rt.handler.ServeHTTP(w, r)
+}
+
+// panicText is what a panic says, without values of a request: only errors of the runtime and texts of our own.
+func panicText(v any) string {
+	switch v := v.(type) {
+	case error:
+		return v.Error()
+	case string:
+		return v
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// requestID returns the client's own id when it is one, or else a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	ok := id != "" && len(id) <= 64 && !strings.Contains(id, auth.Prefix)
+	for i := 0; ok && i < len(id); i++ {
+		c := id[i]
+		ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.'
+	}
+	if ok {
+		return id
+	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // it never fails
+	return hex.EncodeToString(random[:])
+}

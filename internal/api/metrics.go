@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the API's own. Labels come from the table of routes, never from a request.
+type metrics struct {
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	panics     prometheus.Counter
+	searchTime prometheus.Histogram
+	refused    prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, a *API) *metrics {
+	buckets := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lookout_http_requests_total", Help: "Answered HTTP requests."}, []string{"route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "lookout_http_request_duration_seconds", Help: "Time to the end of the answer, live tails left out.", Buckets: buckets}, []string{"route"}),
+		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_http_panics_total", Help: "Requests that failed because of a bug in lookout."}),
+		searchTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lookout_search_duration_seconds", Help: "Time of a search without its wait for a turn.",
+			Buckets: buckets}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+	}
+	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_running", Help: "Searches that run now."}, func() float64 { return float64(len(a.searches.running)) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_waiting", Help: "Searches that wait for their turn."}, func() float64 { return float64(a.searches.waiting.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_open", Help: "Live tails that are open."}, func() float64 { return float64(a.openTails()) }))
+	return m
+}
+
+func (m *metrics) request(pattern, method string, code int, took time.Duration) {
+	m.requests.WithLabelValues(pattern, knownMethod(method), strconv.Itoa(code)).Inc()
+	if pattern != tailPath {
+		m.duration.WithLabelValues(pattern).Observe(took.Seconds())
+	}
+}
+
+// knownMethod is the method, or other: a client may send any word.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/eventjson"
+)
+
+// maxContext is how many events may be asked for on each side of a match.
+const maxContext = 1000
+
+// gate lets so many searches run and so many wait.
+type gate struct {
+	running chan struct{}
+	waiting atomic.Int64
+	queue   int64
+}
+
+// enter waits for a place; leave gives it back.
+func (g *gate) enter(ctx context.Context) (leave func(), err error) {
+	leave = func() { <-g.running }
+	select {
+	case g.running <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	defer g.waiting.Add(-1)
+	if g.waiting.Add(1) > g.queue {
+		return nil, errBusy
+	}
+	select {
+	case g.running <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, errBusy
+	}
+}
+
+var errBusy = &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: "too many searches are running", Mend: "try again in a moment", RetryAfter: time.Second}
+
+func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.Request, err error) {
+	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "sequence")
+	if err != nil {
+		return s, err
+	}
+	var limit, before, after uint64
+	for _, read := range []func() error{
+		func() (err error) { s.Query, err = query.Parse(p["q"]); return },
+		func() (err error) { s.Since, err = p.time("since", now); return },
+		func() (err error) { s.Until, err = p.time("until", now); return },
+		func() (err error) { limit, err = p.number("limit", math.MaxInt32); return },
+		func() (err error) { before, err = p.number("before", maxContext); return },
+		func() (err error) { after, err = p.number("after", maxContext); return },
+		func() (err error) { s.MaxSeq, err = p.number("sequence", math.MaxUint64); return },
+		func() (err error) { s.CountOnly, err = p.flag("count"); return },
+	} {
+		if err := read(); err != nil {
+			return s, err
+		}
+	}
+	s.Limit, s.Before, s.After = int(limit), int(before), int(after)
+	switch p["order"] {
+	case "", "oldest":
+	case "newest":
+		s.Newest = true
+	default:
+		return s, badParameter("order", "is neither oldest nor newest", "write oldest or newest")
+	}
+	if s.Since != 0 && s.Until != 0 && s.Since > s.Until {
+		return s, badParameter("since", "is later than until", "exchange them")
+	}
+	return s, nil
+}
+
+func (a *API) query(w http.ResponseWriter, r *http.Request) {
+	s, err := readSearch(w, r, a.o.Clock())
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	out := newStream(w)
+	defer out.end()
+	start := time.Now()
+	withContext := s.Before > 0 || s.After > 0
+	summary, err := a.search(r.Context(), s, func(row query.Row) error {
+		return out.add(func(dst []byte) []byte { return appendRow(dst, row, withContext) })
+	})
+	if err != nil {
+		out.fail(err)
+		return
+	}
+	_ = out.line(summaryLine(s.Query, &summary, time.Since(start))) // what can fail is the connection
+}
+
+// search runs one search when its turn has come, within its time. Its error is fn's, or an *apiError.
+func (a *API) search(parent context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error) {
+	ctx, cancel := context.WithTimeout(parent, a.o.Limits.QueryTimeout)
+	defer cancel()
+	leave, err := a.searches.enter(ctx)
+	if err != nil {
+		a.metrics.refused.Inc()
+		return query.Summary{}, err
+	}
+	defer leave()
+	start := time.Now()
+	var stopped error
+	summary, err := a.o.Store.Search(ctx, r, func(row query.Row) error {
+		stopped = fn(row)
+		return stopped
+	})
+	a.metrics.searchTime.Observe(time.Since(start).Seconds())
+	switch {
+	case err == nil:
+		return summary, nil
+	case stopped != nil:
+		return summary, stopped
+	case parent.Err() != nil:
+		return summary, &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return summary, &apiError{Status: http.StatusGatewayTimeout, Code: "timeout", Message: "the search took longer than " + a.o.Limits.QueryTimeout.String() + " and was ended; the result is incomplete",
+			Mend: "search a shorter range or one service, set a limit, or raise limits.query_timeout"}
+	}
+	a.o.Log.Error("a search failed", "error", err)
+	return summary, asError(err)
+}
+
+// statusClientGone is nginx's status for a client that did not wait; nobody reads it but the metrics.
+const statusClientGone = 499
+
+// appendRow appends a row of an answer. It does not allocate.
+func appendRow(dst []byte, row query.Row, context bool) []byte {
+	dst = append(dst, `{"event":`...)
+	dst = eventjson.AppendEvent(dst, row.Event)
+	if context {
+		if row.Context {
+			dst = append(dst, `,"context":true`...)
+		}
+		dst = append(dst, `,"group":`...)
+		dst = strconv.AppendInt(dst, int64(row.Group), 10)
+	}
+	return append(dst, '}')
+}
+
+func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
+	var line struct {
+		Summary struct {
+			Searched struct {
+				Events int64 `json:"events"`
+				Bytes  int64 `json:"bytes"`
+				Blocks int   `json:"blocks"`
+				Pruned int   `json:"pruned"`
+			} `json:"searched"`
+			Matched  int64            `json:"matched"`
+			Complete bool             `json:"complete"`
+			Reasons  []string         `json:"reasons,omitempty"`
+			Sequence uint64           `json:"sequence"`
+			TookMS   float64          `json:"took_ms"`
+			Services map[string]int64 `json:"services,omitempty"`
+			Warnings []string         `json:"warnings,omitempty"`
+		} `json:"summary"`
+	}
+	l := &line.Summary
+	l.Searched.Events, l.Searched.Bytes, l.Searched.Blocks, l.Searched.Pruned = s.Events, s.Bytes, s.Blocks, s.Pruned
+	l.Matched, l.Complete, l.Reasons, l.Sequence, l.Services = s.Matched, s.Complete, s.Reasons, s.Sequence, s.Services
+	l.TookMS = math.Round(float64(took.Microseconds())) / 1000
+	l.Warnings = warnings(q, s)
+	b, err := json.Marshal(line)
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return b
+}
+
+// warnings are what the query may not mean.
+func warnings(q *query.Query, s *query.Summary) []string {
+	var all []string
+	for _, h := range q.Hints() {
+		all = append(all, strings.TrimSuffix(h.Message+"; "+h.Mend, "; "))
+	}
+	return append(all, q.NotFound(s.UnknownFields...)...)
+}
+
+func (a *API) services(w http.ResponseWriter, r *http.Request) {
+	if _, err := readParams(w, r); err != nil {
+		writeError(w, err)
+		return
+	}
+	type service struct {
+		Name      string           `json:"name"`
+		Hosts     []string         `json:"hosts"`
+		Events    int64            `json:"events"`
+		Bytes     int64            `json:"bytes"`
+		FirstSeen json.RawMessage  `json:"first_seen,omitempty"`
+		LastSeen  json.RawMessage  `json:"last_seen,omitempty"`
+		Levels    map[string]int64 `json:"levels"`
+	}
+	infos := a.o.Store.Services()
+	all := make([]service, 0, len(infos))
+	for _, s := range infos {
+		levels := map[string]int64{}
+		for l, n := range s.Levels {
+			name := event.Level(l).String()
+			if n != 0 && name != "" {
+				levels[name] = n
+			}
+		}
+		all = append(all, service{s.Name, append([]string{}, s.Hosts...), s.Events, s.Bytes, timeOf(s.FirstSeen), timeOf(s.LastSeen), levels})
+	}
+	slices.SortFunc(all, func(x, y service) int { return strings.Compare(x.Name, y.Name) })
+	writeJSON(w, http.StatusOK, map[string]any{"services": all})
+}
+
+func timeOf(ns int64) json.RawMessage {
+	if ns == 0 {
+		return nil
+	}
+	return eventjson.AppendTime(nil, ns)
+}

@@ -1,0 +1,209 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lookoutlog/lookout/internal/auth"
+)
+
+// route is one path, or all below one, with the token it needs and its handler; the check of the token is part of the
+// handler.
+type route struct {
+	pattern string
+	handler http.Handler
+}
+
+const public auth.Role = 0
+
+// maxPath is the longest path, in bytes as they came.
+const maxPath = 2048
+
+// canonicalPath decodes a path once and refuses what another reader could take for something else.
+func canonicalPath(u *url.URL) (string, error) {
+	raw, path := u.EscapedPath(), u.Path
+	why := ""
+	switch lower := strings.ToLower(raw); {
+	case len(raw) > maxPath:
+		return "", &apiError{Status: http.StatusRequestURITooLong, Code: "bad_path", Message: fmt.Sprintf("the path is longer than %d bytes", maxPath), Mend: "use a path of the API"}
+	case !strings.HasPrefix(path, "/"):
+		why = "does not begin with a slash"
+	case strings.Contains(path, "//"):
+		why = "has two slashes in a row"
+	case strings.Contains(lower, "%2f"), strings.Contains(path, `\`):
+		why = "has a slash that is encoded or turned round"
+	case strings.Contains(path, "%"):
+		why = "is encoded twice"
+	case !utf8.ValidString(path) || strings.ContainsFunc(path, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		why = "has bytes that are no text"
+	case slices.ContainsFunc(strings.Split(path, "/"), func(part string) bool { return part == "." || part == ".." }):
+		why = "has . or .. in it"
+	}
+	if why != "" {
+		return "", &apiError{Status: http.StatusBadRequest, Code: "bad_path", Message: "the path " + why, Mend: "write the path as the API's reference has it"}
+	}
+	return path, nil
+}
+
+// find returns the route of a path that canonicalPath returned.
+func (a *API) find(path string) *route {
+	if rt := a.exact[path]; rt != nil {
+		return rt
+	}
+	for _, rt := range a.prefixes {
+		if strings.HasPrefix(path, rt.pattern) {
+			return rt
+		}
+	}
+	return a.unknown
+}
+
+// later are the names that are reserved for what is not built yet; one that ends with a slash has everything below it.
+var later = []struct {
+	path, what string
+	role       auth.Role
+}{
+	{"/api/v1/stats", "counting and aggregating (stats)", auth.Read},
+	{"/api/v1/context", "the events around an event (context)", auth.Read},
+	{"/api/v1/context/", "the events around an event (context)", auth.Read},
+	{"/api/v1/patterns", "the list of patterns", auth.Read},
+	{"/api/v1/patterns/", "the list of patterns", auth.Read},
+	{"/api/v1/fields", "the list of fields", auth.Read},
+	{"/api/v1/fields/", "the list of fields", auth.Read},
+	{"/api/v1/top", "top values of a field", auth.Read},
+	{"/api/v1/export", "export", auth.Read},
+	{"/api/v1/export/", "export", auth.Read},
+	{"/api/v1/rules", "rules over HTTP", auth.Read},
+	{"/api/v1/rules/", "rules over HTTP", auth.Read},
+	{"/api/v1/alerts", "alerts over HTTP", auth.Read},
+	{"/api/v1/alerts/", "alerts over HTTP", auth.Read},
+	{"/api/v1/silences", "silences", auth.Read},
+	{"/api/v1/silences/", "silences", auth.Read},
+	{"/api/v1/probes", "probes", auth.Read},
+	{"/api/v1/probes/", "probes", auth.Read},
+	{"/api/v1/delete", "deleting by query", auth.Admin},
+	{"/api/v1/delete/", "deleting by query", auth.Admin},
+	{"/api/v1/tokens", "tokens of one's own", auth.Admin},
+	{"/api/v1/tokens/", "tokens of one's own", auth.Admin},
+	{"/loki/", "Loki's API", auth.Read},
+	{"/elastic", "Elasticsearch's API", auth.Write},
+	{"/elastic/", "Elasticsearch's API", auth.Write},
+	{"/_bulk", "Elasticsearch's _bulk", auth.Write},
+	{"/v1/logs", "OpenTelemetry's OTLP over HTTP", auth.Write},
+	{"/services/collector", "Splunk's HTTP event collector", auth.Write},
+	{"/services/collector/", "Splunk's HTTP event collector", auth.Write},
+	{"/gelf", "GELF over HTTP", auth.Write},
+	{"/upload", "systemd-journal-upload", auth.Write},
+	{"/api/v2/", "Alertmanager's API", auth.Write},
+	{"/page", "the public status page", auth.Read},
+	{"/page/", "the public status page", auth.Read},
+}
+
+// routes fills the tables. It is the one list of what the server answers.
+func (a *API) routes() {
+	a.exact = map[string]*route{}
+	read := []string{http.MethodGet, http.MethodHead}
+	a.add("/", auth.Read, a.root)
+	a.add("/status", public, only(a.status, read...))
+	a.add("/healthz", public, only(a.healthz, read...))
+	a.add("/readyz", public, only(a.readyz, read...))
+	a.add("/metrics", auth.Read, only(promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP, read...))
+	a.add("/api/v1/query", auth.Read, only(a.query, http.MethodGet, http.MethodPost))
+	a.add(tailPath, auth.Read, only(a.tail, http.MethodGet))
+	a.add("/api/v1/services", auth.Read, only(a.services, http.MethodGet))
+	if a.o.Events != nil {
+		a.add("/api/v1/events", auth.Write, only(a.o.Events.ServeHTTP, http.MethodPost))
+	} else {
+		a.add("/api/v1/events", auth.Write, notBuilt("taking events over HTTP in this server"))
+	}
+	for _, l := range later {
+		a.add(l.path, l.role, notBuilt(l.what))
+	}
+	a.unknown = &route{pattern: "unknown", handler: a.o.Auth(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
+			Mend: "the API is at /api/v1/: query, tail, events, services"})
+	}))}
+}
+
+func (a *API) add(pattern string, role auth.Role, h http.HandlerFunc) {
+	rt := &route{pattern: pattern, handler: h}
+	if role != public {
+		rt.handler = a.o.Auth(role)(h)
+	}
+	if pattern != "/" && strings.HasSuffix(pattern, "/") {
+		a.prefixes = append(a.prefixes, rt)
+		return
+	}
+	a.exact[pattern] = rt
+}
+
+// only lets the methods through.
+func only(h http.HandlerFunc, methods ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			writeError(w, &apiError{Status: http.StatusMethodNotAllowed, Code: "bad_method", Message: "this address does not take this method", Mend: "use " + strings.Join(methods, " or ")})
+			return
+		}
+		h(w, r)
+	}
+}
+
+func notBuilt(what string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, &apiError{Status: http.StatusNotImplemented, Code: "not_implemented", Message: what + " is not built yet",
+			Mend: "send events to /api/v1/events or by GELF, search with /api/v1/query"})
+	}
+}
+
+// root is where the UI will be, and where CloudWatch's clients post.
+func (a *API) root(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, "lookout "+a.o.Version+"\n\nThe web UI is not built yet.\n\n    lookout grep QUERY     search\n    lookout tail           follow\n    lookout services       what sends\n")
+	case r.Method == http.MethodPost && r.Header.Get("X-Amz-Target") != "":
+		notBuilt("the API of CloudWatch Logs")(w, r)
+	default:
+		only(nil, http.MethodGet, http.MethodHead)(w, r)
+	}
+}
+
+// status is for probes of other tools: up or down, nothing more.
+func (a *API) status(w http.ResponseWriter, _ *http.Request) {
+	if err := a.o.Ready(); err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "down", "message": err.Error(), "version": a.o.Version})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": a.o.Version})
+}
+
+// healthz says that the process answers.
+func (a *API) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz says whether it can be used.
+func (a *API) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := a.o.Ready(); err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "not ready", "message": err.Error()})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // what can fail is the connection
+}
