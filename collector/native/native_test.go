@@ -534,6 +534,12 @@ func TestLongLines(t *testing.T) {
 	if m := s.events[2].Message; len(m) != event.MaxMessage || !bytes.HasSuffix(m, []byte(event.TruncationMark)) {
 		t.Errorf("message of %d bytes", len(m))
 	}
+	if w := h.idle[0]; cap(w.buf) > usualBuffer || cap(w.batch.Events) > 0 {
+		t.Errorf("the worker keeps a buffer of %d bytes and %d events", cap(w.buf), cap(w.batch.Events))
+	}
+	if a := post(t, h, strings.NewReader("{\"message\":\"a\"}\n"+`{"a":1`+strings.Repeat(`,"a":1`, maxFields)+`}`)); a.Accepted != 1 || a.Rejected != 1 {
+		t.Errorf("afterwards: %+v", a)
+	}
 	if h.Stats().RejectedLong != 3 {
 		t.Errorf("%+v", h.Stats())
 	}

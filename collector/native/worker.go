@@ -83,8 +83,7 @@ func (h *Handler) worker() *worker {
 	}
 	h.mu.Unlock()
 	if w == nil {
-		w = &worker{h: h}
-		w.decoder.MaxFields = maxFields
+		w = &worker{h: h, decoder: flatjson.Decoder{MaxFields: maxFields}}
 		if h.o.Joiner != nil {
 			w.joiner = h.o.Joiner()
 		}
@@ -109,19 +108,18 @@ func (h *Handler) hold(n int64) bool {
 	return true
 }
 
-// release takes w back.
+// release takes w back, without the memory that an unusual line made it grow to.
 func (h *Handler) release(w *worker) {
 	h.held.Add(-w.held)
-	keep := worker{h: h, joiner: w.joiner, stages: w.stages, decoder: w.decoder, slots: w.slots[:0], errors: w.errors[:0], text: w.text[:0]}
-	keep.decoder.Reset()
 	clear(w.errors)
-	if cap(w.buf) <= usualBuffer {
-		keep.buf = w.buf[:0]
+	keep := worker{h: h, joiner: w.joiner, stages: w.stages, errors: w.errors[:0], text: w.text[:0]}
+	// All or nothing: events that were used point into the buffer and would keep it.
+	if !w.fat && cap(w.buf) <= usualBuffer {
+		keep.buf, keep.decoder, keep.slots, keep.batch = w.buf[:0], w.decoder, w.slots, w.batch
+		keep.decoder.Reset()
+		keep.batch.Reset()
 	}
-	if !w.fat {
-		keep.batch = w.batch
-	}
-	keep.batch.Reset()
+	keep.decoder.MaxFields = maxFields
 	*w = keep
 	h.mu.Lock()
 	if len(h.idle) < maxIdle {
