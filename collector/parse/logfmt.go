@@ -1,6 +1,7 @@
 package parse
 
 import (
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/lookoutlog/lookout/internal/event"
@@ -43,9 +44,10 @@ func logfmtKey(key []byte) bool {
 // move: values keep what they point to. ok is false when text is not logfmt.
 func logfmt(dst []event.Field, scratch, text []byte) (fields []event.Field, newScratch []byte, ok bool) {
 	known := false
+	text = bytes.TrimRight(text, " \t\r\n")
 	i := 0
 	for {
-		for i < len(text) && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n') {
+		for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
 			i++
 		}
 		if i == len(text) {
