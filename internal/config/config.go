@@ -82,8 +82,8 @@ type Channels struct {
 type Rule struct {
 	Name     string   `key:"name" required:"true" doc:"unique; letters, digits, space, . _ and -"`
 	Query    Query    `key:"query" required:"true" doc:"which events; see the query language"`
-	Channel  Channel  `key:"channel" doc:"where to; by default by severity from channels, then slack.channel"`
-	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default error, with notify: each info"`
+	Channel  Channel  `key:"channel" doc:"where to; by default channels.events with notify: each or severity: info, channels.warnings with severity: warning, otherwise channels.errors; then slack.channel"`
+	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default that of the event's level"`
 	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new, rate, spike, absent"`
 	Notify   string   `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
 	Expect   []Query  `key:"expect" doc:"with mode: unexpected: what is no news"`
@@ -141,15 +141,15 @@ func Load(path string, env func(name string) (string, bool)) (*Config, []Warning
 	default:
 		r.failAt(r.source, "", "", &bad{message: "the configuration cannot be read: " + reason(err),
 			mend: "name a file that exists and can be read with --config or LOOKOUT_CONFIG"})
-		return nil, r.warnings, r.err()
+		return nil, nil, r.err()
 	}
 	if r.read(data, c) {
 		r.validate(c)
 	}
 	if err := r.err(); err != nil {
-		return nil, r.warnings, err
+		return nil, r.sorted(), err
 	}
-	return c, r.warnings, nil
+	return c, r.sorted(), nil
 }
 
 // validate checks what settings say together and fills in what follows from others.
@@ -186,6 +186,10 @@ func (r *reader) validateRules(c *Config) {
 	for i := range c.Rules {
 		at := fmt.Sprintf("rules[%d]", i)
 		rule := &c.Rules[i]
+		r.hints(at+".query", rule.Query)
+		for j, q := range rule.Expect {
+			r.hints(fmt.Sprintf("%s.expect[%d]", at, j), q)
+		}
 		r.name(at+".name", rule.Name, names, i)
 		r.completeRule(at, c, rule)
 		if rule.Mode != "match" && rule.Mode != "" {
@@ -199,21 +203,21 @@ func (r *reader) validateRules(c *Config) {
 		}
 	}
 	configured := len(c.Rules) > 0 || c.Channels != (Channels{})
-	add := func(name, query string, severity Severity, to Channel) {
+	add := func(name, query string, to Channel) {
 		if to == "" && !configured {
 			to = c.Slack.Channel
 		}
 		if _, taken := names[name]; taken || to == "" {
 			return
 		}
-		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Default: true}
+		rule := Rule{Name: name, Channel: to, Mode: "match", Notify: "incident", Default: true}
 		if err := rule.Query.set(query); err != nil {
 			panic(fmt.Sprintf("config: default rule %s: %v", name, err))
 		}
 		c.Rules = append(c.Rules, rule)
 	}
-	add("errors", "level>=error", "error", c.Channels.Errors)
-	add("warnings", "level=warning", "warning", c.Channels.Warnings)
+	add("errors", "level>=error", c.Channels.Errors)
+	add("warnings", "level:warning", c.Channels.Warnings)
 
 	token := c.Slack.Token != ""
 	switch {
@@ -224,14 +228,18 @@ func (r *reader) validateRules(c *Config) {
 	}
 }
 
-// completeRule fills in severity and channel, and says where there is none.
-func (r *reader) completeRule(at string, c *Config, rule *Rule) {
-	if rule.Severity == "" {
-		rule.Severity = "error"
-		if rule.Notify == "each" {
-			rule.Severity = "info"
-		}
+// hints warns of what a query may not mean.
+func (r *reader) hints(at string, q Query) {
+	if q.Query == nil {
+		return // it did not parse
 	}
+	for _, h := range q.Hints() {
+		r.warn(r.at(at), at, h.Message, h.Mend)
+	}
+}
+
+// completeRule fills in the channel, and says where there is none.
+func (r *reader) completeRule(at string, c *Config, rule *Rule) {
 	if rule.Channel != "" {
 		return
 	}
@@ -272,6 +280,10 @@ func (r *reader) name(at, name string, names map[string]int, i int) {
 	}
 	if !validName(name) {
 		r.fail(at, name, "is not a name", "use 1 to 64 letters, digits, spaces, dots, _ and -")
+		return
+	}
+	if name == "lookout" {
+		r.fail(at, name, "the name is reserved for what lookout says about itself", "use another")
 		return
 	}
 	if first, taken := names[name]; taken {

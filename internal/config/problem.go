@@ -101,10 +101,18 @@ func (r *reader) err() error {
 	if len(r.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.problems, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Variable, b.Variable), cmp.Compare(a.Line, b.Line))
-	})
+	slices.SortStableFunc(r.problems, byPlace)
 	return &Error{Problems: slices.Compact(r.problems)}
+}
+
+// sorted is all warnings in the same order.
+func (r *reader) sorted() []Warning {
+	slices.SortStableFunc(r.warnings, func(a, b Warning) int { return byPlace(Problem(a), Problem(b)) })
+	return r.warnings
+}
+
+func byPlace(a, b Problem) int {
+	return cmp.Or(cmp.Compare(a.Variable, b.Variable), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
 }
 
 // shown is a value as an error shows it: cut when long, and nothing of what looks like a token in the wrong place.

@@ -21,7 +21,7 @@ import (
 // are followed.
 const (
 	maxSecret = 64 << 10
-	maxNodes  = 100_000
+	maxNodes  = 20_000
 )
 
 // reader turns YAML and environment into a Config. It goes on after a problem, to find the others too.
