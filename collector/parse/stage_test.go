@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -457,49 +456,5 @@ func TestAgainstEncodingJSON(t *testing.T) {
 	want := map[string]string{"s": "a\"b\\c\n\u2028ä;", "n": "1.5;", "b": "false;", "z": "null;", "o.p": "1;q;"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
-	}
-}
-
-// corpus returns lines of real systems: those of testdata/levels.
-func corpus(tb testing.TB) (lines [][]byte) {
-	files, err := os.ReadDir("testdata/levels")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile("testdata/levels/" + f.Name())
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for _, line := range bytes.Split(bytes.TrimSpace(text), []byte("\n")) {
-			_, line, _ = bytes.Cut(line, []byte("|"))
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
-func benchmarkProcess(b *testing.B, lines [][]byte) {
-	s := New(Options{})
-	var batch event.Batch
-	b.ReportAllocs()
-	for n := 0; n < b.N; {
-		batch.Reset()
-		for i := 0; i < 1000 && n < b.N; i++ {
-			e := batch.Add()
-			e.Time, e.Stream, e.Level, e.Message = noon.UnixNano(), stdout, event.Info, lines[n%len(lines)]
-			n++
-		}
-		s.Process(&batch)
-	}
-}
-
-func BenchmarkProcess(b *testing.B) {
-	b.Run("corpus", func(b *testing.B) { benchmarkProcess(b, corpus(b)) })
-	b.Run("json300", func(b *testing.B) { benchmarkProcess(b, [][]byte{[]byte(json300)}) })
-	for i, name := range []string{"java", "access", "logfmt", "", "prose"} {
-		if name != "" {
-			b.Run(name, func(b *testing.B) { benchmarkProcess(b, benchMessages()[i:i+1]) })
-		}
 	}
 }
