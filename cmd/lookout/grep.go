@@ -124,6 +124,12 @@ func (f *grepFlags) compile(patterns, services []string) (*query.Query, error) {
 			return nil, err
 		}
 	}
+	if f.whole && !f.fixed && !f.regex {
+		patterns = slices.Clone(patterns)
+		for i, pattern := range patterns {
+			patterns[i] = phrase(pattern)
+		}
+	}
 	text, err := query.FromGrep(query.GrepOptions{
 		Patterns: patterns, Fixed: f.fixed, Regex: f.regex, IgnoreCase: f.ignoreCase, CaseSensitive: f.caseSensitive,
 		Word: f.word, LineExact: f.whole, Invert: f.invert, Level: level, Services: services,
@@ -132,6 +138,20 @@ func (f *grepFlags) compile(patterns, services []string) (*query.Query, error) {
 		return nil, err
 	}
 	return query.Parse(text)
+}
+
+// phrase makes one term of several plain words. With -x that is what is meant: no line is each of them as a whole.
+func phrase(pattern string) string {
+	words := strings.Fields(pattern)
+	for _, w := range words {
+		if query.Quote(w) != w {
+			return pattern
+		}
+	}
+	if len(words) < 2 {
+		return pattern
+	}
+	return query.Quote(pattern)
 }
 
 // check finds flags that do not go together.
@@ -301,7 +321,7 @@ func (s *search) list(ctx context.Context, c *sdk.Client, known []sdk.Service, w
 // count answers -c: one number for one service, a line for each of several. A service that was named as it is gets a line
 // even when it has none, as a file does from grep.
 func (s *search) count(ctx context.Context, c *sdk.Client, known []sdk.Service) error {
-	sum, err := c.Count(ctx, s.request)
+	sum, err := s.counts(ctx, c)
 	if err = s.partly(err); err != nil {
 		return err
 	}
@@ -334,6 +354,27 @@ func (s *search) count(ctx context.Context, c *sdk.Client, known []sdk.Service) 
 	return s.finish(sum, sum.Matched, sum.Matched > 0)
 }
 
+// counts counts on the server, or, when only so many matches are to be counted, those that come.
+func (s *search) counts(ctx context.Context, c *sdk.Client) (sdk.Summary, error) {
+	r := s.request
+	r.Before, r.After = 0, 0
+	if r.Limit == 0 {
+		return c.Count(ctx, r)
+	}
+	rows, err := c.Query(ctx, r)
+	if err != nil {
+		return sdk.Summary{}, err
+	}
+	defer rows.Close()
+	by := map[string]int64{}
+	for rows.Next() {
+		by[rows.Row().Service]++
+	}
+	sum := rows.Summary()
+	sum.Services = by
+	return sum, rows.Err()
+}
+
 // rows prints what matches, and goes on live when asked to.
 func (s *search) rows(ctx context.Context, c *sdk.Client) error {
 	out := newSoonWriter(s.p.stdout)
@@ -353,6 +394,7 @@ func (s *search) rows(ctx context.Context, c *sdk.Client) error {
 		return s.finish(sum, matched, matched > 0)
 	}
 	if incomplete != nil {
+		s.incomplete = incomplete
 		s.p.say("%v", incomplete)
 	}
 	err = s.live(ctx, c, pr, sum.Sequence, matched)
@@ -420,6 +462,10 @@ func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, after uin
 		lost = true
 	}}
 	for row, err := range c.Tail(ctx, request) {
+		if errors.As(err, &s.incomplete) { // a gap in what can be read; what follows is worth having
+			s.p.say("%v", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -428,8 +474,11 @@ func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, after uin
 			return err
 		}
 		if matched++; s.max > 0 && matched >= int64(s.max) {
-			return nil
+			break
 		}
+	}
+	if s.incomplete != nil {
+		return s.incomplete
 	}
 	return nil
 }

@@ -124,7 +124,6 @@ token in LOOKOUT_TOKEN; on the server's own machine the token is found without.`
   lookout grep --stdin 'status:500..599' < access.log`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -123,7 +123,8 @@ func (p *program) completeServices(cmd *cobra.Command, toComplete string) ([]str
 	}
 	var names []string
 	for _, s := range services {
-		if strings.HasPrefix(s.Name, toComplete) && !strings.ContainsFunc(s.Name, func(r rune) bool { return r <= ' ' || active(r) }) {
+		plain := string(appendEscaped(nil, s.Name)) == s.Name && !strings.ContainsAny(s.Name, " \t\n")
+		if plain && strings.HasPrefix(s.Name, toComplete) {
 			names = append(names, s.Name)
 		}
 	}

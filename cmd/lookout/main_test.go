@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lookoutlog/lookout/internal/app"
+	"github.com/lookoutlog/lookout/internal/config"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lookout": main})
+}
+
+// TestScript runs the scripts of testdata/script, each beside a server of its own. $LOOKOUT_URL and $LOOKOUT_TOKEN lead
+// to it; `code N lookout …` is `exec lookout …` that must end with exit code N.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			url, token, err := startServer(e)
+			if err != nil {
+				return err
+			}
+			events, err := os.ReadFile(filepath.Join("testdata", "events.ndjson"))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "events.ndjson"), events, 0o600); err != nil {
+				return err
+			}
+			for name, value := range map[string]string{"LOOKOUT_URL": url, "LOOKOUT_TOKEN": token, "TZ": "UTC", "USER": "alice", "TERM": "xterm"} {
+				e.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": exitCode,
+			// env2file FILE TEXT writes a file that a script cannot hold.
+			"env2file": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
+			},
+		},
+	})
+}
+
+// startServer starts lookout as `lookout serve` does; it ends with the script.
+func startServer(e *testscript.Env) (url, token string, err error) {
+	settings := map[string]string{"LOOKOUT_DATA": filepath.Join(e.WorkDir, ".server"), "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off"}
+	c, _, err := config.Load("", func(name string) (string, bool) {
+		value, ok := settings[name]
+		return value, ok
+	})
+	if err != nil {
+		return "", "", err
+	}
+	a, err := app.New(app.Options{Config: c, Version: "test", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return "", "", err
+	}
+	e.Defer(func() {
+		if err := a.Stop(e.T().(testing.TB).Context()); err != nil {
+			e.T().Log(err)
+		}
+	})
+	if err := a.Start(); err != nil {
+		return "", "", err
+	}
+	file, _ := a.TokenFile()
+	if token, err = readToken(file); err != nil {
+		return "", "", err
+	}
+	return a.Listening()[0].Address, token, nil
+}
+
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || neg {
+		ts.Fatalf("usage: code N command…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
