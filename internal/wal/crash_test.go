@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,16 +17,32 @@ import (
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
 
-var crashSeeds = flag.Int("seeds", 4, "workloads of each crash test; more of them take longer")
+var crashSeeds = flag.Int("seeds", 8, "workloads of each crash test; more of them take longer")
 
 // history is what the world outside knows of a log, through all crashes: what senders were told and readers saw.
 type history struct {
 	rng     *rand.Rand
 	senders []*sender
-	seen    map[uint64]string // by sequence: every event that was acknowledged or read
-	where   map[string]uint64 // the other way round
-	trimmed uint64            // the highest sequence that was given to Trim
-	unnamed int               // events sent without a producer; each is sent once
+	seen    map[uint64]id // by sequence: every event that was acknowledged or read
+	where   map[id]uint64 // the other way round
+	trimmed uint64        // the highest sequence that was given to Trim
+	unnamed int           // events sent without a producer; each is sent once
+}
+
+// id names an event. Events without a producer are x's.
+type id struct {
+	sender string
+	count  uint64
+}
+
+func (i id) String() string { return i.sender + ":" + strconv.FormatUint(i.count, 10) }
+
+// parse reads the id that a message starts with.
+func parse(message []byte) (id, error) {
+	text, _, _ := strings.Cut(string(message), " ")
+	name, count, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(count, 10, 64)
+	return id{name, n}, err
 }
 
 // sender counts its events, and sends again what was not acknowledged.
@@ -36,7 +54,7 @@ type sender struct {
 }
 
 func newHistory(seed uint64) *history {
-	h := &history{rng: rand.New(rand.NewPCG(seed, 1)), seen: map[uint64]string{}, where: map[string]uint64{}}
+	h := &history{rng: rand.New(rand.NewPCG(seed, 1)), seen: map[uint64]id{}, where: map[id]uint64{}}
 	for i := range 3 {
 		first := uint64(i * 100) // any start
 		h.senders = append(h.senders, &sender{name: fmt.Sprintf("p%d", i), first: first, next: first, acked: first})
@@ -45,14 +63,18 @@ func newHistory(seed uint64) *history {
 }
 
 // see notes that a sequence was acknowledged or read as an event.
-func (h *history) see(seq uint64, id string) error {
-	if old, ok := h.seen[seq]; ok && old != id {
-		return fmt.Errorf("sequence %d was %s and is %s now", seq, old, id)
+func (h *history) see(seq uint64, ev id) error {
+	old, known := h.seen[seq]
+	if known && old == ev {
+		return nil
 	}
-	if at, ok := h.where[id]; ok && at != seq {
-		return fmt.Errorf("%s stands at %d and at %d", id, at, seq)
+	if known {
+		return fmt.Errorf("sequence %d was %s and is %s now", seq, old, ev)
 	}
-	h.seen[seq], h.where[id] = id, seq
+	if at, ok := h.where[ev]; ok {
+		return fmt.Errorf("%s stands at %d and at %d", ev, at, seq)
+	}
+	h.seen[seq], h.where[ev] = ev, seq
 	return nil
 }
 
@@ -61,22 +83,24 @@ func (h *history) encode(name string, first uint64, n int) []byte {
 	var data []byte
 	pad := strings.Repeat(".", h.rng.IntN(2)*h.rng.IntN(400))
 	for i := range n {
-		data = event.AppendEvent(data, &event.Event{Message: fmt.Appendf(nil, "%s:%d %s", name, first+uint64(i), pad)})
+		data = event.AppendEvent(data, &event.Event{Message: []byte(id{name, first + uint64(i)}.String() + " " + pad)})
 	}
 	return data
 }
 
-func ids(e *Entry) ([]string, error) {
-	var out []string
-	data := e.Data
-	for len(data) > 0 {
+func ids(e *Entry) ([]id, error) {
+	out := make([]id, 0, e.Count)
+	for data := e.Data; len(data) > 0; {
 		var ev event.Event
-		rest, err := event.Decode(data, &ev)
+		var err error
+		if data, err = event.Decode(data, &ev); err != nil {
+			return nil, err
+		}
+		found, err := parse(ev.Message)
 		if err != nil {
 			return nil, err
 		}
-		id, _, _ := strings.Cut(string(ev.Message), " ")
-		out, data = append(out, id), rest
+		out = append(out, found)
 	}
 	if len(out) != e.Count {
 		return nil, fmt.Errorf("an entry of %d events holds %d", e.Count, len(out))
@@ -84,7 +108,7 @@ func ids(e *Entry) ([]string, error) {
 	return out, nil
 }
 
-func cursorAt(name string, next uint64) string { return fmt.Sprintf("%s@%d", name, next) }
+func cursorAt(name string, next uint64) string { return "at " + id{name, next}.String() }
 
 // send lets a random sender send a batch: often new events, sometimes with some the log has already.
 func (h *history) send(l *Log) error {
@@ -101,7 +125,7 @@ func (h *history) send(l *Log) error {
 			return fmt.Errorf("%d of %d events without a producer were kept", kept, n)
 		}
 		for i := range n {
-			if err := h.see(seq+uint64(i), fmt.Sprintf("x:%d", first+i)); err != nil {
+			if err := h.see(seq+uint64(i), id{"x", uint64(first + i)}); err != nil {
 				return err
 			}
 		}
@@ -125,14 +149,14 @@ func (h *history) send(l *Log) error {
 		s.acked = end
 	}
 	for i := range kept {
-		if err := h.see(seq+uint64(i), fmt.Sprintf("%s:%d", s.name, end-uint64(kept)+uint64(i))); err != nil {
+		if err := h.see(seq+uint64(i), id{s.name, end - uint64(kept) + uint64(i)}); err != nil {
 			return err
 		}
 	}
 	// What was not kept must be there: the log has said so.
 	for c := from; c < end-uint64(kept); c++ {
-		if id := fmt.Sprintf("%s:%d", s.name, c); h.where[id] == 0 {
-			return fmt.Errorf("%s was taken for a repeat and was never seen", id)
+		if ev := (id{s.name, c}); h.where[ev] == 0 {
+			return fmt.Errorf("%s was taken for a repeat and was never seen", ev)
 		}
 	}
 	return nil
@@ -169,21 +193,19 @@ func (h *history) check(l *Log) error {
 		if err != nil {
 			return err
 		}
-		for i, id := range found {
-			if err := h.see(next, id); err != nil {
+		for i, ev := range found {
+			if err := h.see(next, ev); err != nil {
 				return err
 			}
 			next++
-			name, _, _ := strings.Cut(id, ":")
 			if e.Producer != "" {
-				c := e.ProducerSeq + uint64(i)
-				if want := fmt.Sprintf("%s:%d", e.Producer, c); id != want {
-					return fmt.Errorf("%s where %s belongs", id, want)
+				if want := (id{e.Producer, e.ProducerSeq + uint64(i)}); ev != want {
+					return fmt.Errorf("%s where %s belongs", ev, want)
 				}
-				if old, ok := counts[name]; ok && c != old+1 {
-					return fmt.Errorf("%s follows count %d", id, old)
+				if old, ok := counts[ev.sender]; ok && ev.count != old+1 {
+					return fmt.Errorf("%s follows count %d", ev, old)
 				}
-				counts[name] = c
+				counts[ev.sender] = ev.count
 			}
 		}
 		if e.Producer != "" && string(e.Cursor) != cursorAt(e.Producer, e.ProducerSeq+uint64(e.Count)) {
@@ -193,15 +215,15 @@ func (h *history) check(l *Log) error {
 	if started && l.Last() != next-1 {
 		return fmt.Errorf("the log's last event is %d, reading ended at %d", l.Last(), next-1)
 	}
-	for seq, id := range h.seen {
-		if seq > l.Last() {
-			return fmt.Errorf("%s at %d is lost: the log ends at %d", id, seq, l.Last())
+	for seq, ev := range h.seen {
+		if seq >= next {
+			return fmt.Errorf("%s at %d is lost: the log ends at %d", ev, seq, l.Last())
 		}
 	}
 	for _, s := range h.senders {
 		end := uint64(0)
 		for c := s.next; c > 0; c-- {
-			if h.where[fmt.Sprintf("%s:%d", s.name, c-1)] != 0 {
+			if h.where[id{s.name, c - 1}] != 0 {
 				end = c
 				break
 			}
@@ -344,7 +366,7 @@ func (m *machine) prepare() error {
 // healed, and full disks; and takes the power away at the end.
 func TestFaults(t *testing.T) {
 	var refused, reopened int
-	for seed := range uint64(*crashSeeds * 60) {
+	for seed := range uint64(*crashSeeds * 25) {
 		m := &machine{history: newHistory(seed), fs: vfs.NewCrash(seed)}
 		err := m.prepare()
 		if err == nil {
@@ -429,6 +451,98 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d crash points, %.0f a second", points, float64(points)/time.Since(start).Seconds())
+}
+
+// TestCrashConcurrent is TestCrash with several senders at once, so that commits hold several batches, and a reader whose
+// events must not vanish either.
+func TestCrashConcurrent(t *testing.T) {
+	for seed := range uint64(*crashSeeds * 15) {
+		if err := concurrentPoint(seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+func concurrentPoint(seed uint64) error {
+	m := &machine{history: newHistory(seed), fs: vfs.NewCrash(seed)}
+	defer func() { m.close() }()
+	if err := m.prepare(); err != nil {
+		return err
+	}
+	if err := m.open(); err != nil {
+		return err
+	}
+	m.fs.StopAt(m.fs.Ops() + 1 + m.rng.IntN(60))
+	var mu sync.Mutex // guards the history
+	var failed []error
+	note := func(seq uint64, ev id) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := m.see(seq, ev); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	reading, stop := context.WithCancel(context.Background())
+	var senders, readers sync.WaitGroup
+	for i, s := range m.senders {
+		own := newHistory(seed*100 + uint64(i)) // only for its random numbers
+		senders.Go(func() {
+			for {
+				n := 1 + own.rng.IntN(4)
+				e := &Entry{Count: n, Producer: s.name, ProducerSeq: s.acked, Data: own.encode(s.name, s.acked, n)}
+				e.Cursor = []byte(cursorAt(s.name, s.acked+uint64(n)))
+				s.next = s.acked + uint64(n)
+				seq, kept, err := m.log.Append(context.Background(), e)
+				if err != nil {
+					return
+				}
+				for k := range kept {
+					note(seq+uint64(k), id{s.name, s.acked + uint64(n-kept+k)})
+				}
+				s.acked = s.next
+			}
+		})
+	}
+	readers.Go(func() {
+		r := m.log.Reader(0)
+		defer r.Close()
+		for {
+			e, err := r.Next(reading)
+			if err != nil {
+				return
+			}
+			found, err := ids(e)
+			if err != nil {
+				mu.Lock()
+				failed = append(failed, err)
+				mu.Unlock()
+			}
+			for k, ev := range found {
+				note(e.First+uint64(k), ev)
+			}
+		}
+	})
+	senders.Wait()
+	stop()
+	readers.Wait()
+	m.close()
+	if len(failed) > 0 {
+		return errors.Join(failed...)
+	}
+	for range 2 {
+		m.fs = m.fs.Crash()
+		if err := m.open(); err != nil {
+			return err
+		}
+		if err := m.check(m.log); err != nil {
+			return err
+		}
+		if err := m.work(5); err != nil {
+			return err
+		}
+		m.close()
+	}
+	return nil
 }
 
 // TestCrashWithoutSync holds the harness itself to its word: without fsync it must find losses.

@@ -235,7 +235,7 @@ func (l *Log) scan(f *found, end int64, fn func(r *record, at int64) bool) error
 	}
 	defer file.Close()
 	var s scanner
-	s.open(file, f.id, f.anyID, f.start, end)
+	s.open(file, f.segment, end)
 	for {
 		r, at, err := s.next()
 		if errors.Is(err, io.EOF) {
@@ -285,16 +285,17 @@ func (l *Log) readTail(f *found, count bool) ([]*pending, error) {
 		return nil, err
 	}
 	var doubtful []*pending
-	end, first := sure, false
+	end, first, last := sure, false, f.base-1
 	err = l.scan(f, f.end, func(r *record, at int64) bool {
 		if at < sure {
 			keep(r)
+			last = max(last, r.last())
 			return true
 		}
-		if at != end {
+		if at != end || r.first <= last {
 			return false
 		}
-		end += int64(r.length)
+		end, last = end+int64(r.length), r.last()
 		if first = first || r.first == f.base; first {
 			keep(r) // a segment gets its name after its first commit was fsynced
 		} else {

@@ -190,7 +190,7 @@ func (r *Reader) enter() (bool, error) {
 		return false, fmt.Errorf("reading the log: %w", err)
 	}
 	r.file = file
-	r.scan.open(file, seg.id, seg.anyID, seg.start, 0)
+	r.scan.open(file, seg, 0)
 	return true, nil
 }
 

@@ -17,6 +17,7 @@ const (
 // scanner finds the records of one segment between two offsets, and goes round damage.
 type scanner struct {
 	file    vfs.File
+	base    uint64 // no record of the segment has a lower sequence
 	id      uint32
 	anyID   bool  // the header is lost: the first record's id is taken for the segment's
 	off     int64 // of the next record
@@ -28,9 +29,9 @@ type scanner struct {
 	bufOff int64
 }
 
-// open starts at off of the file, and ends before end.
-func (s *scanner) open(file vfs.File, id uint32, anyID bool, off, end int64) {
-	s.file, s.id, s.anyID, s.off, s.end, s.damaged, s.err = file, id, anyID, off, end, -1, nil
+// open starts at a segment's first record; the file is seg's. The scan ends before end.
+func (s *scanner) open(file vfs.File, seg *segment, end int64) {
+	s.file, s.base, s.id, s.anyID, s.off, s.end, s.damaged, s.err = file, seg.base, seg.id, seg.anyID, seg.start, end, -1, nil
 	s.buf, s.bufOff = s.buf[:0], 0
 }
 
@@ -40,20 +41,30 @@ func (s *scanner) window(off int64, n int) ([]byte, error) {
 	if off >= s.bufOff && have > 0 && (have >= int64(n) || off+have >= s.end) {
 		return s.buf[off-s.bufOff:], nil
 	}
-	size := min(int64(max(n, scanChunk)), s.end-off)
+	want := min(int64(n), s.end-off)
+	if err := s.fill(off, min(int64(max(n, scanChunk)), s.end-off), want); err != nil {
+		// Only a part that is not needed yet may be unreadable.
+		if err := s.fill(off, want, want); err != nil {
+			return nil, err
+		}
+	}
+	return s.buf, nil
+}
+
+// fill reads size bytes from off on; fewer, but not fewer than want, are no error.
+func (s *scanner) fill(off, size, want int64) error {
 	if int64(cap(s.buf)) < size {
 		s.buf = make([]byte, size)
 	}
-	s.buf, s.bufOff = s.buf[:size], off
-	k, err := s.file.ReadAt(s.buf, off)
-	s.buf = s.buf[:k]
-	if k < min(n, int(size)) {
-		if err == nil || errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+	n, err := s.file.ReadAt(s.buf[:size], off)
+	s.buf, s.bufOff = s.buf[:n], off
+	if int64(n) >= want {
+		return nil
 	}
-	return s.buf, nil
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // next returns the next record, valid until the following call, and its offset; io.EOF at the end. damaged and err tell
@@ -96,7 +107,7 @@ func (s *scanner) read(off int64) (record, error) {
 	if r.recordHeader, err = parseRecordHeader(b); err != nil {
 		return r, err
 	}
-	if int64(r.length) > s.end-off || int64(r.durable) > off || r.id != s.id && !s.anyID {
+	if int64(r.length) > s.end-off || int64(r.durable) > off || r.first < s.base || r.id != s.id && !s.anyID {
 		return r, errRecordHeader
 	}
 	if b, err = s.window(off, int(r.length)); err != nil {
