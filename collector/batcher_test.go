@@ -73,20 +73,28 @@ func (s stage) Process(b *event.Batch) {
 	}
 }
 
-// holder is a joiner that merges all that comes within hold into one message.
+// holder is a joiner that merges all that comes within hold into one message; with a prefix, only what begins with it.
 type holder struct {
-	name string
-	hold time.Duration
-	held []string
-	due  int64
+	name   string
+	hold   time.Duration
+	prefix string
+	held   []string
+	due    int64
 }
 
 func (h *holder) Join(b *event.Batch, now int64) {
 	if len(h.held) == 0 {
 		h.due = now + int64(h.hold)
 	}
-	h.held = append(h.held, messages(b)...)
-	b.Events = b.Events[:0]
+	rest := b.Events[:0]
+	for _, e := range b.Events {
+		if strings.HasPrefix(string(e.Message), h.prefix) {
+			h.held = append(h.held, string(e.Message))
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	b.Events = rest
 }
 
 func (h *holder) Flush(b *event.Batch, now int64, all bool) int64 {
@@ -262,6 +270,35 @@ func TestBatcherOverflowAfterPressure(t *testing.T) {
 	})
 }
 
+func TestBatcherOverflowAfterFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		s := &fakeSink{}
+		s.enter = func(context.Context) error {
+			switch n := len(s.calls); {
+			case n == 1:
+				return pressure{time.Second}
+			case n <= 1+attempts:
+				return errors.New("disk on fire")
+			}
+			<-gate
+			return nil
+		}
+		b := NewBatcher(BatcherOptions{Sink: s, MaxEvents: 1})
+		stop := start(b)
+		add(b, "a")
+		synctest.Wait()
+		time.Sleep(10 * time.Second) // a is given up
+		add(b, "b")
+		synctest.Wait()
+		add(b, "c", "d") // the sink is slow with b
+		close(gate)
+		stop()
+		s.got(t, []string{"b"}, []string{"c"})
+		checkStats(t, b, BatcherStats{Added: 3, Appended: 2, Overflow: 1, Failed: 1})
+	})
+}
+
 func TestBatcherGivesUpABatchThatFails(t *testing.T) {
 	for _, c := range []struct {
 		fail    int // so many calls fail
@@ -325,6 +362,30 @@ func TestBatcherJoiners(t *testing.T) {
 	})
 }
 
+// Each joiner is called when it wants to be, whichever comes first.
+func TestBatcherDeadlines(t *testing.T) {
+	for _, order := range []string{"xy", "yx"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &fakeSink{}
+			joiners := map[byte]Joiner{
+				'x': &holder{name: "x", hold: time.Second, prefix: "x"}, 'y': &holder{name: "y", hold: 3 * time.Second, prefix: "y"},
+			}
+			b := NewBatcher(BatcherOptions{Sink: s, Joiners: []Joiner{joiners[order[0]], joiners[order[1]]}})
+			stop := start(b)
+			begun := time.Now()
+			add(b, "y1", "x1", "z")
+			time.Sleep(5 * time.Second)
+			s.got(t, []string{"z"}, []string{"x(x1)"}, []string{"y(y1)"})
+			for i, want := range []time.Duration{0, time.Second, 3 * time.Second} {
+				if at := s.calls[i].Sub(begun); at != want {
+					t.Errorf("%s: append %d at %v, want %v", order, i, at, want)
+				}
+			}
+			stop()
+		})
+	}
+}
+
 func TestBatcherDrainsWithinContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSink{enter: func(context.Context) error { return pressure{time.Second} }}
@@ -345,6 +406,19 @@ func TestBatcherDrainsWithinContext(t *testing.T) {
 		// b and c became one event in the last flush.
 		checkStats(t, b, BatcherStats{Added: 3, Merged: 1, Shutdown: 3})
 	})
+}
+
+func TestBatcherEndsWithItsContext(t *testing.T) {
+	for range 20 { // Run meets two reasons to go on, in any order
+		s := &fakeSink{enter: func(ctx context.Context) error { return ctx.Err() }}
+		b := NewBatcher(BatcherOptions{Sink: s, Joiners: []Joiner{&holder{name: "h", hold: time.Hour, prefix: "x"}}})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		add(b, "a", "b", "x")
+		b.Run(ctx)
+		add(b, "late")
+		checkStats(t, b, BatcherStats{Added: 3, Shutdown: 4})
+	}
 }
 
 // What cannot be decoded leaves bytes without an event: it must not fill the batch for good, nor grow it without bound.

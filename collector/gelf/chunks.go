@@ -185,7 +185,7 @@ func (c *chunks) remove(s *set) {
 	c.held -= s.have
 	if len(c.free) < keepSets && cap(s.data) <= keepSet {
 		clear(s.parts[:s.count])
-		s.data, s.have, s.prev, s.next = s.data[:0], 0, nil, nil
+		s.data, s.have, s.next = s.data[:0], 0, nil
 		c.free = append(c.free, s)
 	}
 }

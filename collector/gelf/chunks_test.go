@@ -59,6 +59,10 @@ func TestChunks(t *testing.T) {
 		{"two ports", []step{{0, 0, chunk(1, 0, 2, "a"), wait, 0}, {0, 1, chunk(1, 1, 2, "y"), wait, 0}, {0, 0, chunk(1, 1, 2, "b"), "ab", 2}, {0, 1, chunk(1, 0, 2, "x"), "xy", 2}}, 0, 0, 0},
 		{"two addresses", []step{{0, 0, chunk(1, 0, 2, "a"), wait, 0}, {0, 2, chunk(1, 1, 2, "y"), wait, 0}}, 2, 0, 0},
 		{"two zones", []step{{0, 3, chunk(1, 0, 2, "a"), wait, 0}, {0, 4, chunk(1, 1, 2, "y"), wait, 0}}, 2, 0, 0},
+		{"the memory of sets is used again", []step{
+			{0, 0, chunk(1, 0, 2, "a"), wait, 0}, {0, 0, chunk(2, 0, 2, "x"), wait, 0}, {0, 0, chunk(1, 1, 2, "b"), "ab", 2},
+			{0, 0, chunk(3, 0, 2, "c"), wait, 0}, {0, 0, chunk(3, 1, 2, "d"), "cd", 2},
+			{0, 0, chunk(4, 0, 2, "y"), wait, 0}, {5001, 0, chunk(5, 0, 2, "z"), wait, 0}}, 1, 2, 0},
 		{"no header", []step{{0, 0, chunk(1, 0, 1, "")[:11], "impossible chunk: 11 bytes, shorter than its header", 1}, {0, 0, []byte{0x1e, 0x0f}, "impossible chunk: 2 bytes, shorter than its header", 1}}, 0, 0, 0},
 		{"count 0", []step{{0, 0, chunk(1, 0, 0, "a"), "impossible chunk: number 0 of 0", 1}}, 0, 0, 0},
 		{"count 128", []step{{0, 0, chunk(1, 127, 128, "a"), wait, 0}}, 1, 0, 0},

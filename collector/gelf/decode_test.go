@@ -221,6 +221,7 @@ func TestParseTime(t *testing.T) {
 		{"7258118400", ""},
 		{"9999999999.999999999", ""},
 		{"99999999999", ""}, // 11 digits: neither seconds nor milliseconds
+		{"20000000000", ""}, // as seconds it would be 2019 modulo 2⁶⁴ ns
 		{"9999999999999999999", ""},
 		{"99999999999999999999", ""},
 		{"1795235739000000000000", ""},
@@ -346,6 +347,10 @@ func TestBadMessages(t *testing.T) {
 		{`"text"`, ErrNotObject},
 		{`[{"short_message":"a"}]`, ErrNotObject},
 		{"\x00", ErrNotObject},
+		{"\x78\x9c", ErrCompression},
+		{"\x48\x89", ErrCompression}, // a small window
+		{"\x88\x1c", ErrNotObject},   // no window zlib has
+		{"\x78\x9d", ErrNotObject},
 		{"\xef\xbb\xbf", ErrNotObject},
 		{`{`, ErrJSON},
 		{`{"short_message":"a"`, ErrJSON},

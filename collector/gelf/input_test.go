@@ -213,6 +213,21 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// Chunks expire also when nothing comes any more.
+func TestStatsExpireChunks(t *testing.T) {
+	now := receipt
+	in := New(Options{Sink: &memory{}, Now: func() time.Time { return now }})
+	in.handle(chunk(1, 0, 2, ""), sender(0))
+	now = now.Add(setLife)
+	if st := in.Stats(); st.Pending != 1 || st.Expired != 0 {
+		t.Errorf("%+v", st)
+	}
+	now = now.Add(time.Millisecond)
+	if st := in.Stats(); st.Pending != 0 || st.Expired != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	only, err := collector.ParseAllowList([]string{"192.0.2.0/24"})
 	if err != nil {
@@ -414,6 +429,9 @@ func TestComplaints(t *testing.T) {
 	if !strings.Contains(log.String(), "from=10.0.0.2:1000") || !strings.Contains(log.String(), "dropped_so_far=12") {
 		t.Errorf("log:\n%s", &log)
 	}
+	in.handle(chunk(1, 0, 2, ""), sender(0))
+	in.handle(chunk(1, 0, 2, ""), sender(0)) // a duplicate is nobody's fault
+	lines(3)
 	if strings.Contains(log.String(), "\x1b") {
 		t.Error("an escape sequence got into our log")
 	}

@@ -49,3 +49,16 @@ func socketDrops(conn *net.UDPConn) (n uint32, ok bool) {
 	})
 	return info[drops], ok && err == nil
 }
+
+// readable reports whether a datagram waits in the kernel's buffer.
+func readable(conn *net.UDPConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = raw.Control(func(fd uintptr) {
+		n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return n > 0 && err == nil
+}

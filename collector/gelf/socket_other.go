@@ -13,3 +13,6 @@ func readBufferMend(int) string { return "" }
 
 // socketDrops has nothing to tell: these systems count what they drop for all sockets together.
 func socketDrops(*net.UDPConn) (n uint32, ok bool) { return 0, false }
+
+// readable does not know; a read that times out is taken for an empty buffer.
+func readable(*net.UDPConn) bool { return false }

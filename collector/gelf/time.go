@@ -66,8 +66,6 @@ func parseUnix(text []byte) (ns int64, ok bool) {
 		exp += e
 	}
 	switch whole := digits + exp; { // digits before the point
-	case whole <= 0:
-		return 0, false
 	case whole <= 10:
 		exp += 9
 	case whole == 12 || whole == 13:
@@ -78,13 +76,13 @@ func parseUnix(text []byte) (ns int64, ok bool) {
 	default:
 		return 0, false
 	}
-	for ; exp < 0; exp++ {
+	for ; exp < 0 && number > 0; exp++ {
 		number /= 10
 	}
 	for ; exp > 0; exp-- {
 		number *= 10 // at most 19 digits: the nanoseconds of 10 digits of seconds
 	}
-	return int64(number), int64(number) > 0
+	return int64(number), true
 }
 
 // parseExponent reads e9, E+09, e-3. Nothing beyond four digits is of use.
