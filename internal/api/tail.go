@@ -132,10 +132,7 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 			}
 			return &apiError{Code: "gap", Message: fmt.Sprintf("the events %d to %d cannot be read: %v", gap.From, gap.To, gap.Err),
 				Mend: fmt.Sprintf("follow again with after=%d to go on behind them", max(gap.To, follower.Position()))}
-		case err != nil && ctx.Err() != nil:
-			_ = position(nil) // so that a client knows where to go on when the server stops
-			return nil
-		case err != nil && !errors.Is(wait.Err(), context.DeadlineExceeded):
+		case err != nil && ctx.Err() == nil && !errors.Is(wait.Err(), context.DeadlineExceeded):
 			a.o.Log.Error("a live tail failed", "error", err)
 			return asError(err)
 		}
@@ -147,6 +144,10 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 			if out.line(buf) != nil {
 				return nil
 			}
+		}
+		if ctx.Err() != nil { // only now: the position is behind these events
+			_ = position(nil) // so that a client knows where to go on when the server stops
+			return nil
 		}
 		caughtUp := behind && follower.Position() >= a.o.Store.LastSeq()
 		if caughtUp || time.Since(said) >= positionEvery {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -293,6 +294,127 @@ func TestClose(t *testing.T) {
 			t.Errorf("a search after the end of tails: %d", w.Code)
 		}
 	})
+}
+
+// busy is a store whose followers always have more, and look at no context.
+type busy struct {
+	*memory
+	step func()
+}
+
+type busyFollower struct {
+	query.Follower
+	step func()
+	at   uint64
+}
+
+func (b busy) Follow(after uint64) query.Follower {
+	return &busyFollower{b.memory.Follow(after), b.step, after}
+}
+
+func (f *busyFollower) Position() uint64 { return f.at }
+
+func (f *busyFollower) Next(context.Context) ([]event.Event, error) {
+	f.step()
+	f.at++
+	return []event.Event{{Seq: f.at, Message: make([]byte, 100_000)}}, nil
+}
+
+// Events that came as the server began to stop are delivered before their position is said.
+func TestCloseLosesNothing(t *testing.T) {
+	for _, q := range []string{"", "never"} {
+		var f *fixture
+		stepped := uint64(0)
+		f = newFixture(t, func(o *Options) {
+			o.Store = busy{o.Store.(*memory), func() { stepped++; f.API.close() }}
+		})
+		r := f.open(t, f.server(t), "q="+q)
+		events, position := uint64(0), uint64(0)
+		for {
+			text, err := r.next()
+			if err != nil {
+				break
+			}
+			var l tailLine
+			if err := json.Unmarshal([]byte(text), &l); err != nil {
+				t.Fatal(err)
+			}
+			if l.Event != nil {
+				events++
+			} else {
+				position = l.Position.Sequence
+			}
+		}
+		f.API.open.Wait()
+		if want := map[string]uint64{"": stepped, "never": 0}[q]; events != want || position != stepped || stepped == 0 {
+			t.Errorf("q=%s: %d events of %d came, then position %d", q, events, stepped, position)
+		}
+	}
+}
+
+// pipes is a listener of connections that hold nothing: what is not read blocks its writer.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p pipes) dial(string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	p <- server
+	return client, nil
+}
+
+// A client that does not read does not hold up the stop, and without a stop is cut off after a while.
+func TestClientsThatDoNotRead(t *testing.T) {
+	const request = "GET /api/v1/tail HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n\r\n"
+	follow := func(t *testing.T, end func(f *fixture), want time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t, func(o *Options) { o.Store = busy{o.Store.(*memory), func() {}} })
+			listener := make(pipes)
+			server := &http.Server{Handler: f}
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				_ = server.Serve(listener)
+			}()
+			lines, err := listener.dial("", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := lines.Write([]byte(request)); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := bufio.NewReaderSize(lines, 16).ReadString('\n'); err != nil || !strings.Contains(text, "200") {
+				t.Fatal(text, err)
+			}
+			dialer := websocket.Dialer{NetDial: listener.dial}
+			conn, _, err := dialer.Dial("ws://x/api/v1/tail", http.Header{"Authorization": {"Bearer " + token}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // both are stuck in a write
+			began := time.Now()
+			end(f)
+			f.API.open.Wait()
+			if took := time.Since(began); took != want {
+				t.Errorf("ended after %v, want %v", took, want)
+			}
+			lines.Close()
+			conn.Close()
+			close(listener)
+			server.Close()
+			<-served
+		})
+	}
+	t.Run("stop", func(t *testing.T) { follow(t, func(f *fixture) { f.Close() }, stopTime) })
+	t.Run("on", func(t *testing.T) { follow(t, func(*fixture) {}, writeTime) })
 }
 
 func TestSocketOrigin(t *testing.T) {
