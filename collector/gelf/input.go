@@ -129,7 +129,7 @@ type Drop struct {
 
 // Drops lists all causes of loss, each once, with names that fit a metric's label. "failed" and "shutdown" are events the
 // sink did not take.
-func (s *Stats) Drops() []Drop {
+func (s Stats) Drops() []Drop {
 	return []Drop{
 		{"refused", s.Refused}, {"too_large", s.TooLarge}, {"bad_chunk", s.BadChunk}, {"duplicate", s.Duplicate},
 		{"expired", s.Expired}, {"evicted", s.Evicted}, {"bomb", s.Bomb}, {"bad_compression", s.BadCompression},
