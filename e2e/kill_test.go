@@ -21,7 +21,7 @@ import (
 // A producer sends batches and counts, as an agent does: a batch without an answer is sent again until it has one.
 type producer struct {
 	name  string
-	next  uint64 // its count of the next event; everything below is acknowledged
+	next  uint64 // its count of the next event, from 1; everything below is acknowledged
 	sent  int    // requests, for the report
 	again int
 }
@@ -31,12 +31,29 @@ type producer struct {
 func TestKill(t *testing.T) {
 	slack := alertingtest.New()
 	defer slack.Close()
+	// It answers as badly as Slack may, now and then.
+	behaviour := rand.New(rand.NewPCG(1, 2))
+	var turn sync.Mutex
+	slack.Behave(func(alertingtest.Call) alertingtest.Reply {
+		turn.Lock()
+		defer turn.Unlock()
+		switch behaviour.IntN(12) {
+		case 0:
+			return alertingtest.Status(http.StatusBadGateway)
+		case 1:
+			return alertingtest.RateLimited(time.Second)
+		case 2:
+			return alertingtest.Lost()
+		}
+		return alertingtest.OK()
+	})
 	dir := t.TempDir()
 	rules := `
 slack: { api: "` + slack.URL() + `", token: xoxb-test }
 channels: { events: "#shop" }
 rules:
   - { name: shipped, query: '"order shipped"', notify: each }
+  - { name: broken, query: 'level>=error', channel: "#errors" }
 `
 	if err := os.WriteFile(filepath.Join(dir, "lookout.yaml"), []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
@@ -55,7 +72,7 @@ rules:
 	producers := make([]*producer, 4)
 	client := &http.Client{Timeout: 10 * time.Second}
 	for i := range producers {
-		p := &producer{name: fmt.Sprintf("p%d", i)}
+		p := &producer{name: "p-" + string(rune('a'+i)), next: 1} // no digit: it would be masked in an incident
 		producers[i] = p
 		rng := rand.New(rand.NewPCG(uint64(i), uint64(time.Now().UnixNano())))
 		wg.Go(func() {
@@ -82,11 +99,14 @@ rules:
 
 	want := 0
 	for _, p := range producers {
-		want += int(p.next)
-		t.Logf("%s: %d events acknowledged, %d requests, %d of them again", p.name, p.next, p.sent, p.again)
+		want += int(p.next - 1)
+		t.Logf("%s: %d events acknowledged, %d requests, %d of them again", p.name, p.next-1, p.sent, p.again)
 	}
 	rows := s.query("service:kill")
 	next := map[string]uint64{}
+	for _, p := range producers {
+		next[p.name] = 1
+	}
 	sequences := map[string]bool{}
 	alerts := map[string]bool{}
 	for _, r := range rows {
@@ -103,32 +123,43 @@ rules:
 			t.Fatalf("%s: event %d where %d belongs: lost, doubled or out of order", name, n, next[name])
 		}
 		next[name] = n + 1
+		if w, ok := strings.CutSuffix(r.Event.Message, " broke"); ok {
+			alerts[w] = true
+		}
 		if strings.HasPrefix(r.Event.Message, "order shipped ") {
-			alerts[strings.TrimPrefix(r.Event.Message, "order shipped ")] = true
+			alerts[strings.TrimPrefix(r.Event.Message, "order ")] = true
 		}
 	}
 	for _, p := range producers {
 		if next[p.name] < p.next {
-			t.Errorf("%s: %d events acknowledged, %d there", p.name, p.next, next[p.name])
+			t.Errorf("%s: %d events acknowledged, %d there", p.name, p.next-1, next[p.name]-1)
 		}
 	}
 	if want == 0 || len(alerts) == 0 {
 		t.Fatalf("%d events and %d alerts: the test did nothing", want, len(alerts))
 	}
-	missing := 0
-	eventually(t, "every alert in Slack", 3*time.Minute, func() bool {
+	var missing []string
+	t.Cleanup(func() {
+		if len(missing) > 0 {
+			t.Errorf("%d of %d alerts are not in Slack: %q", len(missing), len(alerts), missing)
+			for _, m := range slack.Messages() {
+				t.Logf("Slack: %s", m.Content())
+			}
+		}
+	})
+	eventually(t, "every alert in Slack", 2*time.Minute, func() bool {
 		var all strings.Builder
 		for _, m := range slack.Messages() {
 			fmt.Fprintln(&all, m.Content())
 		}
 		text := all.String()
-		missing = 0
+		missing = missing[:0]
 		for id := range alerts {
-			if !strings.Contains(text, id+"!") {
-				missing++
+			if !strings.Contains(text, id) {
+				missing = append(missing, id)
 			}
 		}
-		return missing == 0
+		return len(missing) == 0
 	})
 	t.Logf("%d kills, %d events acknowledged, %d stored, %d alerts, %d Slack messages", *kills, want, len(rows), len(alerts), len(slack.Messages()))
 	if code, took := s.stop(); code != 0 || took > 10*time.Second {
@@ -141,14 +172,17 @@ func (p *producer) send(t *testing.T, client *http.Client, address func() string
 	var body bytes.Buffer
 	for i := range n {
 		count := p.next + uint64(i)
-		message := fmt.Sprintf("request %d done", count)
-		if count%997 == 0 {
+		message, level := fmt.Sprintf("request %d done", count), "info"
+		switch {
+		case count%997 == 0:
 			message = fmt.Sprintf("order shipped %s-%d!", p.name, count)
+		case count%4001 == 0: // 16 incidents in all: more than 20 in 5 min would be taken together
+			message, level = fmt.Sprintf("disk %s-%s broke", p.name, strings.Repeat("x", 1+int(count/4001)%4)), "error"
 		}
 		line, err := json.Marshal(map[string]any{
 			// Time is the count: the answer is then in the producer's order.
 			"time": time.Unix(1_790_000_000, int64(count)*1000).UTC().Format(time.RFC3339Nano), "service": "kill",
-			"host": fmt.Sprintf("%s/%d", p.name, count), "message": message,
+			"host": fmt.Sprintf("%s/%d", p.name, count), "message": message, "level": level,
 		})
 		if err != nil {
 			t.Error(err)

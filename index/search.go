@@ -224,6 +224,10 @@ func (q *search) addHead(v *headView) {
 		if hi < q.r.Since || lo >= q.r.Until {
 			continue
 		}
+		if q.r.CountOnly && q.all && lo >= q.r.Since && hi < q.r.Until && rows[len(rows)-1].seq <= q.r.MaxSeq {
+			q.countWhole(v.service, len(rows))
+			continue
+		}
 		key := q.key(lo, hi)
 		q.pending = append(q.pending, source{key: key, unit: &unit{key: key, service: v.service, view: v, rows: rows}})
 	}
@@ -244,8 +248,7 @@ func (q *search) nextUnit() *unit {
 // expand turns a block into units, unless its filter rules it out.
 func (q *search) expand(e *segment.Entry) {
 	if q.r.CountOnly && q.all && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MaxSeq <= q.r.MaxSeq {
-		q.matched.Add(int64(e.Rows)) // the footer knows
-		q.services[e.Service] += int64(e.Rows)
+		q.countWhole(e.Service, e.Rows) // the footer knows
 		q.pruned++
 		return
 	}
@@ -271,6 +274,12 @@ func (q *search) expand(e *segment.Entry) {
 		key := q.key(f.MinTime, f.MaxTime)
 		heap.Push(&q.pending, source{key: key, unit: &unit{key: key, service: e.Service, blk: b, entry: e, frame: i}})
 	}
+}
+
+// countWhole counts rows that all match, without a look at them.
+func (q *search) countWhole(service string, rows int) {
+	q.matched.Add(int64(rows))
+	q.services[service] += int64(rows)
 }
 
 func (q *search) unreadable(err error) {
@@ -322,7 +331,7 @@ func (q *search) read(u *unit, sc *scratch) {
 		q.unreadable(u.entry.Corrupt(err))
 		return
 	}
-	if u.blk == nil || q.r.Newest {
+	if !q.r.CountOnly && (u.blk == nil || q.r.Newest) {
 		slices.SortFunc(u.out, func(a, b match) int {
 			if q.less(&a, &b) {
 				return -1

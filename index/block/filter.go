@@ -22,12 +22,25 @@ func appendKeys(dst []uint64, e *event.Event) []uint64 {
 		dst = query.AppendTokenKeys(dst, f.Value)
 		dst = append(dst, query.FieldKey(f.Name, f.Value))
 	}
-	dst = append(dst, query.FieldKey(nameEnv, e.Env), query.FieldKey(nameHost, e.Host),
-		query.FieldKey(nameContainer, e.Container), query.FieldKey(nameStream, e.Stream))
+	for i, value := range [...][]byte{e.Env, e.Host, e.Container, e.Stream} {
+		if len(value) == 0 {
+			dst = append(dst, emptyKeys[i])
+		} else {
+			dst = append(dst, query.FieldKey(builtins[i], value))
+		}
+	}
 	return dst
 }
 
-var nameEnv, nameHost, nameContainer, nameStream = []byte("env"), []byte("host"), []byte("container"), []byte("stream")
+var (
+	builtins  = [...][]byte{[]byte("env"), []byte("host"), []byte("container"), []byte("stream")}
+	emptyKeys = func() (keys [len(builtins)]uint64) {
+		for i, name := range builtins {
+			keys[i] = query.FieldKey(name, nil)
+		}
+		return keys
+	}()
+)
 
 // MayHold reports whether the block may hold an event with all the keys; false is certain.
 func (b *Block) MayHold(keys []uint64) (bool, error) {
