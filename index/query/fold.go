@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -235,6 +236,8 @@ type finder struct {
 	k, s  bool    // text holds k, s: the Kelvin sign or the long s may stand for them
 	runes []rune  // the text in folded runes
 	fail  []int32 // Knuth, Morris and Pratt's table for runes
+	// forms are the encodings of one rune outside ASCII in all its cases: data without any of them need not be walked.
+	forms [][]byte
 }
 
 func newFinder(lit string, fold bool) *finder {
@@ -247,6 +250,13 @@ func newFinder(lit string, fold bool) *finder {
 	f.s = bytes.IndexByte(f.text, 's') >= 0
 	f.rare = rarest(f.text)
 	f.runes = []rune(string(f.text))
+	if i := slices.IndexFunc(f.runes, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		first := f.runes[i]
+		f.forms = [][]byte{[]byte(string(first))}
+		for r := unicode.SimpleFold(first); r != first; r = unicode.SimpleFold(r) {
+			f.forms = append(f.forms, []byte(string(r)))
+		}
+	}
 	f.fail = make([]int32, len(f.runes))
 	for i, k := 1, int32(0); i < len(f.runes); i++ {
 		for k > 0 && f.runes[i] != f.runes[k] {
@@ -275,7 +285,12 @@ func (f *finder) in(data []byte) bool {
 		}
 		return f.foreign(data) && f.walk(data)
 	}
-	return f.walk(data)
+	for _, form := range f.forms {
+		if bytes.Contains(data, form) {
+			return f.walk(data)
+		}
+	}
+	return false
 }
 
 // foreign tells whether data holds a character outside ASCII that folds to a letter of the ASCII text.

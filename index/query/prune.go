@@ -125,7 +125,7 @@ func (x Needle) within(y Needle) bool {
 	if x.Fold {
 		return (&Needle{Text: x.Text, Fold: true}).Index(y.Text) >= 0
 	}
-	return !y.Fold && bytes.Contains(y.Text, x.Text)
+	return (!y.Fold || !hasCase(string(x.Text))) && bytes.Contains(y.Text, x.Text)
 }
 
 func finishNeedles(in []Needle) []Needle {
@@ -155,7 +155,7 @@ func sound(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r != 'k' && r != 's' && r != 'K' && r != 'S'
 	}
-	return unicode.SimpleFold(r) == r
+	return r != utf8.RuneError && unicode.SimpleFold(r) == r // a part of a rune is not sound
 }
 
 // literalNeedle returns the needle for a literal that stands verbatim, case apart, in the encoded form: when it has case,
@@ -164,10 +164,11 @@ func literalNeedle(l literal) []Needle {
 	s, fold := l.text, l.fold
 	if fold {
 		best, start := "", 0
-		for i, r := range s {
-			if !sound(r) {
-				start = i + utf8.RuneLen(r)
-			} else if end := i + utf8.RuneLen(r); end-start > len(best) {
+		for end := 0; end < len(s); {
+			r, n := utf8.DecodeRuneInString(s[end:])
+			if end += n; !sound(r) {
+				start = end
+			} else if end-start > len(best) {
 				best = s[start:end]
 			}
 		}
@@ -183,11 +184,25 @@ func literalNeedle(l literal) []Needle {
 	return []Needle{{Text: []byte(s), Fold: fold}}
 }
 
+// regexNeedle returns the longest needle that all of the expression's literals hold, of which one is in each match.
 func regexNeedle(rx *regex) []Needle {
-	if len(rx.need) != 1 {
+	if len(rx.need) == 0 {
 		return nil
 	}
-	return literalNeedle(rx.need[0])
+	short := slices.MinFunc(rx.need, func(a, b literal) int { return len(a.text) - len(b.text) })
+	text := short.text[:min(len(short.text), maxNeedle)]
+	fold := slices.ContainsFunc(rx.need, func(l literal) bool { return l.fold })
+	var best []Needle
+	for n := len(text); n >= 2 && best == nil; n-- {
+		for i := 0; i+n <= len(text) && best == nil; i++ {
+			for _, x := range literalNeedle(literal{text[i : i+n], fold}) {
+				if !slices.ContainsFunc(rx.need, func(l literal) bool { return !x.within(Needle{Text: []byte(l.text), Fold: l.fold}) }) {
+					best = []Needle{x}
+				}
+			}
+		}
+	}
+	return best
 }
 
 func fieldNeedles(n *fieldNode) []Needle {
@@ -266,28 +281,39 @@ func tokenEnd(text []byte, i int) (end int, class uint8) {
 // words there. The same key may be appended more than once.
 func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 	for i := 0; i < len(text); i++ {
-		end, class := tokenEnd(text, i)
-		if end == i {
+		class := byteClass[text[i]]
+		if class == 0 {
 			continue
 		}
-		token := text[i:end]
-		i = end
+		start := i
+		for i++; i < len(text); i++ {
+			c := byteClass[text[i]]
+			if c == 0 {
+				break
+			}
+			class |= c
+		}
 		if class == inToken {
-			dst = append(dst, xxhash.Sum64(token))
+			dst = append(dst, xxhash.Sum64(text[start:i]))
 			continue
 		}
-		dst = append(dst, foldHash(token))
-		if class&notASCII == 0 {
-			continue
+		dst = append(dst, foldHash(text[start:i]))
+		if class&notASCII != 0 {
+			dst = appendASCIIKeys(dst, text[start:i])
 		}
-		for j := 0; j < len(token); j++ {
-			from := j
-			for j < len(token) && token[j] < utf8.RuneSelf {
-				j++
-			}
-			if j > from {
-				dst = append(dst, foldHash(token[from:j]))
-			}
+	}
+	return dst
+}
+
+// appendASCIIKeys appends the keys of the ASCII runs in a token.
+func appendASCIIKeys(dst []uint64, token []byte) []uint64 {
+	for j := 0; j < len(token); j++ {
+		from := j
+		for j < len(token) && token[j] < utf8.RuneSelf {
+			j++
+		}
+		if j > from {
+			dst = append(dst, foldHash(token[from:j]))
 		}
 	}
 	return dst

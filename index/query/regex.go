@@ -6,12 +6,18 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// maxRegexCost bounds the size of all compiled regular expressions of a query, in instructions of RE2's machine.
-const maxRegexCost = 20000
+const (
+	// maxRegexCost bounds all regular expressions of a query together, by what a step over one character may cost: the
+	// instructions of RE2's machine, those that let it be in several places at once counted dearer.
+	maxRegexCost = 10000
+	// maxClassCost bounds what the parser has to do for the classes of one expression, in characters it looks at.
+	maxClassCost = 300000
+)
 
 // A prefilter has at most so many literals, one of which must occur.
 const maxLiterals = 16
@@ -44,6 +50,9 @@ func compileRegex(src string) (*regex, error) {
 	if len(src) > MaxRegex {
 		return nil, fmt.Errorf("%w: %d bytes, the most is %d", errRegexSize, len(src), MaxRegex)
 	}
+	if classCost(src) > maxClassCost {
+		return nil, fmt.Errorf("%w: too many classes such as \\pL, or wide ranges without case", errRegexSize)
+	}
 	tree, err := syntax.Parse(src, regexFlags)
 	if err != nil {
 		var se *syntax.Error
@@ -72,22 +81,64 @@ func compileRegex(src string) (*regex, error) {
 	return rx, nil
 }
 
-// regexCost estimates the instructions the expression compiles to; it saturates.
+// classCost estimates what the parser does for classes, from the text alone: it builds a table for each \pL, and in a
+// range without case looks at every character.
+func classCost(src string) int {
+	const table, lastCased = 5000, 0x1E943
+	cost := 0
+	fold, ranged := false, false
+	last := rune(0)
+	for i, r := range src {
+		switch rest := src[i:]; {
+		case strings.HasPrefix(rest, "(?"):
+			flags := rest[2:]
+			if j := strings.IndexAny(flags, ":)"); j >= 0 && strings.Contains(flags[:j], "i") {
+				fold = true
+			}
+		case strings.HasPrefix(rest, `\p`), strings.HasPrefix(rest, `\P`):
+			cost += table
+		case strings.HasPrefix(rest, `\x{`):
+			if hex, _, ok := strings.Cut(rest[3:], "}"); ok {
+				if n, err := strconv.ParseUint(hex, 16, 31); err == nil {
+					r = rune(n)
+				}
+			}
+		}
+		if ranged && fold {
+			cost += int(max(min(r, lastCased)-last, 0))
+		}
+		ranged = r == '-'
+		if !ranged {
+			last = r
+			if r < utf8.RuneSelf { // perhaps a digit of \x{…}: taken for the lowest
+				last = 0
+			}
+		}
+	}
+	return cost
+}
+
+// regexCost estimates what a step over one character costs; it saturates.
 func regexCost(re *syntax.Regexp) int {
-	const most = 1 << 30
+	const most, several = 1 << 30, 8
 	cost := 1
 	switch re.Op {
 	case syntax.OpLiteral:
 		cost = len(re.Rune)
 	case syntax.OpCharClass:
-		cost = 1 + len(re.Rune)/16 // a class is one instruction, but walked through for each character
+		cost = 1 + len(re.Rune)/16 // one instruction, but a table to search for each character
+	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest, syntax.OpRepeat:
+		cost = several
 	}
 	for _, sub := range re.Sub {
 		cost = min(cost+regexCost(sub), most)
 	}
 	if re.Op == syntax.OpRepeat {
-		times := max(re.Min, re.Max, 1)
-		cost = min(cost*times, most)
+		copies := max(re.Min, re.Max, 1)
+		if re.Min == re.Max {
+			cost -= several
+		}
+		cost = min(cost*copies, most)
 	}
 	return cost
 }

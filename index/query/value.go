@@ -186,13 +186,9 @@ func (n *number) float(scale int) float64 {
 		m = m*10 + uint64(n.digit(i, skip)-'0')
 	}
 	e := p - digits + scale
-	for m%10 == 0 && e < 0 { // 1500e-3 is exactly 1.5, by way of 15e-1
-		m /= 10
-		e++
-	}
 	f := float64(m)
 	switch {
-	case e >= 0 && e <= 22: // exact when m is
+	case e >= 0 && e <= 22: // 10^e is exact
 		f *= math.Pow10(e)
 	case e < 0 && e >= -22:
 		f /= math.Pow10(-e)
@@ -317,7 +313,7 @@ func (q *quantity) compare(o *quantity, u unit) (c int, ok bool) {
 	}
 	a, adim := q.scaled(u)
 	b, bdim := o.scaled(u)
-	if adim != bdim || adim == plain {
+	if adim != bdim {
 		return 0, false
 	}
 	switch {
