@@ -1,0 +1,100 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
+)
+
+// What the README promises: a line goes in by `lookout send`, by HTTP and by real GELF clients, and comes out by `lookout
+// grep`, and its error in Slack. No configuration but two variables.
+func TestFirstLine(t *testing.T) {
+	need(t, "node", "apt-get install nodejs npm, then npm ci in e2e/clients")
+	slack := alertingtest.New()
+	defer slack.Close()
+	slack.Require("xoxb-first-line")
+	s := serve(t, t.TempDir(), "LOOKOUT_SLACK_TOKEN=xoxb-first-line", "LOOKOUT_SLACK_CHANNEL=#ops", "LOOKOUT_SLACK_API="+slack.URL())
+
+	if _, stderr, code := s.cli("", "send", "--service", "shop", "order shipped 17"); code != 0 {
+		t.Fatalf("send: %d %s", code, stderr)
+	}
+	out, stderr, code := s.cli("", "grep", "shipped")
+	if code != 0 || !strings.Contains(out, "shop") || !strings.Contains(out, "order shipped 17") {
+		t.Errorf("grep: %d %q %s", code, out, stderr)
+	}
+	if out, _, code := s.cli("", "grep", "nothing like this"); code != 1 || out != "" {
+		t.Errorf("grep without a match: %d %q", code, out)
+	}
+
+	long := "ERROR a long line " + strings.Repeat("0123456789 ", 2000)
+	trace := "ERROR it broke\njava.lang.IllegalStateException: no\n\tat shop.Cart.pay(Cart.java:42)"
+	for _, compression := range []string{"none", "gzip", "zlib"} {
+		cmd := exec.Command("go", "run", ".", s.gelf, compression, "WARN from go-gelf "+compression, long+compression, trace)
+		cmd.Dir = filepath.Join("clients", "gogelf")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go-gelf: %v\n%s", err, out)
+		}
+	}
+	if out, err := exec.Command("node", filepath.Join("clients", "gelfpro.js"), s.gelf, "payment refused", long+"pro").CombinedOutput(); err != nil {
+		t.Fatalf("gelf-pro: %v\n%s", err, out)
+	}
+	var rows []row
+	eventually(t, "11 GELF messages", 20*time.Second, func() bool {
+		rows = s.query("service:(gogelf, gelfpro)")
+		return len(rows) >= 11
+	})
+	found := map[string]int{}
+	for _, r := range rows {
+		found[r.Event.Message]++
+		switch {
+		case r.Event.Message == "payment refused":
+			if r.Event.Level != "error" || r.Event.Service != "gelfpro" || fmt.Sprint(r.Event.Fields["order_id"]) != "17" {
+				t.Errorf("gelf-pro's: %+v", r.Event)
+			}
+		case strings.HasPrefix(r.Event.Message, "WARN") && r.Event.Service != "gogelf":
+			t.Errorf("go-gelf's: %+v", r.Event)
+		}
+	}
+	if len(rows) != 11 || found[trace] != 3 || found["payment refused"] != 1 || found[long+"none"] != 1 || found[long+"gzip"] != 1 || found[long+"zlib"] != 1 || found[long+"pro"] != 1 || found["WARN from go-gelf gzip"] != 1 {
+		for m, n := range found {
+			t.Logf("%d × %.100q", n, m)
+		}
+		t.Errorf("%d events", len(rows))
+	}
+	eventually(t, "the error in Slack", 20*time.Second, func() bool {
+		for _, m := range slack.Messages("#ops") {
+			if strings.Contains(m.Content(), "payment refused") {
+				return true
+			}
+		}
+		return false
+	})
+	if strings.Contains(s.log.String(), "xoxb-first-line") || strings.Contains(s.log.String(), s.token()) {
+		t.Error("a secret is in the log")
+	}
+	if code, took := s.stop(); code != 0 || took > 10*time.Second {
+		t.Errorf("SIGTERM: exit %d after %v", code, took)
+	}
+}
+
+// A second lookout on the same data is refused with the mend, and does not harm the first.
+func TestOneProcessAFolder(t *testing.T) {
+	s := serve(t, t.TempDir())
+	cmd := exec.Command(binary, "serve")
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !regexp.MustCompile(`in use by another lookout.*LOOKOUT_DATA`).Match(out) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, stderr, code := s.cli("", "send", "still here"); code != 0 {
+		t.Errorf("send: %d %s", code, stderr)
+	}
+}
