@@ -377,7 +377,9 @@ func (s *search) counts(ctx context.Context, c *sdk.Client) (sdk.Summary, error)
 
 // rows prints what matches, and goes on live when asked to.
 func (s *search) rows(ctx context.Context, c *sdk.Client) error {
-	out := newSoonWriter(s.p.stdout)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := newSoonWriter(s.p.stdout, cancel)
 	pr := &printer{look: s.look, out: out, context: s.request.Before+s.request.After > 0}
 	sum, matched, err := s.history(ctx, c, pr)
 	if flushErr := out.Flush(); flushErr != nil {

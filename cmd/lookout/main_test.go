@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -27,10 +28,11 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			url, token, err := startServer(e)
+			url, token, stop, err := startServer(filepath.Join(e.WorkDir, ".server"))
 			if err != nil {
 				return err
 			}
+			e.Defer(stop)
 			events, err := os.ReadFile(filepath.Join("testdata", "events.ndjson"))
 			if err != nil {
 				return err
@@ -53,33 +55,35 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// startServer starts lookout as `lookout serve` does; it ends with the script.
-func startServer(e *testscript.Env) (url, token string, err error) {
-	settings := map[string]string{"LOOKOUT_DATA": filepath.Join(e.WorkDir, ".server"), "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off"}
+// startServer starts lookout as `lookout serve` does, with its data in dir.
+func startServer(dir string) (url, token string, stop func(), err error) {
+	settings := map[string]string{"LOOKOUT_DATA": dir, "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off"}
 	c, _, err := config.Load("", func(name string) (string, bool) {
 		value, ok := settings[name]
 		return value, ok
 	})
 	if err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
 	a, err := app.New(app.Options{Config: c, Version: "test", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return "", "", err
+		return "", "", nil, err
 	}
-	e.Defer(func() {
-		if err := a.Stop(e.T().(testing.TB).Context()); err != nil {
-			e.T().Log(err)
+	stop = func() {
+		if err := a.Stop(context.Background()); err != nil {
+			panic(err)
 		}
-	})
+	}
 	if err := a.Start(); err != nil {
-		return "", "", err
+		stop()
+		return "", "", nil, err
 	}
 	file, _ := a.TokenFile()
 	if token, err = readToken(file); err != nil {
-		return "", "", err
+		stop()
+		return "", "", nil, err
 	}
-	return a.Listening()[0].Address, token, nil
+	return a.Listening()[0].Address, token, stop, nil
 }
 
 func exitCode(ts *testscript.TestScript, neg bool, args []string) {

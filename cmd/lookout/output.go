@@ -95,18 +95,21 @@ func (f *lookFlags) look(p *program, cmd *cobra.Command) (look, error) {
 // soonWriter buffers writes and passes them on shortly after: a long answer is written in large pieces, and a live one
 // shows without delay. It is safe for concurrent use.
 type soonWriter struct {
-	mu    sync.Mutex
-	w     *bufio.Writer
-	err   error
-	timer *time.Timer
-	set   bool
+	mu     sync.Mutex
+	w      *bufio.Writer
+	err    error
+	timer  *time.Timer
+	set    bool
+	failed func()
 }
 
 // soon is how long a line may wait for others.
 const soon = 20 * time.Millisecond
 
-func newSoonWriter(w io.Writer) *soonWriter {
-	s := &soonWriter{w: bufio.NewWriterSize(w, 64<<10)}
+// newSoonWriter returns a writer to w. It calls failed when a write fails: a command that waits for its next line would not
+// notice that its reader has gone.
+func newSoonWriter(w io.Writer, failed func()) *soonWriter {
+	s := &soonWriter{w: bufio.NewWriterSize(w, 64<<10), failed: failed}
 	s.timer = time.AfterFunc(time.Hour, func() { s.Flush() })
 	s.timer.Stop()
 	return s
@@ -133,8 +136,9 @@ func (s *soonWriter) Flush() error {
 	defer s.mu.Unlock()
 	s.timer.Stop()
 	s.set = false
-	if err := s.w.Flush(); s.err == nil {
+	if err := s.w.Flush(); err != nil && s.err == nil {
 		s.err = err
+		s.failed()
 	}
 	return s.err
 }

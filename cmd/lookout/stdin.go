@@ -37,7 +37,7 @@ func (p *program) grepStdin(ctx context.Context, q *query.Query, l look, o stdin
 	defer cancel()
 	m := newLineMatcher(q)
 	blocks := matchBlocks(ctx, p.stdin, m, runtime.GOMAXPROCS(0))
-	out := newSoonWriter(p.stdout)
+	out := newSoonWriter(p.stdout, cancel)
 	c := &consumer{o: o, p: &printer{look: l, out: out}, m: m}
 	err := c.all(ctx, blocks)
 	if flushErr := out.Flush(); flushErr != nil {

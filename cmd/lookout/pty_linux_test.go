@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// newTerminal returns the two ends of a pseudo-terminal: what programs write to the second one is read from the first.
+func newTerminal(t *testing.T) (screen, tty *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return screen, tty
+}
+
+// onTerminal runs a command on a terminal and returns all it shows.
+func (s *session) onTerminal(stdin string, args ...string) string {
+	s.t.Helper()
+	screen, tty := newTerminal(s.t)
+	shown := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(screen) // ends with EIO when the other end is closed
+		shown <- string(b)
+	}()
+	run(s.t.Context(), args, strings.NewReader(stdin), tty, tty, s.lookup)
+	tty.Close()
+	defer screen.Close()
+	return strings.ReplaceAll(<-shown, "\r\n", "\n")
+}
+
+func TestOnATerminal(t *testing.T) {
+	answer := `{"event":{"id":"1","time":"2026-01-02T03:04:05.678Z","level":"error","service":"web","message":"evil \u001b]52;c;aGk=\u0007 \u202e\rtext","fields":{"f":"\u001b[2J"}}}
+{"event":{"id":"2","time":"2026-01-02T03:04:06Z","service":"payments","message":"two\nlines"}}
+{"event":{"id":"3","time":"2026-01-02T03:04:07Z","level":"notice","service":"web","message":"last evil"}}
+{"summary":{"searched":{"events":1234567,"bytes":345678901},"matched":3,"complete":true,"sequence":5,"took_ms":12.34}}
+`
+	s := serveLines(t, answer)
+	const web, payments = "\x1b[34m", "\x1b[95m"
+	got := s.onTerminal("", "grep", "evil", "--utc", "--all")
+	want := "\x1b[2m2026-01-02 03:04:05.678\x1b[m " + serviceColor("web") + "web\x1b[m \x1b[1;31merror\x1b[m:  \x1b[1;31mevil\x1b[m " + `\x1b]52;c;aGk=\x07 \u202e\rtext` + " \x1b[2m" + `f=\"\\x1b[2J\"` + "\x1b[m\n"
+	want = strings.ReplaceAll(want, `\"\\x1b[2J\"`, `"\x1b[2J"`)
+	want += "\x1b[2m2026-01-02 03:04:06.000\x1b[m " + serviceColor("payments") + "payments\x1b[m:        two\n    lines\n" +
+		"\x1b[2m2026-01-02 03:04:07.000\x1b[m " + serviceColor("web") + "web\x1b[m      notice: last \x1b[1;31mevil\x1b[m\n" +
+		"lookout: searched all services, all time: 1,234,567 events, 346 MB in 12.3ms; 3 matches\n"
+	if got != want {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+
+	s.env["NO_COLOR"] = "1"
+	if got := s.onTerminal("", "grep", "evil", "--utc"); strings.Contains(got, "\x1b") || !strings.Contains(got, "web      notice: last evil") {
+		t.Errorf("NO_COLOR: %q", got)
+	}
+	if got := s.onTerminal("", "grep", "evil", "-o", "json"); strings.Contains(got, "\u202e") || strings.Contains(got, "\x1b") || !strings.Contains(got, `\u202e`) {
+		t.Errorf("json: %q", got)
+	}
+	if got := s.onTerminal("", "grep", "evil", "--raw-control"); !strings.Contains(got, "evil \x1b]52;c;aGk=\a \u202e\rtext") {
+		t.Errorf("--raw-control: %q", got)
+	}
+	delete(s.env, "NO_COLOR")
+	s.env["TERM"] = "dumb"
+	if got := s.onTerminal("", "grep", "evil"); strings.Contains(got, "\x1b") {
+		t.Errorf("TERM=dumb: %q", got)
+	}
+	s.env["TERM"] = "xterm"
+
+	if got, want := s.onTerminal("a\x1b[31m x\n", "grep", "--stdin", "x"), "a"+`\x1b`+"[31m \x1b[1;31mx\x1b[m\n"; got != want {
+		t.Errorf("--stdin: %q", got)
+	}
+	if got := s.onTerminal("", "services"); strings.Contains(got, "\x1b") || !strings.Contains(got, `db\x1b[31m`) {
+		t.Errorf("services: %q", got)
+	}
+}
+
+// A search that found nothing in the last hour says how to look further back.
+func TestNothingOnATerminal(t *testing.T) {
+	s := serveLines(t, complete0)
+	got := s.onTerminal("", "grep", "x", "web")
+	if ok, _ := regexp.MatchString(`^lookout: searched web since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: 0 events, 0 B in 0s; 0 matches \(the last hour only: -s 1d, or --all\)\n$`, got); !ok {
+		t.Errorf("%q", got)
+	}
+	if got := s.onTerminal("", "grep", "x", "-s", "2026-01-02", "-u", "2026-01-03", "--utc"); got != "lookout: searched all services from 2026-01-02 00:00:00 to 2026-01-03 00:00:00: 0 events, 0 B in 0s; 0 matches\n" {
+		t.Errorf("%q", got)
+	}
+	if got := s.onTerminal("", "grep", "x", "--all", "-u", "2026-01-03", "--utc"); got != "lookout: searched all services until 2026-01-03 00:00:00: 0 events, 0 B in 0s; 0 matches\n" {
+		t.Errorf("%q", got)
+	}
+}
