@@ -153,6 +153,58 @@ func TestBackoffHasATopAndStartsAnew(t *testing.T) {
 	})
 }
 
+// Events that come while a message is on its way go into the next one, whatever becomes of the first.
+func TestEventsDuringSending(t *testing.T) {
+	for _, result := range []error{nil, failure(alerting.Transient), failure(alerting.Wait)} {
+		t.Run(fmt.Sprint(result), func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				var once sync.Once
+				r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) (err error) {
+					once.Do(func() {
+						time.Sleep(10 * time.Second)
+						err = result
+					})
+					return err
+				}
+				r.run()
+				for i := range 30 {
+					r.source.Add(ev(event.Info, "shop", "order shipped "+word(i)))
+					r.pass(time.Second)
+				}
+				r.pass(2 * time.Minute)
+				var got []string
+				for _, s := range r.out.Sent("#shop") {
+					for _, l := range lines(s.Message) {
+						got = append(got, l[len(l)-len(word(0)):])
+					}
+				}
+				for i := range 30 {
+					if i >= len(got) || got[i] != word(i) {
+						t.Fatalf("shown %q, want all 30 in order", got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A message that may be there is finished, even when the budget has become too small for it.
+func TestWhatWasBegunIsFinished(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		s := &script{answers: map[string][]error{"#errors": {nil, failure(alerting.Transient)}}}
+		r.out.Answer = s.answer
+		r.run()
+		r.source.Add(ev(event.Error, "shop", "one"), ev(event.Error, "shop", "two"))
+		r.pass(1500 * time.Millisecond)
+		r.halt()
+		r.opts.Limits.Budget = 1
+		r.run()
+		r.source.Add(ev(event.Error, "shop", "three"))
+		r.pass(time.Minute)
+		r.wantTitles("#errors", "[error] shop: one", "[error] shop: two", "1 more held: this channel is full")
+	})
+}
+
 // A pause holds one channel, not the others.
 func TestChannelsFailApart(t *testing.T) {
 	inBubble(t, func(r *rig) {
@@ -372,38 +424,51 @@ func TestOverviewThatIsRefusedForGood(t *testing.T) {
 	})
 }
 
-// A record that cannot be read blocks nothing and is not thrown away.
+// A record that cannot be read, or is not what was queued, blocks nothing and is not thrown away.
 func TestUnreadableEntry(t *testing.T) {
-	inBubble(t, func(r *rig) {
-		s := &script{answers: map[string][]error{"#errors": {failure(alerting.Broken)}, "#shop": {failure(alerting.Broken)}}}
-		r.out.Answer = s.answer
-		r.run()
-		r.source.Add(ev(event.Error, "shop", "one"), ev(event.Error, "shop", "two"), ev(event.Info, "shop", "order shipped"))
-		r.pass(10 * time.Second)
-		r.halt()
-		err := r.db.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket([]byte("alerting/outbox"))
-			for _, prefix := range []string{"each|", "errors|"} {
-				k, _ := b.Cursor().Seek([]byte(prefix))
-				if err := b.Put(k, []byte("\x01{not JSON")); err != nil {
-					return err
+	for _, damage := range []string{"", "\x01", "\x01{not JSON", "\x02{}", "\x01{}", "\x01null", "\x01" + `{"kind":"each","channel":"#shop","order":3}`, "gone"} {
+		t.Run(fmt.Sprintf("%q", damage), func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				s := &script{answers: map[string][]error{"#errors": {failure(alerting.Broken)}, "#shop": {failure(alerting.Broken)}}}
+				r.out.Answer = s.answer
+				r.opts.Fallback = ""
+				r.run()
+				r.source.Add(ev(event.Error, "shop", "one"), ev(event.Error, "shop", "two"), ev(event.Info, "shop", "order shipped"))
+				r.pass(10 * time.Second)
+				r.halt()
+				err := r.db.Update(func(tx *bbolt.Tx) error {
+					b := tx.Bucket([]byte("alerting/outbox"))
+					for _, prefix := range []string{"each|", "errors|"} {
+						k, _ := b.Cursor().Seek([]byte(prefix))
+						if damage == "gone" {
+							if err := b.Delete(k); err != nil {
+								return err
+							}
+						} else if err := b.Put(k, []byte(damage)); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			return nil
+				r.run()
+				r.source.Add(ev(event.Info, "shop", "order shipped late"))
+				r.pass(time.Minute)
+				if got := len(r.out.Sent()); got != 2 {
+					t.Errorf("%d messages: %q %q", got, r.titles("#errors"), r.titles("#shop"))
+				}
+				want := damage
+				if damage == "gone" {
+					want = ""
+				}
+				if letters, err := r.engine.DeadLetters(); err != nil || len(letters) != 2 || letters[0].Text != want || r.stats().Outbox != 0 {
+					t.Errorf("dead letters %+v, %v", letters, err)
+				}
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.run()
-		r.source.Add(ev(event.Info, "shop", "order shipped late"))
-		r.pass(time.Minute)
-		if got := len(r.out.Sent("#errors")) + len(r.out.Sent("#shop")); got != 2+1 { // one more tells about #shop
-			t.Errorf("%d messages: %q %q", got, r.titles("#errors"), r.titles("#shop"))
-		}
-		if letters, err := r.engine.DeadLetters(); err != nil || len(letters) != 2 || letters[0].Text != "\x01{not JSON" {
-			t.Errorf("dead letters %+v, %v", letters, err)
-		}
-	})
+	}
 }
 
 func TestMessages(t *testing.T) {
@@ -433,6 +498,24 @@ func TestMessages(t *testing.T) {
 		}, "\n")
 		if got := r.out.Sent("#each")[0].Message; got.Text() != want || got.Severity != alerting.Critical {
 			t.Errorf("%s\n%s\nwant\n%s", got.Severity, got.Text(), want)
+		}
+	})
+}
+
+func TestOldestOfSeveralChannels(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+			return failure(alerting.Broken)
+		}
+		r.opts.Rules = append(r.opts.Rules, rule(t, "a", "level=warning", "#a"))
+		r.opts.Fallback = ""
+		r.run()
+		for i, e := range []event.Event{ev(event.Error, "shop", "no stock"), ev(event.Info, "shop", "order shipped"), ev(event.Error, "shop", "fire"), ev(event.Warning, "shop", "low stock")} {
+			r.source.Add(e)
+			r.pass(time.Duration(i+1) * time.Minute)
+		}
+		if s := r.stats(); s.OldestUndelivered != 10*time.Minute || s.Outbox != 4 || fmt.Sprint(s.Parked) != "[#a #errors #shop]" {
+			t.Errorf("stats %+v", s)
 		}
 	})
 }

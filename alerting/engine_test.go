@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -389,8 +389,15 @@ func TestIncidentReopensAfterQuiet(t *testing.T) {
 		}
 		told(2, "at its usual gaps")
 		r.pass(25 * time.Hour)
-		happen()
-		told(3, "after the longest quiet")
+		r.source.Add(ev(event.Error, "shop", "'no' stock"), ev(event.Error, "shop", "no stock 1"))
+		r.source.Add(ev(event.Error, "shop", "no stock"))
+		told(5, "after the longest quiet")
+		r.pass(25 * time.Hour)
+		r.source.Add(ev(event.Error, "shop", "no stock 2"))
+		told(6, "another like the one before")
+		if got := r.titles("#errors")[5]; got != "[error] shop: no stock 2" {
+			t.Errorf("the sample is %q, want the newest", got)
+		}
 	})
 }
 
@@ -410,6 +417,8 @@ func TestFloodIsHeldAndCounted(t *testing.T) {
 		if o.Message.Title != "80 more held: this channel is full" || o.Message.Lines[0] != "By rule: errors 80" {
 			t.Errorf("overview says %q %q", o.Message.Title, o.Message.Lines)
 		}
+		// What is held already counts once, however often it happens.
+		r.source.Add(ev(event.Error, "shop", word(98)), ev(event.Error, "shop", word(99)))
 		// It rolls: more of it edits the same message.
 		for i := range 5 {
 			r.source.Add(ev(event.Warning, "shop", word(200+i)))
@@ -464,12 +473,12 @@ func TestEachAndAlertsShareTheBudget(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.opts.Rules[1].Channel = "#errors"
 		r.run()
-		for i := range 900 {
-			r.source.Add(ev(event.Error, "shop", word(i)))
-			if i%10 == 0 {
-				r.source.Add(ev(event.Info, "shop", "order shipped "+word(i)))
+		for i := range 90 {
+			for k := range 10 {
+				r.source.Add(ev(event.Error, "shop", word(10*i+k)))
 			}
-			r.pass(time.Second)
+			r.source.Add(ev(event.Info, "shop", "order shipped "+word(i)))
+			r.pass(10 * time.Second)
 		}
 		r.pass(10 * time.Minute)
 		shown, alerts := 0, 0
@@ -661,10 +670,17 @@ func TestPatternsAreBounded(t *testing.T) {
 		want := []string{"[error] shop: " + word(0), "[error] shop: " + word(1), "[error] shop: " + word(2),
 			"[error] shop: more than 3 different messages, the latest: " + word(3), "[error] pay: another service"}
 		r.wantTitles("#errors", want...)
+		// Those that are known stay apart.
+		r.pass(time.Hour)
+		r.source.Add(ev(event.Error, "shop", word(1)))
+		r.pass(time.Minute)
+		want = append(want, "[error] shop: "+word(1))
+		r.wantTitles("#errors", want...)
 		r.halt()
 		r.run()
 		r.source.Add(ev(event.Error, "shop", word(77)))
 		r.pass(time.Minute)
+		want = append(want, "[error] shop: more than 3 different messages, the latest: "+word(77))
 		r.wantTitles("#errors", want...)
 		// After a week of quiet they are forgotten, and there is room again.
 		r.pass(8 * 24 * time.Hour)
@@ -719,25 +735,45 @@ func TestStopWaitsForTheMessageOnItsWay(t *testing.T) {
 	}
 }
 
-func TestStateWritesAreTriedAgain(t *testing.T) {
+// A full disk stops the engine where it stands; when there is room again nothing is missing and nothing counted twice.
+func TestFullDisk(t *testing.T) {
 	inBubble(t, func(r *rig) {
-		r.run()
-		// Nothing can be written while this transaction is open; bbolt has no way to fail on demand but a read-only file.
-		var mu sync.Mutex
-		mu.Lock()
-		go func() {
-			_ = r.db.Update(func(*bbolt.Tx) error {
-				mu.Lock()
-				return errors.New("no")
-			})
-		}()
-		r.source.Add(ev(event.Error, "shop", "no stock"))
-		if got := len(r.out.Sent()); got != 0 {
-			t.Errorf("%d messages before anything could be written", got)
+		r.opts.Limits.Budget = 5
+		limit := func(size int) {
+			// In a transaction, so that the engine's next one sees it.
+			if err := r.db.Update(func(*bbolt.Tx) error { r.db.MaxSize = size; return nil }); err != nil {
+				t.Fatal(err)
+			}
 		}
-		mu.Unlock()
+		r.run()
+		limit(64 << 10)
+		const n = 60
+		for i := range n {
+			r.source.Add(ev(event.Error, "shop", word(i)+strings.Repeat(" and so on", 300)))
+			r.pass(10 * time.Millisecond)
+		}
 		r.pass(time.Minute)
-		r.wantTitles("#errors", "[error] shop: no stock")
+		stats := r.stats()
+		if stats.StateErrors == 0 || stats.Position >= n {
+			t.Fatalf("the disk was not full: %d errors, position %d", stats.StateErrors, stats.Position)
+		}
+		limit(0)
+		r.pass(time.Hour)
+		told, held := 0, 0
+		for _, title := range r.titles("#errors") {
+			if more, ok := strings.CutSuffix(title, " more held: this channel is full"); ok {
+				n, err := strconv.Atoi(more)
+				if err != nil {
+					t.Error(err)
+				}
+				held += n
+			} else {
+				told++
+			}
+		}
+		if told+held != n || r.stats().Held != uint64(held) {
+			t.Errorf("%d told and %d held (%d by the figures), together they should be %d", told, held, r.stats().Held, n)
+		}
 	})
 }
 

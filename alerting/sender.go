@@ -206,12 +206,12 @@ func (c *channelState) hold(rule string, now int64, window time.Duration) {
 func (s *sender) hold(ctx context.Context) error {
 	var held uint64
 	err := s.e.update(ctx, "holding alerts back", func(tx *bbolt.Tx) error {
-		held = 0
 		now := s.e.clock.Now().UnixNano()
 		state := s.e.channelState(tx, s.channel)
-		for held < holdBatch {
+		n := uint64(0)
+		for ; n < holdBatch; n++ {
 			q, err := head(tx, s.channel, laneAlert)
-			if err != nil || q == nil || q.Sending || q.MayRepeat || q.Plain {
+			if err != nil || q == nil {
 				break // the next plan sees to it
 			}
 			if err := dequeue(tx, q.key, &q.entry); err != nil {
@@ -221,8 +221,8 @@ func (s *sender) hold(ctx context.Context) error {
 				return err
 			}
 			state.hold(q.Rule, now, s.e.limits.Window)
-			held++
 		}
+		held = n
 		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)
 	})
 	if err == nil {

@@ -316,16 +316,22 @@ func load(tx *bbolt.Tx, prefix, k, key []byte) (*queued, error) {
 	if len(k) < len(prefix) || !slices.Equal(k[:len(prefix)], prefix) {
 		return nil, nil
 	}
-	// The parts that the queue's key tells are set even when the record cannot be read, so that it can be taken out.
 	q := &queued{key: string(key)}
-	q.Channel, q.Order = channelOf(k), binary.BigEndian.Uint64(k[len(k)-8:])
-	if k[len(k)-9] == laneEach {
-		q.Kind = kindEach
-	}
 	ok, err := get(tx.Bucket(bucketOutbox), key, &q.entry)
-	if err == nil && !ok {
-		err = fmt.Errorf("state record %q is queued but missing", key)
+	place := entry{Channel: channelOf(k), Order: binary.BigEndian.Uint64(k[len(k)-8:])}
+	if k[len(k)-9] == laneEach {
+		place.Kind = kindEach
 	}
+	switch {
+	case err != nil:
+	case !ok:
+		err = fmt.Errorf("state record %q is queued but missing", key)
+	case q.Channel != place.Channel || q.Order != place.Order || q.lane() != place.lane() || q.Kind == kindEach && len(q.Lines) == 0:
+		err = fmt.Errorf("state record %q is not what was queued", key)
+	default:
+		return q, nil
+	}
+	q.entry = place // enough to take it out
 	return q, err
 }
 

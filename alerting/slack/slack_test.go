@@ -77,7 +77,7 @@ func TestClasses(t *testing.T) {
 		{alertingtest.Body("{}"), "neither ok nor an error", alerting.Transient, 0},
 		{alertingtest.Body(`{"ok":false}`), "not ok without an error", alerting.Transient, 0},
 		{alertingtest.Body(""), "empty", alerting.Transient, 0},
-		{alertingtest.Body(`{"ok":true,"ts":"1` + strings.Repeat("1", 2<<20)), "endless", alerting.Transient, 0},
+		{alertingtest.Body(`{"ok":true,"ts":"1` + strings.Repeat("1", 2<<20) + `"}`), "endless", alerting.Transient, 0},
 		{alertingtest.SlackError("internal_error"), "internal_error", alerting.Transient, 0},
 		{alertingtest.SlackError("fatal_error"), "fatal_error", alerting.Transient, 0},
 		{alertingtest.SlackError("service_unavailable"), "service_unavailable", alerting.Transient, 0},
@@ -280,6 +280,24 @@ func TestEveryMessageFits(t *testing.T) {
 	})
 	if got := len(f.Messages()); got < 100 {
 		t.Errorf("%d messages", got)
+	}
+}
+
+func TestTooManyLinesAreCut(t *testing.T) {
+	f, n := fake(t)
+	lines := make([]string, 20)
+	for i := range lines {
+		lines[i] = fmt.Sprintf("line %d ", i) + strings.Repeat("x", 2500)
+	}
+	for _, asPlain := range []bool{false, true} {
+		if _, err := n.Send(t.Context(), "#ops", alerting.Message{Title: "many", Lines: lines, Facts: []string{"the fact"}, Plain: asPlain}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range f.Messages() {
+		if got := m.Content(); !strings.Contains(got, "line 0 ") || !strings.Contains(got, "the fact") || len(got) > 12_000 {
+			t.Errorf("%d bytes: %.40q…", len(got), got)
+		}
 	}
 }
 
