@@ -2,6 +2,7 @@ package parse
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -315,6 +316,7 @@ type tracker struct {
 	keep     int                // sources remembered though they have no open event, only to save making them
 	most     int                // sources and bytes of keys at which to forget those
 	mostKeys int
+	recent   [recentSources]*source // by mark: saves most look-ups
 
 	// Held events by the time of their last line.
 	oldest, newest *source
@@ -366,8 +368,39 @@ func (s *source) is(e *event.Event) bool {
 		bytes.Equal(s.key[4], e.Stream) && bytes.Equal(s.key[1], e.Env)
 }
 
+const recentSources = 256
+
+// mark returns a cheap hash of e's source: of the ends of the names that tell sources apart.
+func mark(e *event.Event) uint64 {
+	end := func(p []byte) uint64 {
+		if n := len(p); n >= 8 {
+			return binary.LittleEndian.Uint64(p[n-8:])
+		} else if n > 0 {
+			return uint64(n)<<16 | uint64(p[n-1])<<8 | uint64(p[n/2])
+		}
+		return 0
+	}
+	const k = 0x9e3779b97f4a7c15
+	h := ((end(e.Container)*k+end(e.Host))*k+end(e.Service))*k + uint64(len(e.Stream))<<8
+	if n := len(e.Stream); n > 0 {
+		h += uint64(e.Stream[n-1]) // stdout, stderr
+	}
+	return (h * k) >> (64 - 8)
+}
+
 // source returns e's source.
 func (t *tracker) source(e *event.Event) *source {
+	m := mark(e)
+	s := t.recent[m]
+	if s == nil || !s.is(e) {
+		s = t.find(e)
+		t.recent[m] = s
+	}
+	return s
+}
+
+// find returns e's source from the map, a new one if need be.
+func (t *tracker) find(e *event.Event) *source {
 	h := uint64(0)
 	for _, p := range [...][]byte{e.Service, e.Env, e.Host, e.Container, e.Stream} {
 		h = (h<<5 | h>>59) * 0x9e3779b97f4a7c15
@@ -399,6 +432,7 @@ func (t *tracker) source(e *event.Event) *source {
 // forget drops the sources without an open event.
 func (t *tracker) forget() {
 	t.keys = 0
+	clear(t.recent[:])
 	for h, s := range t.sources {
 		var kept *source
 		for s != nil {

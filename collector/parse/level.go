@@ -467,7 +467,7 @@ func (s *scanner) number() {
 		if s.calendar { // the day of the month
 			s.prev = afterName
 		}
-	case stamp && s.text[start] <= '9' && bytes.IndexByte(s.text[start:s.i], ':') > 0 || stamp && !s.time:
+	case stamp && (!s.time || bytes.IndexByte(s.text[start:s.i], ':') > 0):
 		s.time = true
 		s.prev = afterTime
 		s.syslog = s.calendar
@@ -610,7 +610,7 @@ func (s *scanner) letters() (l event.Level, ok bool) {
 	}
 	s.prev = afterName
 	if s.text[s.i-1] == ':' {
-		if next == ':' && upper && postgresDetail(w) {
+		if postgresDetail(w) {
 			return event.None, false
 		}
 		s.prev = afterTag
@@ -648,10 +648,7 @@ func (s *scanner) accept(l event.Level, end int, upper bool, k kind) bool {
 		if next == '/' && !s.bracket {
 			return false
 		}
-		if next == '(' && !upper {
-			return false
-		}
-		return k != bracketKind && (upper || next == '|' || (next == '[' && s.prev != atStart))
+		return k != bracketKind && (upper || next == '|')
 	case ',':
 		// 2016-09-28 04:30:30, Info is the time's comma; ERROR, … is CSV.
 		return upper && k == plainKind

@@ -23,7 +23,7 @@ type Options struct {
 	Past, Future time.Duration
 }
 
-// The defaults of [Options]. Forward is short: an event's time is when it happened, and what claims to come from the
+// The defaults of [Options]. The future is short: an event's time is when it happened, and what claims to come from the
 // future has a wrong zone or clock and would be missed by who looks at the last minutes.
 const (
 	DefaultPast   = 24 * time.Hour

@@ -215,19 +215,15 @@ func parseUnix(p []byte) (ns int64, seconds, ok bool) {
 		seconds = false
 	}
 	exp += unit
-	switch {
-	case exp < -19:
-		return 0, false, false
-	case exp < 0:
+	// The digits before the point leave exp between -10 and 19.
+	if exp < 0 {
 		mantissa /= pow10[-exp]
-	case exp < len(pow10):
+	} else {
 		hi, lo := bits.Mul64(mantissa, pow10[exp])
 		if hi != 0 {
 			return 0, false, false
 		}
 		mantissa = lo
-	default:
-		return 0, false, false
 	}
 	if mantissa < minTime || mantissa > math.MaxInt64 {
 		return 0, false, false
