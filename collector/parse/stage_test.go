@@ -332,7 +332,7 @@ func TestProcessDoesNotAllocate(t *testing.T) {
 	var b event.Batch
 	fill := func() {
 		b.Reset()
-		for range 20 {
+		for range 400 {
 			for _, m := range messages {
 				e := b.Add()
 				e.Time, e.Message, e.Stream = noon.UnixNano(), m, stdout

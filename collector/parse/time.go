@@ -200,6 +200,9 @@ func parseUnix(p []byte) (ns int64, seconds, ok bool) {
 		exp += e
 		seconds = false
 	}
+	if taken == 0 {
+		return 0, false, false
+	}
 	// The number of digits before the point tells the unit: seconds have 9 to 11, and each smaller unit three more.
 	var unit int
 	switch before := taken + exp; {
@@ -215,7 +218,7 @@ func parseUnix(p []byte) (ns int64, seconds, ok bool) {
 		seconds = false
 	}
 	exp += unit
-	// The digits before the point leave exp between -10 and 19.
+	// A mantissa of 1 to 19 digits, 9 to 19 of the number before its point: exp is between -10 and 19.
 	if exp < 0 {
 		mantissa /= pow10[-exp]
 	} else {
