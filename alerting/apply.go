@@ -95,7 +95,7 @@ func (a *application) gap(g *query.GapError) error {
 	}
 	ev := &event.Event{
 		Time: a.now, Received: a.now, Level: event.Error, Service: []byte(Service),
-		Message: fmt.Appendf(nil, "Events %d to %d could not be held against the rules: %v. Look at the store: lookout verify.", g.From, g.To, g.Err),
+		Message: fmt.Appendf(nil, "Events %d to %d could not be held against the rules: %v. The server's log says which file is damaged.", g.From, g.To, g.Err),
 	}
 	return a.happened(happening{
 		rule: Service, fingerprint: gapPrint, family: familyOf(Service, Service), channel: a.e.fallback, severity: Error,

@@ -563,7 +563,7 @@ func TestGapIsAnAlert(t *testing.T) {
 		r.source.Add(ev(event.Error, "shop", "behind"))
 		r.pass(time.Minute)
 		r.wantTitles("#errors", "[error] shop: before",
-			"[error] lookout: Events 2 to 40 could not be held against the rules: block 7 is damaged. Look at the store: lookout verify.",
+			"[error] lookout: Events 2 to 40 could not be held against the rules: block 7 is damaged. The server's log says which file is damaged.",
 			"[error] shop: behind")
 		if s := r.stats(); s.Gaps != 1 || s.Position != 41 {
 			t.Errorf("gaps %d, position %d", s.Gaps, s.Position)

@@ -32,6 +32,11 @@ const (
 // hiccups once.
 const attempts = 3
 
+// pace is the shortest time between the beginnings of two appends. An event that comes alone goes on at once; in a stream,
+// which would otherwise be a commit and an fsync for every few datagrams, it halves the CPU of an event and more, for
+// 5 ms that a sender without an answer does not notice.
+const pace = 5 * time.Millisecond
+
 // longest is the longest wait before a batch is offered again, whatever the sink asks for.
 const longest = time.Minute
 
@@ -54,14 +59,15 @@ type BatcherOptions struct {
 
 // Batcher carries events from an input that cannot answer its sender (UDP) to a sink.
 //
-// One batch is filled while the one before it is appended. Nothing waits for a timer: an event goes on as soon as the
-// append before it has ended, so that batches are single events when little comes in and grow when the sink is slow.
+// One batch is filled while the one before it is appended. An event goes on as soon as the append before it has ended,
+// and 5 ms after that began: batches are single events when little comes in, and grow with the stream.
 // When the batch being filled has reached its bound, further events are dropped and counted by cause; memory stays
 // bounded by two batches.
 //
 // Of what was added each event ends in exactly one of [BatcherStats]' Appended, Merged and drops.
 type Batcher struct {
 	o    BatcherOptions
+	pace time.Duration // between the beginnings of two appends; tests of other things set 0
 	wake chan struct{} // cap 1: there is something to append
 
 	mu      sync.Mutex
@@ -104,7 +110,7 @@ func NewBatcher(o BatcherOptions) *Batcher {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Batcher{o: o, wake: make(chan struct{}, 1)}
+	return &Batcher{o: o, pace: pace, wake: make(chan struct{}, 1)}
 }
 
 // Begin hands out the batch being filled; [Batcher.End] must follow soon, for the append of the next batch waits for it.
@@ -168,16 +174,25 @@ func (b *Batcher) Close() {
 // Run appends what is added, until [Batcher.Close] has been called and everything is appended. When ctx ends first, what
 // is left is counted as dropped.
 func (b *Batcher) Run(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
+	timer, gap := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer gap.Stop()
 	timer.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-b.wake:
+			gap.Reset(b.pace - time.Since(last))
+			select {
+			case <-gap.C:
+			case <-ctx.Done():
+				b.Close()
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 			b.Close()
 		}
+		last = time.Now()
 		batch, closed := b.swap()
 		next := b.process(ctx, batch, closed)
 		if closed {

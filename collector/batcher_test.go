@@ -144,11 +144,42 @@ func checkStats(t *testing.T, b *Batcher, want BatcherStats) {
 	}
 }
 
+// atOnce returns a batcher that does not wait between appends.
+func atOnce(o BatcherOptions) *Batcher {
+	b := NewBatcher(o)
+	b.pace = 0
+	return b
+}
+
+func TestBatcherPacesAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSink{}
+		b := NewBatcher(BatcherOptions{Sink: s})
+		defer start(b)()
+		add(b, "a")
+		synctest.Wait()
+		s.got(t, []string{"a"}) // alone: at once
+		add(b, "b")
+		synctest.Wait()
+		time.Sleep(pace - time.Microsecond) // the bubble's clock
+		add(b, "c")
+		synctest.Wait()
+		s.got(t, []string{"a"})
+		time.Sleep(time.Microsecond)
+		synctest.Wait()
+		s.got(t, []string{"a"}, []string{"b", "c"})
+		time.Sleep(pace)
+		add(b, "d")
+		synctest.Wait()
+		s.got(t, []string{"a"}, []string{"b", "c"}, []string{"d"})
+	})
+}
+
 func TestBatcherAppendsAtOnceAndGathersMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		s := &fakeSink{enter: func(context.Context) error { <-gate; return nil }}
-		b := NewBatcher(BatcherOptions{Sink: s, Stages: []Stage{stage("1"), stage("2")}})
+		b := atOnce(BatcherOptions{Sink: s, Stages: []Stage{stage("1"), stage("2")}})
 		stop := start(b)
 		begun := time.Now()
 		add(b, "a")
@@ -188,7 +219,7 @@ func TestBatcherBounds(t *testing.T) {
 			gate := make(chan struct{})
 			s := &fakeSink{enter: func(context.Context) error { <-gate; return nil }}
 			c.o.Sink = s
-			b := NewBatcher(c.o)
+			b := atOnce(c.o)
 			stop := start(b)
 			add(b, "first")
 			synctest.Wait()
@@ -218,7 +249,7 @@ func TestBatcherPressure(t *testing.T) {
 			return nil
 		}
 		var log strings.Builder
-		b := NewBatcher(BatcherOptions{Sink: s, Stages: []Stage{stage("!")}, MaxEvents: 2, Name: "test", Log: slog.New(slog.NewTextHandler(&log, nil))})
+		b := atOnce(BatcherOptions{Sink: s, Stages: []Stage{stage("!")}, MaxEvents: 2, Name: "test", Log: slog.New(slog.NewTextHandler(&log, nil))})
 		stop := start(b)
 		begun := time.Now()
 		add(b, "a")
@@ -255,7 +286,7 @@ func TestBatcherOverflowAfterPressure(t *testing.T) {
 			}
 			return nil
 		}
-		b := NewBatcher(BatcherOptions{Sink: s, MaxEvents: 1})
+		b := atOnce(BatcherOptions{Sink: s, MaxEvents: 1})
 		stop := start(b)
 		add(b, "a")
 		synctest.Wait()
@@ -284,7 +315,7 @@ func TestBatcherOverflowAfterFailure(t *testing.T) {
 			<-gate
 			return nil
 		}
-		b := NewBatcher(BatcherOptions{Sink: s, MaxEvents: 1})
+		b := atOnce(BatcherOptions{Sink: s, MaxEvents: 1})
 		stop := start(b)
 		add(b, "a")
 		synctest.Wait()
@@ -317,7 +348,7 @@ func TestBatcherGivesUpABatchThatFails(t *testing.T) {
 				}
 				return nil
 			}
-			b := NewBatcher(BatcherOptions{Sink: s})
+			b := atOnce(BatcherOptions{Sink: s})
 			stop := start(b)
 			add(b, "a")
 			synctest.Wait()
@@ -332,7 +363,7 @@ func TestBatcherGivesUpABatchThatFails(t *testing.T) {
 func TestBatcherJoiners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSink{}
-		b := NewBatcher(BatcherOptions{Sink: s, Stages: []Stage{stage("!")}, Joiners: []Joiner{
+		b := atOnce(BatcherOptions{Sink: s, Stages: []Stage{stage("!")}, Joiners: []Joiner{
 			&holder{name: "x", hold: time.Second}, &holder{name: "y", hold: 3 * time.Second},
 		}})
 		stop := start(b)
@@ -370,7 +401,7 @@ func TestBatcherDeadlines(t *testing.T) {
 			joiners := map[byte]Joiner{
 				'x': &holder{name: "x", hold: time.Second, prefix: "x"}, 'y': &holder{name: "y", hold: 3 * time.Second, prefix: "y"},
 			}
-			b := NewBatcher(BatcherOptions{Sink: s, Joiners: []Joiner{joiners[order[0]], joiners[order[1]]}})
+			b := atOnce(BatcherOptions{Sink: s, Joiners: []Joiner{joiners[order[0]], joiners[order[1]]}})
 			stop := start(b)
 			begun := time.Now()
 			add(b, "y1", "x1", "z")
@@ -389,7 +420,7 @@ func TestBatcherDeadlines(t *testing.T) {
 func TestBatcherDrainsWithinContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeSink{enter: func(context.Context) error { return pressure{time.Second} }}
-		b := NewBatcher(BatcherOptions{Sink: s, Joiners: []Joiner{&holder{name: "h", hold: 0}}})
+		b := atOnce(BatcherOptions{Sink: s, Joiners: []Joiner{&holder{name: "h", hold: 0}}})
 		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
 		defer cancel()
 		stop := startContext(ctx, b)
@@ -411,7 +442,7 @@ func TestBatcherDrainsWithinContext(t *testing.T) {
 func TestBatcherEndsWithItsContext(t *testing.T) {
 	for range 20 { // Run meets two reasons to go on, in any order
 		s := &fakeSink{enter: func(ctx context.Context) error { return ctx.Err() }}
-		b := NewBatcher(BatcherOptions{Sink: s, Joiners: []Joiner{&holder{name: "h", hold: time.Hour, prefix: "x"}}})
+		b := atOnce(BatcherOptions{Sink: s, Joiners: []Joiner{&holder{name: "h", hold: time.Hour, prefix: "x"}}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		add(b, "a", "b", "x")
@@ -426,7 +457,7 @@ func TestBatcherBytesWithoutEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		s := &fakeSink{enter: func(context.Context) error { <-gate; return nil }}
-		b := NewBatcher(BatcherOptions{Sink: s, MaxBytes: eventSize + fieldSize + 10})
+		b := atOnce(BatcherOptions{Sink: s, MaxBytes: eventSize + fieldSize + 10})
 		junk := func() bool {
 			batch, _, ok := b.Begin()
 			if ok {
@@ -459,7 +490,7 @@ func TestBatcherBufferIsFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var beside [Buffers][]byte
 		s := &fakeSink{}
-		b := NewBatcher(BatcherOptions{Sink: s})
+		b := atOnce(BatcherOptions{Sink: s})
 		stop := start(b)
 		var want []string
 		for i := range 1000 {
@@ -505,7 +536,7 @@ func TestBatcherCountsEverything(t *testing.T) {
 			}
 			return nil
 		}
-		b := NewBatcher(BatcherOptions{Sink: s, MaxEvents: 64})
+		b := atOnce(BatcherOptions{Sink: s, MaxEvents: 64})
 		stop := start(b)
 		var wg sync.WaitGroup
 		for r := range readers {
@@ -552,7 +583,7 @@ func TestBatcherCountsEverything(t *testing.T) {
 }
 
 func TestBatcherAllocatesNothingPerEvent(t *testing.T) {
-	b := NewBatcher(BatcherOptions{Sink: &fakeSink{}, MaxEvents: 1 << 20})
+	b := atOnce(BatcherOptions{Sink: &fakeSink{}, MaxEvents: 1 << 20})
 	text := []byte("a line")
 	fill := func() {
 		for range 1000 {
@@ -573,7 +604,7 @@ func TestBatcherAllocatesNothingPerEvent(t *testing.T) {
 }
 
 func BenchmarkBatcher(b *testing.B) {
-	bt := NewBatcher(BatcherOptions{Sink: nullSink{}})
+	bt := atOnce(BatcherOptions{Sink: nullSink{}})
 	stop := start(bt)
 	text := []byte("a line")
 	b.ReportAllocs()
