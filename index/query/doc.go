@@ -72,7 +72,7 @@
 // # Guarantees
 //
 // A Query is immutable and safe for concurrent use. Match keeps nothing of the event, and allocates nothing except for
-// id and for what package regexp needs. Time is linear in the event's size. What prunes is sound: nothing that matches is
-// ruled out. Keys of filters are stored: AppendTokenKeys and FieldKey never change for a text without a new version of
-// the block format.
+// id and for what package regexp needs. For a given query its time is linear in the event's size. What prunes is sound:
+// nothing that matches is ruled out. Keys of filters are stored: AppendTokenKeys and FieldKey give a text the same keys
+// for ever, or the block format gets a new version.
 package query

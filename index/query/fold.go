@@ -24,7 +24,8 @@ var lowerASCII = func() (t [256]byte) {
 	return t
 }()
 
-// foldRune returns the representative of r's orbit: an ASCII letter in lower case, else the smallest rune.
+// foldRune returns the representative of r's orbit: an ASCII letter in lower case, else the smallest rune. It is the
+// smallest because filters on disk hold hashes of folded texts: letters that a later Unicode adds have larger numbers.
 func foldRune(r rune) rune {
 	if r < utf8.RuneSelf {
 		return rune(lowerASCII[r])

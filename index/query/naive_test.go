@@ -178,17 +178,26 @@ func naiveEqual(a, b string, ci bool) bool {
 	return slices.Equal(naiveRunes(a, ci), naiveRunes(b, ci))
 }
 
+// naiveGlob keeps, after each part of the pattern, the places in v where a match of it may end.
 func naiveGlob(pattern, v []rune) bool {
-	if len(pattern) == 0 {
-		return len(v) == 0
+	ends := make([]bool, len(v)+1)
+	ends[0] = true
+	for _, p := range pattern {
+		next := make([]bool, len(v)+1)
+		for i, reached := range ends {
+			switch {
+			case !reached:
+			case p == '*':
+				for j := i; j <= len(v); j++ {
+					next[j] = true
+				}
+			case i < len(v) && (p == '?' || p == v[i]):
+				next[i+1] = true
+			}
+		}
+		ends = next
 	}
-	switch {
-	case pattern[0] == '*':
-		return naiveGlob(pattern[1:], v) || len(v) > 0 && naiveGlob(pattern, v[1:])
-	case len(v) == 0:
-		return false
-	}
-	return (pattern[0] == '?' || pattern[0] == v[0]) && naiveGlob(pattern[1:], v[1:])
+	return ends[len(v)]
 }
 
 var (

@@ -14,7 +14,7 @@ import (
 var pieces = []string{
 	"error", "Error", "timeout", "k", "K", "s", "S", kelvin, longS, "ask", "ß", "ẞ", "é", "É", "ı", "İ", "σ", "ς", "Σ", "ǅ", "日本", "🙂",
 	"-", ".", ":", " ", "\n", "/", "=", "_", "\xff", "\xe2\x84", "\x80", "\uFFFD", "\"", "'", "`", "\\", "\\d", "(", ")", "|", ",", "*", "?", "~", "!", "<", ">",
-	"0", "1", "500", "5e2", "0500", "500.0", "1.5s", "1500ms", "1h30m", "10MB", "10.1.2.3", "2001:db8::1", "a", "A", "foo bar", "OR", "warn", "level",
+	"0", "1", "500", "5e2;", "0500", "500.0", "1.5s", "1500ms", "1h30m", "10MB", "10.1.2.3", "2001:db8::1", "a", "A", "foo bar", "OR", "warn", "level",
 }
 
 var fieldNames = []string{"a", "user.id", "odd field", "duration_ms", "bytes", "k", "é"}
@@ -23,7 +23,7 @@ func genText(t *rapid.T, label string) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 5).Draw(t, label), "")
 }
 
-var quantities = []string{"500", "5e2", "0500", "-0", "0", "1.50", "1e-2", "1500", "1500ms", "1.5s", "1500000000ns", "1m", "60s", "10MB", "1KiB", "1024", "1024B", "10000000", "-5ms", "1h30m", "90m"}
+var quantities = []string{"500", "5e2;", "0500", "-0", "0", "1.50", "1e-2", "1500", "1500ms", "1.5s", "1500000000ns", "1m", "60s", "10MB", "1KiB", "1024", "1024B", "10000000", "-5ms", "1h30m", "90m"}
 
 func genValue(t *rapid.T) string {
 	switch rapid.IntRange(0, 3).Draw(t, "value kind") {

@@ -203,6 +203,7 @@ func TestFromGrep(t *testing.T) {
 		{GrepOptions{Patterns: p("ok", "a (b")}, `query: this "(" is not closed (column 3); put a ")" behind what belongs together; for the character quote it: "(", or use -F`},
 		{GrepOptions{Patterns: p("xx(a"), Regex: true}, `query: not a regular expression: missing closing ) (column 1); for the character write \( or \)`},
 		{GrepOptions{Patterns: p("xx(?=a)"), Regex: true}, `query: not a regular expression: invalid or unsupported Perl syntax (column 3); RE2 has no look-around and no back references: use two terms, one with - before it`},
+		{GrepOptions{Patterns: p("\"\\'`("), Regex: true}, `query: not a regular expression: missing closing ) (column 1); for the character write \( or \)`},
 		{GrepOptions{Patterns: p(strings.Repeat("{", MaxText)), Fixed: true}, "query: the query has 65538 bytes, the most is 65536 (column 1); search for fewer things at once"},
 	} {
 		if got, err := FromGrep(c.o); err == nil || err.Error() != c.want {
@@ -531,6 +532,18 @@ func TestTokenKeys(t *testing.T) {
 	}
 	if FieldKey([]byte("a"), []byte("500")) == FieldKey([]byte("a"), []byte("5000")) {
 		t.Error("500 and 5000 have one key")
+	}
+}
+
+// TestKeysAreStored: blocks on disk hold these keys; a change needs a new version of the block's format.
+func TestKeysAreStored(t *testing.T) {
+	var got []string
+	for _, k := range append(AppendTokenKeys(nil, []byte("Error größe "+kelvin)), FieldKey([]byte("status"), []byte("5e2")), FieldKey([]byte("user"), []byte("Bob"))) {
+		got = append(got, fmt.Sprintf("%016x", k))
+	}
+	want := []string{"d6f35dd608d0a203", "86d61b4d8b5cff7c", "f7c93d39705198d8", "49eac513f7718934", "c3d31922c50b1b63", "03362d6b6d8aec5a", "b28559061ca8fedd"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
