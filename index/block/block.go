@@ -130,7 +130,6 @@ type Builder struct {
 	frame  []byte
 	body   []byte
 	keys   keySet
-	seqs   []uint64
 	ev     event.Event
 	hosts  map[string]struct{}
 	fields map[string]struct{}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/slack"
@@ -101,7 +102,7 @@ func New(o Options) (app *App, err error) {
 	state := filepath.Join(c.Data, "state.db")
 	db, err := bbolt.Open(state, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
-		if errors.Is(err, bbolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			return nil, fmt.Errorf("data folder %s is in use by another lookout: stop that one, or set LOOKOUT_DATA to another folder", c.Data)
 		}
 		return nil, fmt.Errorf("opening %s: %w", state, err)
