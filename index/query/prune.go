@@ -17,7 +17,8 @@ type Needle struct {
 	Text []byte
 	Fold bool // without ASCII case
 
-	rare int // index of the byte to look for first
+	rare int  // index of the byte to look for first
+	name bool // a field's name: every event with the field has it
 }
 
 // maxNeedle is the longest needle in bytes; more would not find less.
@@ -131,10 +132,15 @@ func (x Needle) within(y Needle) bool {
 func finishNeedles(in []Needle) []Needle {
 	var out []Needle
 	slices.SortStableFunc(in, func(a, b Needle) int {
-		if len(a.Text) != len(b.Text) {
+		switch {
+		case a.name && !b.name:
+			return 1
+		case b.name && !a.name:
+			return -1
+		case len(a.Text) != len(b.Text):
 			return len(b.Text) - len(a.Text)
 		}
-		return strings.Compare(string(a.Text), string(b.Text))
+		return bytes.Compare(a.Text, b.Text)
 	})
 	for _, n := range in {
 		if len(out) == 8 { // the others would hardly rule out more
@@ -214,6 +220,9 @@ func fieldNeedles(n *fieldNode) []Needle {
 	var out []Needle
 	if extra {
 		out = literalNeedle(literal{text: n.name})
+		for i := range out {
+			out[i].name = true
+		}
 	}
 	switch {
 	case n.op == opNe, n.op == opNotMatch:
