@@ -166,7 +166,7 @@ func (a *API) openTails() int {
 // the connection is cut.
 func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	w := newResponse(writer)
+	w := newResponse(writer, r)
 	id := requestID(r)
 	h := w.Header()
 	h.Set("X-Request-Id", id)
@@ -190,6 +190,7 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 		}
 		a.metrics.request(pattern, r.Method, w.code(), took)
 		a.o.Log.Debug("request", "request_id", id, "method", knownMethod(r.Method), "route", pattern, "status", w.code(), "bytes", w.bytes, "took", took, "from", r.RemoteAddr)
+		w.limitBody()
 		if abort != nil {
 			panic(http.ErrAbortHandler) // the log has the rest
 		}

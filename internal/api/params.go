@@ -15,11 +15,8 @@ import (
 	"time"
 )
 
-// maxForm is the longest body of a search, in bytes; bodyTime is how long it may take to come.
-const (
-	maxForm  = 1 << 20
-	bodyTime = 10 * time.Second
-)
+// maxForm is the longest body of a search, in bytes.
+const maxForm = 1 << 20
 
 // params are the parameters of a request, each given once.
 type params map[string]string
@@ -54,10 +51,7 @@ func readParams(w http.ResponseWriter, r *http.Request, names ...string) (params
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // a recorder in a test has none
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
-	_ = control.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is longer than 1 MiB", Mend: "a query has at most 64 KiB"}
 	}

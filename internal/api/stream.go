@@ -17,18 +17,33 @@ const (
 	stopTime   = time.Second
 )
 
+// bodyTime is how long a request's body may take to come, unless the handler gives it longer, and how long net/http waits
+// for the rest of one that nobody read.
+const bodyTime = 10 * time.Second
+
 // response notes what was answered, and gives each write its time.
 type response struct {
 	http.ResponseWriter
 	deadline deadline
+	control  *http.ResponseController
+	body     bool // the request has one
 	status   int
 	bytes    int64
 }
 
-func newResponse(w http.ResponseWriter) *response {
-	set := http.NewResponseController(w).SetWriteDeadline
-	_ = set(time.Time{}) // the connection's last request left its own
-	return &response{ResponseWriter: w, deadline: deadline{set: set}}
+func newResponse(w http.ResponseWriter, r *http.Request) *response {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Time{}) // the connection's last request left its own
+	n := &response{ResponseWriter: w, deadline: deadline{set: control.SetWriteDeadline}, control: control, body: r.Body != nil && r.Body != http.NoBody}
+	n.limitBody()
+	return n
+}
+
+// limitBody bounds the time that a body may still take.
+func (w *response) limitBody() {
+	if w.body && w.status != http.StatusSwitchingProtocols {
+		_ = w.control.SetReadDeadline(time.Now().Add(bodyTime)) // a recorder in a test has none
+	}
 }
 
 func (w *response) WriteHeader(status int) {
@@ -53,6 +68,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.status = http.StatusSwitchingProtocols
+		w.deadline.release()
 	}
 	return conn, rw, err
 }
@@ -78,6 +94,13 @@ type deadline struct {
 
 func (d *deadline) extend() { d.move(false) }
 func (d *deadline) stop()   { d.move(true) }
+
+// release leaves the connection to somebody else.
+func (d *deadline) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.set = func(time.Time) error { return nil }
+}
 
 func (d *deadline) move(cut bool) {
 	d.mu.Lock()
@@ -144,16 +167,18 @@ func (s *stream) flush() {
 	if len(s.buf) == 0 || s.err != nil {
 		return
 	}
-	if !s.started {
+	first := !s.started
+	if first {
 		s.started = true
 		s.w.Header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
-		// With a ReadTimeout the server would take a long answer for a slow request, and end it.
-		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	if _, s.err = s.w.Write(s.buf); s.err == nil {
-		if err := s.control.Flush(); err != nil {
-			s.err = err
-		}
+		s.err = s.control.Flush()
+	}
+	if first {
+		// The request has come; what limited it would end a long answer. Not before the first write, which waits for the
+		// rest of a body.
+		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	s.buf = s.buf[:0]
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -155,10 +156,17 @@ func TestTail(t *testing.T) {
 
 func TestTailOfNothing(t *testing.T) {
 	ways(t, func(t *testing.T, f *fixture, open func(string) tailer) {
+		// What arrives before the search for the last ones is not among them: following has it.
+		f.store.hook = func(context.Context, query.Request) error {
+			f.store.append(line("a", "too early", 1))
+			return nil
+		}
 		r := open("last=10")
 		r.want("position 0")
 		f.store.append(line("a", "first", 1))
 		r.want("event 1")
+		f.Close()
+		r.want("position 1")
 	})
 }
 
@@ -371,50 +379,154 @@ func (p pipes) dial(string, string) (net.Conn, error) {
 	return client, nil
 }
 
+// piped runs test in a bubble of fake time, with a server that is reached through dial.
+func piped(t *testing.T, server *http.Server, change func(*Options), test func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error))) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, change)
+		server.Handler = f
+		listener := make(pipes)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			_ = server.Serve(listener)
+		}()
+		var clients []net.Conn
+		test(t, f, func(network, addr string) (net.Conn, error) {
+			conn, err := listener.dial(network, addr)
+			clients = append(clients, conn)
+			return conn, err
+		})
+		for _, c := range clients {
+			c.Close()
+		}
+		close(listener)
+		server.Close()
+		<-served
+	})
+}
+
+// begin sends the head of a request.
+func begin(t *testing.T, conn net.Conn, request string, header ...string) {
+	t.Helper()
+	lines := append([]string{request + " HTTP/1.1", "Host: x", "Authorization: Bearer " + token}, header...)
+	if _, err := io.WriteString(conn, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A client that does not read does not hold up the stop, and without a stop is cut off after a while.
 func TestClientsThatDoNotRead(t *testing.T) {
-	const request = "GET /api/v1/tail HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n\r\n"
-	follow := func(t *testing.T, end func(f *fixture), want time.Duration) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFixture(t, func(o *Options) { o.Store = busy{o.Store.(*memory), func() {}} })
-			listener := make(pipes)
-			server := &http.Server{Handler: f}
-			served := make(chan struct{})
-			go func() {
-				defer close(served)
-				_ = server.Serve(listener)
-			}()
-			lines, err := listener.dial("", "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := lines.Write([]byte(request)); err != nil {
-				t.Fatal(err)
-			}
-			if text, err := bufio.NewReaderSize(lines, 16).ReadString('\n'); err != nil || !strings.Contains(text, "200") {
-				t.Fatal(text, err)
-			}
-			dialer := websocket.Dialer{NetDial: listener.dial}
-			conn, _, err := dialer.Dial("ws://x/api/v1/tail", http.Header{"Authorization": {"Bearer " + token}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait() // both are stuck in a write
-			began := time.Now()
-			end(f)
-			f.API.open.Wait()
-			if took := time.Since(began); took != want {
-				t.Errorf("ended after %v, want %v", took, want)
-			}
-			lines.Close()
-			conn.Close()
-			close(listener)
-			server.Close()
-			<-served
+	for name, c := range map[string]struct {
+		end  func(f *fixture)
+		want time.Duration
+	}{
+		"stop": {func(f *fixture) { f.Close() }, stopTime},
+		"on":   {func(*fixture) {}, writeTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			endless := func(o *Options) { o.Store = busy{o.Store.(*memory), func() {}} }
+			piped(t, &http.Server{}, endless, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+				lines, err := dial("", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin(t, lines, "GET /api/v1/tail")
+				if text, err := bufio.NewReaderSize(lines, 16).ReadString('\n'); err != nil || !strings.Contains(text, "200") {
+					t.Fatal(text, err)
+				}
+				dialer := websocket.Dialer{NetDial: dial}
+				if _, _, err := dialer.Dial("ws://x/api/v1/tail", http.Header{"Authorization": {"Bearer " + token}}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait() // both are stuck in a write
+				began := time.Now()
+				c.end(f)
+				f.API.open.Wait()
+				if took := time.Since(began); took != c.want {
+					t.Errorf("ended after %v, want %v", took, c.want)
+				}
+			})
 		})
 	}
-	t.Run("stop", func(t *testing.T) { follow(t, func(f *fixture) { f.Close() }, stopTime) })
-	t.Run("on", func(t *testing.T) { follow(t, func(*fixture) {}, writeTime) })
+}
+
+// A server's ReadTimeout is for requests: it does not end a tail.
+func TestReadTimeout(t *testing.T) {
+	piped(t, &http.Server{ReadTimeout: positionEvery / 2}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+		conn, err := dial("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin(t, conn, "GET /api/v1/tail")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := bufio.NewReader(resp.Body)
+		r := tailer{t, func() (string, error) { return b.ReadString('\n') }}
+		r.want("position 0", "position 0", "position 0")
+		f.store.append(line("a", "x", 1))
+		r.want("event 1")
+	})
+}
+
+// A body that does not come is not waited for long, whether somebody reads it or not.
+func TestSlowBody(t *testing.T) {
+	for _, c := range []struct {
+		request string
+		status  int
+		after   time.Duration
+	}{
+		{"POST /api/v1/query", 400, 2 * bodyTime}, // once by the handler, once by net/http
+		{"POST /api/v1/services", 405, bodyTime},
+		{"POST /status", 405, bodyTime},
+		{"POST /nothing", 404, bodyTime},
+		{"GET /api/v1/query", 200, bodyTime},
+		{"GET /api/v1/tail", 200, bodyTime},
+	} {
+		piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, _ *fixture, dial func(string, string) (net.Conn, error)) {
+			conn, err := dial("", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			begin(t, conn, c.request, "Content-Length: 5")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || resp.StatusCode != c.status || time.Since(began) != c.after {
+				t.Errorf("%s: %v, %v after %v", c.request, resp, err, time.Since(began))
+			}
+		})
+	}
+}
+
+// The write deadline of one request does not reach into the connection's next one.
+func TestDeadlineEndsWithItsRequest(t *testing.T) {
+	piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+		conn, err := dial("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := bufio.NewReader(conn)
+		answer := func(status int) {
+			t.Helper()
+			resp, err := http.ReadResponse(b, nil)
+			if err != nil || resp.StatusCode != status {
+				t.Fatal(resp, err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin(t, conn, "GET /status")
+		answer(200)
+		<-time.After(2 * writeTime)
+		begin(t, conn, "POST /api/v1/events", "Expect: 100-continue", "Content-Length: 5")
+		answer(100) // the first thing written, and not by the handler
+		if _, err := conn.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		answer(200)
+	})
 }
 
 func TestSocketOrigin(t *testing.T) {

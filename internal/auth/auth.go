@@ -96,13 +96,11 @@ type known struct {
 	hash [sha256.Size]byte
 }
 
-// New returns an authenticator that knows the tokens. An empty secret is nobody's.
+// New returns an authenticator that knows the tokens. An empty secret is nobody's: no request can show it.
 func New(tokens ...Token) *Authenticator {
 	a := &Authenticator{cross: http.NewCrossOriginProtection()}
 	for _, t := range tokens {
-		if t.Secret != "" {
-			a.tokens = append(a.tokens, known{t.Identity, sha256.Sum256([]byte(t.Secret))})
-		}
+		a.tokens = append(a.tokens, known{t.Identity, sha256.Sum256([]byte(t.Secret))})
 	}
 	return a
 }
