@@ -87,6 +87,25 @@ func TestMarksGo(t *testing.T) {
 			s.tick(1)
 			s.tick(1 + 365*24*hour)
 		}, "a=1/c"},
+		{"the clock jumps back", func(s *marks) {
+			s.tick(1 + 365*24*hour)
+			set(s, "a", 1)
+			s.tick(1)
+			set(s, "b", 2)
+			for h := range int64(9) {
+				s.tick(1 + h*hour)
+			}
+			kept := s.append(nil)
+			*s = *newMarks(10 * time.Hour)
+			if err := s.load(kept, 2); err != nil {
+				panic(err)
+			}
+			s.tick(1)
+			s.tick(1 + hour)
+			set(s, "c", 3)
+			s.tick(1 + 3*hour)
+			s.tick(1 + 4*hour)
+		}, "c=3/c"},
 		{"age is kept over a restart", func(s *marks) {
 			set(s, "a", 1)
 			for h := range int64(8) {
@@ -154,6 +173,12 @@ func TestMarksExpireInTheLog(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	l := start(t, Options{Now: func() time.Time { return now }, ProducerTTL: 90 * time.Minute})
 	add(t, l, counted("p", 5, "a"))
+	for range 3 { // a repeat is a use
+		now = now.Add(time.Hour)
+		if _, kept, err := l.Append(ctx, counted("p", 5, "a")); kept != 0 || err != nil {
+			t.Fatal(kept, err)
+		}
+	}
 	for range 2 {
 		now = now.Add(time.Hour)
 		if _, _, ok := l.Producer("p"); !ok {

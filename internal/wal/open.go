@@ -96,7 +96,7 @@ func (l *Log) restore() error {
 				return err
 			}
 		}
-		if doubtful, err = l.readTail(&files[n-1], known < n); err != nil {
+		if doubtful, err = l.readTail(&files[n-1]); err != nil {
 			return err
 		}
 	}
@@ -265,12 +265,10 @@ func (l *Log) remember(r *record) {
 }
 
 // readTail finds where the newest segment ends, brings marks and last up to date with what is surely durable in it, sets
-// its end there, and returns the last commit, which may not be. With newer marks at hand (count is false) they stay.
-func (l *Log) readTail(f *found, count bool) ([]*pending, error) {
+// its end there, and returns the last commit, which may not be.
+func (l *Log) readTail(f *found) ([]*pending, error) {
 	keep := func(r *record) {
-		if count {
-			l.remember(r)
-		}
+		l.remember(r)
 		l.last = max(l.last, r.last())
 	}
 	sure := int64(0) // all before this was fsynced

@@ -17,7 +17,6 @@ const (
 // scanner finds the records of one segment between two offsets, and goes round damage.
 type scanner struct {
 	file    vfs.File
-	base    uint64 // no record of the segment has a lower sequence
 	id      uint32
 	anyID   bool  // the header is lost: the first record's id is taken for the segment's
 	off     int64 // of the next record
@@ -31,7 +30,7 @@ type scanner struct {
 
 // open starts at a segment's first record; the file is seg's. The scan ends before end.
 func (s *scanner) open(file vfs.File, seg *segment, end int64) {
-	s.file, s.base, s.id, s.anyID, s.off, s.end, s.damaged, s.err = file, seg.base, seg.id, seg.anyID, seg.start, end, -1, nil
+	s.file, s.id, s.anyID, s.off, s.end, s.damaged, s.err = file, seg.id, seg.anyID, seg.start, end, -1, nil
 	s.buf, s.bufOff = s.buf[:0], 0
 }
 
@@ -107,7 +106,7 @@ func (s *scanner) read(off int64) (record, error) {
 	if r.recordHeader, err = parseRecordHeader(b); err != nil {
 		return r, err
 	}
-	if int64(r.length) > s.end-off || int64(r.durable) > off || r.first < s.base || r.id != s.id && !s.anyID {
+	if int64(r.length) > s.end-off || int64(r.durable) > off || r.id != s.id && !s.anyID {
 		return r, errRecordHeader
 	}
 	if b, err = s.window(off, int(r.length)); err != nil {

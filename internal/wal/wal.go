@@ -84,7 +84,7 @@ type Options struct {
 	NoSync bool
 	// OnCommit, when set, is called with each kept batch in order of sequence, after it is durable and before its Append
 	// returns, from one goroutine. The entry is valid during the call, its Data is not compressed. The next commit waits
-	// for it, and it must not call Append or Close.
+	// for it, and it must not call Append or Close. Readers may see the batch a moment earlier.
 	OnCommit func(*Entry)
 	// Now is the clock, by default time.Now.
 	Now func() time.Time
