@@ -43,6 +43,7 @@ func TestScript(t *testing.T) {
 			for name, value := range map[string]string{"LOOKOUT_URL": url, "LOOKOUT_TOKEN": token, "TZ": "UTC", "USER": "alice", "TERM": "xterm"} {
 				e.Setenv(name, value)
 			}
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

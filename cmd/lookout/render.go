@@ -147,10 +147,10 @@ func (p *printer) prefix(r *sdk.Row) {
 	p.width = min(max(p.width, w), maxWidth)
 	if level == "" {
 		p.buf = append(p.buf, end)
-		p.pad(p.width - w + 1 + levelWidth)
+		p.pad(max(p.width-w, 0) + 1 + levelWidth)
 		return
 	}
-	p.pad(p.width - w + 1)
+	p.pad(max(p.width-w, 0) + 1)
 	p.buf = p.paint(p.buf, levelColor(r.Level), level)
 	p.buf = append(p.buf, end)
 	p.pad(levelWidth - len(level))

@@ -260,15 +260,14 @@ func bytesText(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	f := float64(n)
-	for _, unit := range []string{"kB", "MB", "GB", "TB", "PB"} {
-		if f /= 1000; f < 999.5 {
-			if f < 9.95 {
-				return fmt.Sprintf("%.1f %s", f, unit)
-			}
-			return fmt.Sprintf("%.0f %s", f, unit)
-		}
+	units := []string{"kB", "MB", "GB", "TB", "PB", "EB"}
+	for f /= 1000; f >= 999.5; f /= 1000 {
+		units = units[1:]
 	}
-	return fmt.Sprintf("%.0f EB", f/1000)
+	if f < 9.95 {
+		return fmt.Sprintf("%.1f %s", f, units[0])
+	}
+	return fmt.Sprintf("%.0f %s", f, units[0])
 }
 
 // counted writes a number and a word in the right number: 1 event, 2 events.
