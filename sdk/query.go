@@ -173,7 +173,7 @@ func (r *Rows) end(err error) bool {
 	return false
 }
 
-// Row returns the row that [Rows.Next] went to. It is valid until the next call of Next; the strings in it stay valid.
+// Row returns the row that [Rows.Next] went to. It is valid until the next call of Next; a copy of it stays valid.
 func (r *Rows) Row() *Row { return &r.line.row }
 
 // Err returns why the rows ended before all had come, nil when all came: an [*IncompleteError] when the server could not

@@ -23,8 +23,8 @@ const (
 type SendOptions struct {
 	// Service is for the events that name none.
 	Service string
-	// Producer names who counts these events; First is the producer's count of the first one, from 1. A producer counts
-	// its events without gaps and never uses a number for another event. The server drops what it has already had, so
+	// Producer names who counts these events; First is the producer's count of the first one, from 1. Every event takes a
+	// number, a rejected one too, and no number is used for another event. The server drops what it has already had, so
 	// sending again after an error or a restart is harmless. Without a producer, a request whose answer was lost is not
 	// repeated, since that could store its events twice; but only then are stack traces that come line by line joined.
 	Producer string

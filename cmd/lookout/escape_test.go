@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"testing"
+	"unicode/utf8"
+)
 
 func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
@@ -24,4 +27,22 @@ func TestEscape(t *testing.T) {
 			t.Errorf("%q: got %q", in, got)
 		}
 	}
+}
+
+// Whatever comes, what is written is text that a terminal only shows.
+func FuzzEscape(f *testing.F) {
+	for _, s := range []string{"plain", "a\x1b[31m", "\xff\u202e\u2028", "\U000e0041\u0085"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := string(appendEscaped(nil, s))
+		if !utf8.ValidString(got) {
+			t.Fatalf("%q is not UTF-8", got)
+		}
+		for _, r := range got {
+			if r != '\t' && r != '\n' && (r < ' ' || r == 0x7f || r > 0x7f && active(r)) {
+				t.Fatalf("%q holds %U", got, r)
+			}
+		}
+	})
 }
