@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ import (
 
 const (
 	minCompress = 512     // smaller data is stored as it is
-	keepPending = 4 << 20 // larger buffers are not kept for the next batch
+	keepPending = 4 << 20 // a batch's larger buffer is not kept for the next one,
+	keepGroup   = 8 << 20 // nor a commit's
 )
 
 // pending is a batch on its way through the committer.
@@ -371,9 +373,9 @@ func (l *Log) render(group []*pending, size int64, id uint32, at int64) []byte {
 		if int64(len(p.buf)) == size { // alone: no copy
 			return p.buf
 		}
-		out = append(out, p.buf...)
+		out = append(slices.Grow(out, int(size)-len(out)), p.buf...)
 	}
-	if l.buf = out[:0]; cap(out) > keepPending {
+	if l.buf = out[:0]; cap(out) > keepGroup {
 		l.buf = nil
 	}
 	return out
