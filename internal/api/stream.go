@@ -33,7 +33,6 @@ type response struct {
 
 func newResponse(w http.ResponseWriter, r *http.Request) *response {
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Time{}) // the connection's last request left its own
 	n := &response{ResponseWriter: w, deadline: deadline{set: control.SetWriteDeadline}, control: control, body: r.Body != nil && r.Body != http.NoBody}
 	n.limitBody()
 	return n
@@ -167,18 +166,12 @@ func (s *stream) flush() {
 	if len(s.buf) == 0 || s.err != nil {
 		return
 	}
-	first := !s.started
-	if first {
+	if !s.started {
 		s.started = true
 		s.w.Header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
 	}
 	if _, s.err = s.w.Write(s.buf); s.err == nil {
 		s.err = s.control.Flush()
-	}
-	if first {
-		// The request has come; what limited it would end a long answer. Not before the first write, which waits for the
-		// rest of a body.
-		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	s.buf = s.buf[:0]
 }

@@ -450,7 +450,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	}
 }
 
-// A server's ReadTimeout is for requests: it does not end a tail.
+// A server's ReadTimeout is for requests: it does not end a tail. net/http sees to it, and the API relies on it.
 func TestReadTimeout(t *testing.T) {
 	piped(t, &http.Server{ReadTimeout: positionEvery / 2}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
 		conn, err := dial("", "")
@@ -499,7 +499,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// The write deadline of one request does not reach into the connection's next one.
+// The write deadline of one request does not reach into the connection's next one. net/http sees to it, and the API relies
+// on it.
 func TestDeadlineEndsWithItsRequest(t *testing.T) {
 	piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
 		conn, err := dial("", "")
