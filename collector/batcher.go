@@ -182,11 +182,13 @@ func (b *Batcher) Run(ctx context.Context) {
 	for {
 		select {
 		case <-b.wake:
-			gap.Reset(b.pace - time.Since(last))
-			select {
-			case <-gap.C:
-			case <-ctx.Done():
-				b.Close()
+			if wait := b.pace - time.Since(last); wait > 0 {
+				gap.Reset(wait)
+				select {
+				case <-gap.C:
+				case <-ctx.Done():
+					b.Close()
+				}
 			}
 		case <-timer.C:
 		case <-ctx.Done():

@@ -228,18 +228,16 @@ func (s *Store) replay(sealed uint64) error {
 	for {
 		e, ok, err := r.TryNext()
 		var trimmed *wal.TrimmedError
+		var bad *wal.CorruptError
 		switch {
-		case errors.As(err, &trimmed) || err == nil && !ok:
-			// Trimmed: nothing above the segments is in the log.
-			return nil
-		case err != nil:
-			var bad *wal.CorruptError
-			if !errors.As(err, &bad) {
-				return fmt.Errorf("reading the log: %w", err)
-			}
+		case errors.As(err, &trimmed), errors.As(err, &bad): // the reader goes on behind it
 			s.o.Log.Error("part of the log cannot be read; the rest is served", "error", err)
 			s.damage = append(s.damage, err)
 			continue
+		case err != nil:
+			return fmt.Errorf("reading the log: %w", err)
+		case !ok:
+			return nil
 		}
 		if err := s.active.add(e.First, e.Received, e.Data); err != nil {
 			return fmt.Errorf("reading the log: %w", err)

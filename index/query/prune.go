@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/bits"
 	"regexp/syntax"
 	"slices"
@@ -303,7 +304,7 @@ func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 			class |= c
 		}
 		if class == inToken {
-			dst = append(dst, xxhash.Sum64(text[start:i]))
+			dst = append(dst, sum(text[start:i]))
 			continue
 		}
 		dst = append(dst, foldHash(text[start:i]))
@@ -328,12 +329,31 @@ func appendASCIIKeys(dst []uint64, token []byte) []uint64 {
 	return dst
 }
 
-// foldHash is the xxhash64 of the folded text. A folded text is never longer than the text: the representative of an
+// sum is the hash of keys: xxhash64, but for texts of up to 16 bytes, as nearly all tokens are, two multiplications of
+// their bytes, which costs a third.
+func sum(p []byte) uint64 {
+	var lo, hi uint64
+	switch n := len(p); {
+	case n > 16:
+		return xxhash.Sum64(p)
+	case n >= 8:
+		lo, hi = binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[n-8:])
+	case n >= 4:
+		lo, hi = uint64(binary.LittleEndian.Uint32(p)), uint64(binary.LittleEndian.Uint32(p[n-4:]))
+	case n > 0:
+		lo, hi = uint64(p[0])|uint64(p[n/2])<<8, uint64(p[n-1])
+	}
+	lo, hi = bits.Mul64(lo^0xA0761D6478BD642F, hi^0xE7037ED1A0B428DB)
+	lo, hi = bits.Mul64(lo^0x8EBC6AF09C88C6E3^uint64(len(p)), hi^0x589965CC75374CC3)
+	return lo ^ hi
+}
+
+// foldHash is the sum of the folded text. A folded text is never longer than the text: the representative of an
 // orbit is its smallest rune.
 func foldHash(p []byte) uint64 {
 	var buf [128]byte
 	if len(p) <= len(buf) {
-		return xxhash.Sum64(appendFold(buf[:0], p))
+		return sum(appendFold(buf[:0], p))
 	}
 	var d xxhash.Digest
 	d.Reset()
@@ -355,10 +375,10 @@ func foldHash(p []byte) uint64 {
 // count, and numbers are taken in one canonical form, 5e2 as 500.
 func FieldKey(name, value []byte) uint64 {
 	// The name's hash is mixed so that name and value cannot be swapped, and a field's key is no token's key.
-	key := bits.RotateLeft64(xxhash.Sum64(name), 31) * 0x9E3779B97F4A7C15
+	key := bits.RotateLeft64(sum(name), 31) * 0x9E3779B97F4A7C15
 	if n, rest, ok := scanNumber(value); ok && len(rest) == 0 {
 		var buf [64]byte
-		return key ^ xxhash.Sum64(n.appendCanonical(buf[:0]))
+		return key ^ sum(n.appendCanonical(buf[:0]))
 	}
 	return key ^ foldHash(value)
 }
