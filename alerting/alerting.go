@@ -119,27 +119,6 @@ type Rule struct {
 // that lets this service through and not just any.
 const Service = "lookout"
 
-// DefaultRules are the rules in force when only channels are configured: errors and worse to one, warnings to the other.
-func DefaultRules(errors, warnings string) ([]Rule, error) {
-	var rules []Rule
-	for _, r := range []struct {
-		name, text, channel string
-	}{
-		{"errors", "level>=error -service:" + Service, errors},
-		{"warnings", "level=warning -service:" + Service, warnings},
-	} {
-		if r.channel == "" {
-			continue
-		}
-		q, err := query.Parse(r.text)
-		if err != nil {
-			return nil, fmt.Errorf("default rule %q: %w", r.name, err)
-		}
-		rules = append(rules, Rule{Name: r.name, Query: q, Channel: r.channel, Notify: Incident})
-	}
-	return rules, nil
-}
-
 // Class says what a failed delivery asks for. DESIGN.md lists the signals of each.
 type Class string
 

@@ -82,12 +82,16 @@ func holds(bits []byte, key uint64) bool {
 // every event.
 type keySet struct {
 	table []uint64 // 0 = free
-	n     int
-	zero  bool // the key 0 itself
+	// recent remembers keys in a few pages of memory: most tokens have just been seen, and the table is too large for
+	// the processor's nearest caches.
+	recent [2048]uint64
+	n      int
+	zero   bool // the key 0 itself
 }
 
 func (s *keySet) reset() {
 	clear(s.table)
+	s.recent = [2048]uint64{}
 	s.n, s.zero = 0, false
 }
 
@@ -97,6 +101,11 @@ func (s *keySet) add(keys []uint64) {
 			s.zero = true
 			continue
 		}
+		seen := &s.recent[k>>32%uint64(len(s.recent))]
+		if *seen == k {
+			continue
+		}
+		*seen = k
 		if s.n*2 >= len(s.table) {
 			s.grow()
 		}

@@ -286,7 +286,10 @@ func tokenEnd(text []byte, i int) (end int, class uint8) {
 	return i, class
 }
 
-// AppendTokenKeys appends the keys of the text's tokens: its runs of [A-Za-z0-9_] and bytes above 0x7F, without case.
+// minToken is the length in bytes from which a token is in the filter: shorter ones are in nearly every block.
+const minToken = 3
+
+// AppendTokenKeys appends the keys of the text's tokens of three bytes and more: its runs of [A-Za-z0-9_] and bytes above 0x7F, without case.
 // Where a run holds both ASCII and other bytes, the ASCII runs in it are tokens of their own as well, as RE2's \b ends
 // words there. The same key may be appended more than once.
 func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
@@ -302,6 +305,9 @@ func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 				break
 			}
 			class |= c
+		}
+		if i-start < minToken {
+			continue
 		}
 		if class == inToken {
 			dst = append(dst, sum(text[start:i]))
@@ -322,7 +328,7 @@ func appendASCIIKeys(dst []uint64, token []byte) []uint64 {
 		for j < len(token) && token[j] < utf8.RuneSelf {
 			j++
 		}
-		if j > from {
+		if j-from >= minToken {
 			dst = append(dst, foldHash(token[from:j]))
 		}
 	}
@@ -451,7 +457,10 @@ func literalKeys(l literal, left, right edge) []uint64 {
 		if (a == border || b == border) && (class&notASCII != 0 || l.fold && bytes.ContainsAny(token, "kKsS")) {
 			continue
 		}
-		out = append(out, foldHash(token))
+		// The folded length counts: a token of three bytes may fold to one, as the Kelvin sign does.
+		if len(appendFold(nil, token)) >= minToken {
+			out = append(out, foldHash(token))
+		}
 	}
 	return out
 }

@@ -505,12 +505,12 @@ func TestTokenKeys(t *testing.T) {
 	}{
 		{"", nil},
 		{" ,;", nil},
-		{"GET /api/v1_x?q=1", []string{"get", "api", "v1_x", "q", "1"}},
-		{"a", []string{"a"}},
-		{"Straße", []string{"straẞe", "stra", "e"}},
-		{kelvin + "elvin la" + longS + "t", []string{"kelvin", "elvin", "last", "la", "t"}},
-		{"日本x", []string{"日本x", "x"}},
-		{"\xff\xfe", []string{"\xff\xfe"}},
+		{"GET /api/v1_x?q=1", []string{"get", "api", "v1_x"}},
+		{"an", nil},
+		{"Straße", []string{"straẞe", "stra"}},
+		{kelvin + "elvin la" + longS + "t", []string{"kelvin", "elvin", "last"}},
+		{"日本x", []string{"日本x"}},
+		{"\xff\xfe\xfd", []string{"\xff\xfe\xfd"}},
 	} {
 		var want []uint64
 		for _, s := range c.tokens {
@@ -541,7 +541,7 @@ func TestKeysAreStored(t *testing.T) {
 	for _, k := range append(AppendTokenKeys(nil, []byte("Error größe "+kelvin)), FieldKey([]byte("status"), []byte("5e2")), FieldKey([]byte("user"), []byte("Bob"))) {
 		got = append(got, fmt.Sprintf("%016x", k))
 	}
-	want := []string{"0c0570fcfa4c332f", "91425d26dc22cf7d", "1a048b95d27a908a", "2e28cdd6fa9ae3b1", "1092c59d2d20325d", "6a432349d20c2bad", "794092f3baae5e05"}
+	want := []string{"0c0570fcfa4c332f", "91425d26dc22cf7d", "1092c59d2d20325d", "6a432349d20c2bad", "794092f3baae5e05"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
