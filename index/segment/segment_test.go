@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/lookoutlog/lookout/index/block"
@@ -206,4 +207,29 @@ func FuzzOpen(f *testing.F) {
 		defer s.Close()
 		_, _ = lines(s)
 	})
+}
+
+// Segments of every released version stay readable. v1.seg was written by create(t, dir, "a", "b") of version 1.
+func TestGolden(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "v1.seg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, Name(0, 6)), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(vfs.OS, dir, Name(0, 6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	got, err := lines(s)
+	if err != nil || len(s.Damage) != 0 || strings.Join(got, ",") != "line 1,line 2,line 3,line 4,line 5,line 6" {
+		t.Errorf("%q, %v, %v", got, err, s.Damage)
+	}
+	m := s.Blocks[1].Meta
+	if m.Service != "b" || m.Rows != 3 || m.MinSeq != 4 || m.MaxSeq != 6 || m.MaxTime != 2 {
+		t.Errorf("%+v", m)
+	}
 }
