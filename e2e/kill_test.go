@@ -174,7 +174,7 @@ func (p *producer) send(t *testing.T, client *http.Client, address func() string
 		count := p.next + uint64(i)
 		message, level := fmt.Sprintf("request %d done", count), "info"
 		switch {
-		case count%997 == 0:
+		case count%4999 == 0:
 			message = fmt.Sprintf("order shipped %s-%d!", p.name, count)
 		case count%4001 == 0: // 16 incidents in all: more than 20 in 5 min would be taken together
 			message, level = fmt.Sprintf("disk %s-%s broke", p.name, strings.Repeat("x", 1+int(count/4001)%4)), "error"
