@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,4 +98,48 @@ func TestOneProcessAFolder(t *testing.T) {
 	if _, stderr, code := s.cli("", "send", "still here"); code != 0 {
 		t.Errorf("send: %d %s", code, stderr)
 	}
+}
+
+// SIGHUP puts new rules in force, and a wrong configuration leaves the old ones.
+func TestReload(t *testing.T) {
+	slack := alertingtest.New()
+	defer slack.Close()
+	dir := t.TempDir()
+	write := func(rule string) {
+		t.Helper()
+		text := "slack: { api: \"" + slack.URL() + "\", token: xoxb-test, channel: \"#x\" }\nrules: [ " + rule + " ]\n"
+		if err := os.WriteFile(filepath.Join(dir, "lookout.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{ name: first, query: alpha, notify: each }`)
+	s := serve(t, dir)
+	told := func(word string) {
+		t.Helper()
+		if _, stderr, code := s.cli("", "send", word); code != 0 {
+			t.Fatalf("send: %d %s", code, stderr)
+		}
+		eventually(t, word+" in Slack", 20*time.Second, func() bool {
+			for _, m := range slack.Messages() {
+				if strings.Contains(m.Content(), word) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	told("alpha")
+	write(`{ name: second, query: "beta", notify: each }`)
+	reload := func(said string) {
+		t.Helper()
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, said, 10*time.Second, func() bool { return strings.Contains(s.log.String(), said) })
+	}
+	reload("the rules are read again")
+	told("beta")
+	write(`{ name: third, qerry: "gamma" }`)
+	reload("the configuration stays as it was")
+	told("beta again")
 }

@@ -49,7 +49,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout grep -F 'a[0] == (b)' -s yesterday -u today -c
   lookout grep -C 3 'status:500..599' web
   lookout grep -f 'order shipped' shop
-  lookout grep --stdin 'status>=500 -path:/healthz' < access.log
+  lookout grep --stdin 'status>=500 -path:/healthz' < requests.ndjson
   lookout grep -- -debug web`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 && len(f.patterns) == 0 {

@@ -121,7 +121,7 @@ The commands that read ask the server at LOOKOUT_URL (http://localhost:7171) wit
 token in LOOKOUT_TOKEN; on the server's own machine the token is found without.`,
 		Example: `  docker logs web 2>&1 | lookout send --service web
   lookout grep -c timeout -s today
-  lookout grep --stdin 'status:500..599' < access.log`,
+  lookout grep --stdin 'level>=error' < app.log`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +27,8 @@ func (p *program) serveCommand() *cobra.Command {
 rules ask for to Slack. It needs no configuration; lookout.yaml in the working folder, LOOKOUT_CONFIG
 or --config names one, and every setting can come from the environment (LOOKOUT_…).
 
-It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.`,
+It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.
+SIGHUP reads the configuration again and puts its rules in force, unless something is wrong with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, warnings, err := config.Load(file, p.env)
@@ -39,7 +43,10 @@ It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; no
 				level = slog.LevelDebug
 			}
 			log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: level}))
-			return p.serve(cmd.Context(), c, log)
+			return p.serve(cmd.Context(), c, log, func() (*config.Config, error) {
+				c, _, err := config.Load(file, p.env)
+				return c, err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the configuration's `file`")
@@ -47,7 +54,7 @@ It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; no
 	return cmd
 }
 
-func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger) error {
+func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger, again func() (*config.Config, error)) error {
 	info, _ := debug.ReadBuildInfo()
 	name := release(version, info)
 	a, err := app.New(app.Options{Config: c, Version: name, Log: log})
@@ -61,12 +68,27 @@ func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger)
 	if err := p.welcome(a, c, name); err != nil {
 		return errors.Join(err, a.Stop(context.Background()))
 	}
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-		return a.Stop(context.Background())
-	case err := <-a.Failed():
-		return errors.Join(err, a.Stop(context.Background()))
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	for {
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+			return a.Stop(context.Background())
+		case err := <-a.Failed():
+			return errors.Join(err, a.Stop(context.Background()))
+		case <-reload:
+			c, err := again()
+			if err == nil {
+				err = a.Reload(c)
+			}
+			if err != nil {
+				log.Error("the configuration stays as it was", "error", err)
+			} else {
+				log.Info("the rules are read again", "rules", len(c.Rules))
+			}
+		}
 	}
 }
 

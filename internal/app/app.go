@@ -170,19 +170,32 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 		return err
 	}
 	a.onStop("slack", func(context.Context) error { notifier.Close(); return nil })
-	var rules []alerting.Rule
+	a.engine, err = alerting.New(alerting.Options{
+		DB: db, Source: a.store, Notifier: notifier, Rules: rules(c), Fallback: fallback(c), Log: a.log,
+	})
+	return err
+}
+
+func rules(c *config.Config) []alerting.Rule {
+	var list []alerting.Rule
 	for _, r := range c.Rules {
 		if r.Mode != "match" {
 			continue // Load has warned that it is not built yet
 		}
-		rules = append(rules, alerting.Rule{
+		list = append(list, alerting.Rule{
 			Name: r.Name, Query: r.Query.Query, Channel: string(r.Channel), Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
 		})
 	}
-	a.engine, err = alerting.New(alerting.Options{
-		DB: db, Source: a.store, Notifier: notifier, Rules: rules, Fallback: fallback(c), Log: a.log,
-	})
-	return err
+	return list
+}
+
+// Reload puts the rules of another configuration in force; its other settings need a restart. After an error the old
+// rules stay.
+func (a *App) Reload(c *config.Config) error {
+	if a.engine == nil {
+		return errors.New("alerting was off at the start: restart to turn it on")
+	}
+	return a.engine.Reload(rules(c))
 }
 
 // fallback is the channel for what alerting has to say about itself.
