@@ -239,8 +239,11 @@ func (a *App) Start() error {
 	})
 	a.onStop("HTTP", func(ctx context.Context) error {
 		a.api.Close() // tails never end by themselves
-		if err := a.server.Shutdown(ctx); err != nil {
-			return errors.Join(err, a.server.Close())
+		// A long search may not take the time that the others need.
+		ctx, cancel := context.WithTimeout(ctx, StopTimeout/2)
+		defer cancel()
+		if a.server.Shutdown(ctx) != nil {
+			return a.server.Close()
 		}
 		return nil
 	})

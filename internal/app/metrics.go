@@ -26,6 +26,8 @@ var (
 	descDamaged      = desc("store_damaged", "Parts of the store that cannot be read.")
 	descGELFReceived = desc("gelf_datagrams_received_total", "GELF datagrams taken from the kernel.")
 	descGELFBytes    = desc("gelf_received_bytes_total", "Bytes of these datagrams.")
+	descGELFDecoded  = desc("gelf_datagrams_decoded_total", "GELF datagrams that became events; a message in three chunks is three.")
+	descGELFPending  = desc("gelf_datagrams_pending", "GELF chunks that wait for the others of their message.")
 	descGELFEvents   = desc("gelf_events_total", "GELF messages decoded.")
 	descGELFDropped  = desc("gelf_dropped_total", "GELF datagrams and events that were lost, by cause.", "cause")
 	descHTTPAccepted = desc("ndjson_accepted_total", "Lines of POST /api/v1/events that became durable.")
@@ -73,6 +75,8 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 		g := f.a.gelf.Stats()
 		counter(descGELFReceived, float64(g.Received))
 		counter(descGELFBytes, float64(g.Bytes))
+		counter(descGELFDecoded, float64(g.Decoded))
+		gauge(descGELFPending, float64(g.Pending))
 		counter(descGELFEvents, float64(g.Events))
 		for _, d := range g.Drops() {
 			counter(descGELFDropped, float64(d.Count), d.Cause)
