@@ -136,7 +136,10 @@ func (w *worker) run(ctx context.Context, b *body) *failure {
 		if !begun && bytes.HasPrefix(w.buf, []byte("\xef\xbb\xbf")) {
 			w.pos = 3
 		}
-		// What came whole before an error is as good as any.
+		if f != nil {
+			// What came whole before an error is as good as any. net/http ends the request's context with that error.
+			ctx = context.WithoutCancel(ctx)
+		}
 		if f := w.consume(ctx, end); f != nil {
 			return f
 		}
