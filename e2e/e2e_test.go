@@ -60,6 +60,7 @@ func need(t *testing.T, command, mend string) {
 type server struct {
 	t    *testing.T
 	dir  string
+	args []string // behind `lookout serve`
 	env  []string
 	cmd  *exec.Cmd
 	http string // http://127.0.0.1:PORT
@@ -88,7 +89,13 @@ func (l *logBuffer) String() string {
 // serve starts lookout on free ports with its data in dir.
 func serve(t *testing.T, dir string, env ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: dir, env: env, log: &logBuffer{}}
+	return serveWith(t, dir, nil, env...)
+}
+
+// serveWith is serve with arguments.
+func serveWith(t *testing.T, dir string, args []string, env ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, args: args, env: env, log: &logBuffer{}}
 	s.start()
 	t.Cleanup(func() {
 		s.kill()
@@ -110,7 +117,7 @@ var listening = regexp.MustCompile(`^\s*(HTTP|GELF)\s+(\S+)`)
 
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "serve")
+	s.cmd = exec.Command(binary, append([]string{"serve"}, s.args...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0"), s.env...)
 	s.cmd.Stderr = s.log
@@ -234,7 +241,9 @@ func (s *server) query(q string, params ...string) []row {
 	}
 	defer resp.Body.Close()
 	var rows []row
-	for dec := json.NewDecoder(resp.Body); ; {
+	dec := json.NewDecoder(resp.Body)
+	dec.UseNumber() // some are longer than a float64
+	for {
 		var r row
 		if err := dec.Decode(&r); err != nil {
 			s.t.Fatalf("query %s: %d, %v after %d rows", q, resp.StatusCode, err, len(rows))
