@@ -8,6 +8,7 @@ import (
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/flatjson"
+	"github.com/lookoutlog/lookout/internal/timestamp"
 )
 
 // maxFields is the most fields of a message. One with more is not a log line.
@@ -332,4 +333,13 @@ func value(f *event.Field) []byte {
 		return nil
 	}
 	return f.Value
+}
+
+// parseTime reads a timestamp, as the package describes it, in ns since 1970. A date must be as RFC 3339 has it.
+func parseTime(text []byte) (ns int64, ok bool) {
+	ns, form, ok := timestamp.Parse(text)
+	if form&timestamp.Unix == 0 && form&^timestamp.Seconds != 0 {
+		return 0, false
+	}
+	return ns, ok
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/timestamp"
 )
 
 // A slot is what a name means: the aliases of one built-in stand together, the one that wins first.
@@ -171,4 +172,14 @@ func parseLevel(text []byte) (l event.Level, all bool) {
 		return event.FromPino(int(text[0]-'0') * 10), text[0] != '1' && text[0] != '6'
 	}
 	return event.None, false
+}
+
+// parseTime returns the time that text is, in ns since 1970. A date's seconds must be there, and a number must be one of
+// JSON, but for leading zeros; a date without a zone is UTC.
+func parseTime(text []byte) (ns int64, ok bool) {
+	ns, form, ok := timestamp.Parse(text)
+	if form&(timestamp.NoSeconds|timestamp.NamedZone) != 0 || form&timestamp.Unix != 0 && form&timestamp.Variant != 0 {
+		return 0, false
+	}
+	return ns, ok
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/timestamp"
 )
 
 // receipt is when the handlers of these tests receive everything.
@@ -961,7 +962,7 @@ func FuzzNative(f *testing.F) {
 		}
 		for i := range s.events {
 			e := &s.events[i]
-			if e.Time < minTime || e.Time >= maxTime {
+			if e.Time < timestamp.Min || e.Time >= timestamp.Max {
 				t.Fatalf("%q: time %d", body, e.Time)
 			}
 			for _, f := range e.Fields {

@@ -29,10 +29,10 @@
 // Inputs have set an event's time already, to the sender's or to the time of receipt, and its own order is the order of
 // the lines. A time inside plain text is therefore not used: it adds nothing to what Docker says, often lacks year or zone,
 // and would tear lines with one and lines without apart. The time of a JSON or logfmt message is used, since it is when the
-// event happened, if it is at most 24 h before and 5 min after the input's; otherwise it stays a field. It must have a zone
-// (RFC 3339) or be a unix number. A time in whole seconds takes the input's fraction of that second, or the second's end
-// when the input's time is up to 10 s later: so the lines of a source stay in the order in which they came, also beside
-// plain ones. Older than that it is used as it stands.
+// event happened, if it is at most 24 h before and 5 min after the input's; otherwise it stays a field. It must be a date
+// with a zone or a unix number, as package timestamp reads them. A time in whole seconds takes the input's fraction of that
+// second, or the second's end when the input's time is up to 10 s later: so the lines of a source stay in the order in
+// which they came, also beside plain ones. Older than that it is used as it stands.
 //
 // # Level of plain text
 //

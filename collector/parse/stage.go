@@ -10,6 +10,7 @@ import (
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/flatjson"
+	"github.com/lookoutlog/lookout/internal/timestamp"
 )
 
 // maxFields is the most leaves of one message that become fields. A message with more stays text, in which every word can
@@ -343,4 +344,18 @@ func (p *pick) usable(f *event.Field) bool {
 		return f.Kind <= event.Number
 	}
 	return false
+}
+
+// parseTime returns the time that a field's value is, in ns since 1970, and whether nothing finer than its second was
+// written. A date without a zone is none: it may be hours off. What is shorter than the seconds of 1980 or longer than any
+// logger's time is something else that happens to read as one, such as a counter of 1e9.
+func parseTime(text []byte) (ns int64, seconds, ok bool) {
+	if len(text) < 9 || len(text) > 64 {
+		return 0, false, false
+	}
+	ns, form, ok := timestamp.Parse(text)
+	if !ok || form&timestamp.NoZone != 0 {
+		return 0, false, false
+	}
+	return ns, form&timestamp.Seconds != 0, true
 }

@@ -458,3 +458,42 @@ func TestAgainstEncodingJSON(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What all inputs take is tested in internal/timestamp; here is where they differ.
+func TestParseTime(t *testing.T) {
+	for _, c := range []struct {
+		in      string
+		want    string // empty: no time
+		seconds bool
+	}{
+		{"2026-11-21T11:22:33Z", "2026-11-21T11:22:33Z", true},
+		{"2026-11-21T11:22:33.000Z", "2026-11-21T11:22:33Z", false},
+		{"2026-11-21 11:22:33,123 +0200", "2026-11-21T09:22:33.123Z", false},
+		{"2026-11-21 11:22:33 GMT", "2026-11-21T11:22:33Z", true},
+		{"2026-11-21T11:22Z", "2026-11-21T11:22:00Z", true},
+		{"2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z", true},
+		{"2026-11-21T11:22:33." + strings.Repeat("1", 43) + "Z", "2026-11-21T11:22:33.111111111Z", false},
+		{"2026-11-21T11:22:33." + strings.Repeat("1", 44) + "Z", "", false},
+		{"2026-11-21T11:22:33", "", false}, // no zone
+		{"2026-11-21 11:22:33,123", "", false},
+		{"1979-12-31T23:59:59Z", "", false},
+		{"1795260153", "2026-11-21T11:22:33Z", true},
+		{"315532800", "1980-01-01T00:00:00Z", true},
+		{"1795260153411", "2026-11-21T11:22:33.411Z", false},
+		{"1795260153.411", "2026-11-21T11:22:33.411Z", false},
+		{"1.7952601e9", "2026-11-21T11:21:40Z", false},
+		{"1.79526e9", "2026-11-21T11:20:00Z", false},
+		{"1.7952e9", "", false},
+		{"1e9", "", false},
+		{"315532799", "", false},
+	} {
+		ns, seconds, ok := parseTime([]byte(c.in))
+		got := ""
+		if ok {
+			got = time.Unix(0, ns).UTC().Format(time.RFC3339Nano)
+		}
+		if got != c.want || seconds != c.seconds {
+			t.Errorf("parseTime(%q) = %q, whole seconds %v; want %q, %v", c.in, got, seconds, c.want, c.seconds)
+		}
+	}
+}
