@@ -194,8 +194,11 @@ func (b *Batcher) Run(ctx context.Context) {
 		case <-ctx.Done():
 			b.Close()
 		}
-		last = time.Now()
+		begun := time.Now()
 		batch, closed := b.swap()
+		if len(batch.Events) > 0 { // not when told of what the swap before had taken already
+			last = begun
+		}
 		next := b.process(ctx, batch, closed)
 		if closed {
 			return
