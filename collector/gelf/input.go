@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/lookoutlog/lookout/collector"
@@ -26,6 +27,15 @@ const (
 	drainAppend = 5 * time.Second
 	// complainEvery is the least time between two lines of the log about the same kind of bad message.
 	complainEvery = time.Minute
+)
+
+const (
+	// longestRest is the longest the reader rests in a stream; the batcher's pace makes events wait as long. A rest in which
+	// fewer than restMin datagrams are to be expected saves nothing.
+	longestRest = 5 * time.Millisecond
+	restMin     = 4
+	// overhead is about what the kernel's buffer takes for a datagram beside its bytes.
+	overhead = 1 << 10
 )
 
 // maxDatagram is more than the longest datagram, so that none is cut.
@@ -67,6 +77,8 @@ type Input struct {
 
 	mu     sync.Mutex
 	conn   *net.UDPConn
+	socket syscall.Conn // the same, or what Run has made of it
+	buffer int          // the kernel's receive buffer, in bytes, as far as is known
 	chunks chunks
 	kernel kernelDrops
 
@@ -183,7 +195,7 @@ func (in *Input) Listen() error {
 			"asked", in.o.ReadBuffer, "got", got, "mend", readBufferMend(in.o.ReadBuffer))
 	}
 	in.mu.Lock()
-	in.conn = conn
+	in.conn, in.socket, in.buffer = conn, conn, got
 	in.mu.Unlock()
 	return nil
 }
@@ -206,6 +218,10 @@ func (in *Input) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	r, err := in.takeSocket()
+	if err != nil {
+		return err
+	}
 	appendCtx, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	done := make(chan struct{})
@@ -213,52 +229,99 @@ func (in *Input) Run(ctx context.Context) error {
 		defer close(done)
 		in.batcher.Run(appendCtx)
 	}()
-	err := in.read(ctx)
-	in.close()
+	err = in.read(ctx, r)
+	in.close(r)
 	in.batcher.Close()
 	defer time.AfterFunc(in.drainAppend, giveUp).Stop()
 	<-done
 	return err
 }
 
+// takeSocket hands the socket to the reader.
+func (in *Input) takeSocket() (*receiver, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	r, err := newReceiver(in.conn)
+	if err != nil {
+		in.kernel.closed = true
+		return nil, fmt.Errorf("gelf: receiving on %s: %w", in.conn.LocalAddr(), err)
+	}
+	in.socket = r.conn()
+	return r, nil
+}
+
 // read handles datagrams until ctx ends, and then those that are in the kernel's buffer.
-func (in *Input) read(ctx context.Context) error {
-	conn := in.conn
+func (in *Input) read(ctx context.Context, r *receiver) error {
 	defer context.AfterFunc(ctx, func() {
-		conn.SetReadDeadline(time.Unix(1, 0))
+		r.setDeadline(time.Unix(1, 0))
 	})()
 	var end time.Time // when draining
-	p := make([]byte, maxDatagram)
+	stream := stream{buffer: in.buffer, empty: time.Now()}
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(p)
+		n, err := r.receive()
+		for i := range n {
+			p, from := r.datagram(i)
+			in.handle(p, from)
+			stream.add(len(p))
+		}
 		switch {
 		case err == nil:
-			in.handle(p[:n], from)
+			if n < receiveBatch && end.IsZero() {
+				time.Sleep(stream.drained(time.Now()))
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if end.IsZero() {
 				end = time.Now().Add(drainRead)
-			} else if !readable(conn) { // on a busy machine the time may be over before the read begins
+			} else if !readable(r.conn()) { // on a busy machine the time may be over before the read begins
 				return nil
 			}
 		default:
-			return fmt.Errorf("gelf: receiving on %s: %w", conn.LocalAddr(), err)
+			return fmt.Errorf("gelf: receiving on %s: %w", in.Addr(), err)
 		}
 		if !end.IsZero() {
 			now := time.Now()
 			if now.After(end) {
 				return nil
 			}
-			conn.SetReadDeadline(now.Add(drainIdle))
+			r.setDeadline(now.Add(drainIdle))
 		}
 	}
 }
 
+// stream tells how long the reader may rest: while datagrams come fast it is woken once for dozens instead of once for each,
+// which costs more than all else of receiving. What came before a rest is handled already: an event that comes alone is not
+// delayed.
+type stream struct {
+	buffer int       // the kernel's, in bytes
+	empty  time.Time // when it was found empty last
+	n      int       // datagrams since then
+	bytes  int       // what they took in it
+}
+
+func (s *stream) add(datagram int) {
+	s.n++
+	s.bytes += datagram + overhead
+}
+
+// drained notes that the kernel's buffer is empty and returns how long to rest: not longer than it takes to fill a quarter of
+// the buffer, if datagrams go on to come as since it was empty before.
+func (s *stream) drained(now time.Time) time.Duration {
+	past, n, bytes := now.Sub(s.empty), s.n, s.bytes
+	s.empty, s.n, s.bytes = now, 0, 0
+	fill := float64(past) * float64(s.buffer) / 4 / float64(bytes)
+	rest := min(longestRest, time.Duration(fill))
+	if time.Duration(n)*rest < restMin*past {
+		return 0
+	}
+	return rest
+}
+
 // close ends the receiving and settles the counters.
-func (in *Input) close() {
+func (in *Input) close(r *receiver) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.kernel.update(in.conn)
-	in.conn.Close()
+	in.kernel.update(in.socket)
+	r.close()
 	in.kernel.closed = true
 	in.chunks.end()
 }
@@ -353,8 +416,8 @@ func (in *Input) drop(cause, n int, from netip.AddrPort, err error) {
 func (in *Input) Stats() Stats {
 	in.mu.Lock()
 	in.chunks.expire(in.o.Now().UnixNano())
-	if in.conn != nil {
-		in.kernel.update(in.conn)
+	if in.socket != nil {
+		in.kernel.update(in.socket)
 	}
 	s := Stats{
 		Pending: int64(in.chunks.held),
@@ -384,7 +447,7 @@ type kernelDrops struct {
 	closed bool
 }
 
-func (k *kernelDrops) update(conn *net.UDPConn) {
+func (k *kernelDrops) update(conn syscall.Conn) {
 	if k.closed {
 		return
 	}

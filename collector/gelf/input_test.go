@@ -1,12 +1,15 @@
 package gelf
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -434,5 +437,103 @@ func TestComplaints(t *testing.T) {
 	lines(3)
 	if strings.Contains(log.String(), "\x1b") {
 		t.Error("an escape sequence got into our log")
+	}
+}
+
+// The reader rests while datagrams come fast, as long as the kernel's buffer has room for them.
+func TestRest(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		buffer int
+		n      int // datagrams of 1 KiB, so 2 KiB in the buffer
+		past   time.Duration
+		want   time.Duration
+	}{
+		{"an event alone", 8 << 20, 1, time.Second, 0},
+		{"slow", 8 << 20, 3, 5 * time.Millisecond, 0},
+		{"just fast enough", 8 << 20, 4, 5 * time.Millisecond, longestRest},
+		{"the second of a stream", 8 << 20, 1, 25 * time.Microsecond, longestRest},
+		{"after a rest", 8 << 20, 200, 5 * time.Millisecond, longestRest},
+		{"as much as fits", 8 << 20, 1024, 5 * time.Millisecond, longestRest},
+		{"twice as much", 8 << 20, 2048, 5 * time.Millisecond, longestRest / 2},
+		{"a small buffer", 64 << 10, 80, 5 * time.Millisecond, longestRest / 10},
+		{"a tiny buffer", 31 << 10, 80, 5 * time.Millisecond, 0},
+		{"an unknown buffer", 0, 200, 5 * time.Millisecond, 0},
+		{"no time has passed", 8 << 20, 1, 0, 0},
+		{"nothing has come", 8 << 20, 0, time.Millisecond, 0},
+	} {
+		begin := time.Unix(1, 0)
+		s := stream{buffer: c.buffer, empty: begin}
+		for range c.n {
+			s.add(1 << 10)
+		}
+		if got := s.drained(begin.Add(c.past)); got != c.want {
+			t.Errorf("%s: rests %v, want %v", c.name, got, c.want)
+		}
+		if got := s.drained(begin.Add(c.past + time.Millisecond)); got != 0 {
+			t.Errorf("%s: rests %v when nothing has come since", c.name, got)
+		}
+	}
+}
+
+// Datagrams come whole, in order and with their senders, however many wait.
+func TestReceiver(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		in := New(Options{Addr: net.JoinHostPort(host, "0"), Sink: &memory{}})
+		if err := in.Listen(); err != nil {
+			if host == "::1" {
+				t.Log("no IPv6 here:", err)
+				continue
+			}
+			t.Fatal(err)
+		}
+		client, err := net.Dial("udp", in.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		r, err := in.takeSocket()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.close(r)
+		want := client.LocalAddr().(*net.UDPAddr).AddrPort()
+		for round := range 3 { // a receive that has to wait begins each
+			size := func(i int) int { return []int{i, 0, 1 << 12, 65507}[i%4] }
+			const n = 2*receiveBatch + 5
+			sent := make(chan error, 1)
+			go func() {
+				for i := range n {
+					if _, err := client.Write(bytes.Repeat([]byte{byte(i + round)}, size(i))); err != nil {
+						sent <- err
+						return
+					}
+				}
+				sent <- nil
+			}()
+			for got := 0; got < n; {
+				k, err := r.receive()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range k {
+					p, from := r.datagram(i)
+					if len(p) != size(got) || len(p) > 0 && (p[0] != byte(got+round) || p[len(p)-1] != byte(got+round)) {
+						t.Fatalf("%s: datagram %d has %d bytes", host, got, len(p))
+					}
+					if from != want {
+						t.Fatalf("from %v, want %v", from, want)
+					}
+					got++
+				}
+			}
+			if err := <-sent; err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.setDeadline(time.Unix(1, 0))
+		if n, err := r.receive(); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after the deadline: %d, %v", n, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package gelf
 import (
 	"fmt"
 	"net"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ func readBufferMend(n int) string { return fmt.Sprintf("sysctl -w net.core.rmem_
 
 // socketDrops returns how many datagrams the kernel has dropped at this socket since it was opened, modulo 2³². It asks
 // for SO_MEMINFO (Linux 4.12): SO_RXQ_OVFL tells only with the next datagram that is not dropped.
-func socketDrops(conn *net.UDPConn) (n uint32, ok bool) {
+func socketDrops(conn syscall.Conn) (n uint32, ok bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, false
@@ -51,7 +52,7 @@ func socketDrops(conn *net.UDPConn) (n uint32, ok bool) {
 }
 
 // readable reports whether a datagram waits in the kernel's buffer.
-func readable(conn *net.UDPConn) bool {
+func readable(conn syscall.Conn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return false

@@ -2,7 +2,10 @@
 
 package gelf
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // setReadBuffer asks for a receive buffer of n bytes. These systems refuse what is too much instead of giving less.
 func setReadBuffer(conn *net.UDPConn, n int) (got int, err error) {
@@ -12,7 +15,7 @@ func setReadBuffer(conn *net.UDPConn, n int) (got int, err error) {
 func readBufferMend(int) string { return "" }
 
 // socketDrops has nothing to tell: these systems count what they drop for all sockets together.
-func socketDrops(*net.UDPConn) (n uint32, ok bool) { return 0, false }
+func socketDrops(syscall.Conn) (n uint32, ok bool) { return 0, false }
 
 // readable does not know; a read that times out is taken for an empty buffer.
-func readable(*net.UDPConn) bool { return false }
+func readable(syscall.Conn) bool { return false }
