@@ -38,7 +38,7 @@ type rowRef struct {
 
 const (
 	rowRefBytes = 24
-	firstChunk  = 16 << 10 // so that a hundred quiet services do not take 100 MB
+	firstChunk  = 4 << 10 // so that thousands of quiet services do not fill a generation with nothing
 	fullChunk   = 1 << 20
 	headCost    = 512 // a head's own memory, roughly
 )

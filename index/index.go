@@ -20,6 +20,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -73,6 +74,7 @@ type Store struct {
 	frozen   *generation // being sealed; nil when none is
 	segments []*segment.Segment
 	services map[string]*query.ServiceInfo // of the events in segments
+	known    names                         // services that have events of their own
 	damage   []error                       // parts of the store that cannot be read
 	last     uint64                        // newest visible sequence
 	opened   time.Time                     // when active got its first event
@@ -183,6 +185,7 @@ func (s *Store) addSegment(seg *segment.Segment) {
 		s.damage = append(s.damage, err)
 	}
 	for _, b := range seg.Blocks {
+		s.known.admit([]byte(b.Service))
 		info := s.services[b.Service]
 		if info == nil {
 			info = &query.ServiceInfo{Name: b.Service, FirstSeen: b.MinTime, LastSeen: b.MaxTime}
@@ -203,7 +206,7 @@ func (s *Store) addSegment(seg *segment.Segment) {
 }
 
 // maxHosts bounds the hosts that are named of one service.
-const maxHosts = 1000
+const maxHosts = 100
 
 // openLog opens the log and files what it holds above sealed. It seals as it goes, so that memory stays bounded.
 func (s *Store) openLog(sealed uint64) error {
@@ -237,6 +240,9 @@ func (s *Store) replay(sealed uint64) error {
 		case err != nil:
 			return fmt.Errorf("reading the log: %w", err)
 		case !ok:
+			for name := range s.active.heads {
+				s.known.admit([]byte(name))
+			}
 			return nil
 		}
 		if err := s.active.add(e.First, e.Received, e.Data); err != nil {
@@ -320,7 +326,8 @@ type appendBuffer struct {
 }
 
 // Append makes the events of a batch durable and searchable; when it returns nil they are both. It copies what it keeps.
-// Under pressure the error has the methods RetryAfter and Full, and none of the batch was taken. After ctx ended the batch
+// Under pressure the error has the methods RetryAfter and Full, and none of the batch was taken. Beyond [MaxServices] the
+// events of further services are filed under [TooManyServices]. After ctx ended the batch
 // may or may not become durable; a producer that counts sends it again without harm.
 func (s *Store) Append(ctx context.Context, b *event.Batch) error {
 	if len(b.Events) == 0 {
@@ -335,8 +342,21 @@ func (s *Store) Append(ctx context.Context, b *event.Batch) error {
 	}
 	buf := s.buffers.Get().(*appendBuffer)
 	buf.data = buf.data[:0]
+	var last []byte // events come in runs of one service
 	for i := range b.Events {
-		buf.data = event.AppendEvent(buf.data, &b.Events[i])
+		e := &b.Events[i]
+		if i == 0 || !bytes.Equal(e.Service, last) {
+			if !s.known.admit(e.Service) {
+				s.overflow(b, e)
+			}
+			last = e.Service
+		}
+		start := len(buf.data)
+		buf.data = event.AppendEvent(buf.data, e)
+		if len(buf.data)-start > event.MaxEncoded { // a stage has made it longer than its input had
+			b.Clamp(e)
+			buf.data = event.AppendEvent(buf.data[:start], e)
+		}
 	}
 	buf.entry = wal.Entry{
 		Count: len(b.Events), Producer: b.Producer, ProducerSeq: b.FirstSeq, Cursor: b.Cursor, Data: buf.data,

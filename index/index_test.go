@@ -552,3 +552,39 @@ func TestServices(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestTooManyServices(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	s := open(t, o)
+	var b event.Batch
+	for i := range MaxServices + 50 {
+		line(&b, fmt.Sprint("s", i), "x", int64(i))
+	}
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	for _, restart := range []bool{false, true} {
+		if restart { // what is known is known again
+			s.Close(context.Background())
+			s = open(t, o)
+		}
+		b.Reset()
+		line(&b, "s7", "y", 1)
+		line(&b, "one-more", "y", 1)
+		if err := s.Append(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, want := range map[string]int64{"service:" + TooManyServices: 52, "service_:one-more": 2, "service:s7": 3, "*": MaxServices + 54} {
+		sum, err := s.Search(t.Context(), query.Request{Query: parse(t, text), CountOnly: true}, nil)
+		if err != nil || sum.Matched != want {
+			t.Errorf("%s: %d, want %d: %v", text, sum.Matched, want, err)
+		}
+	}
+	if got := len(s.Services()); got != MaxServices+1 {
+		t.Errorf("%d services", got)
+	}
+	if n := s.Stats().Overflowed; n != 1 {
+		t.Errorf("%d counted after the restart", n)
+	}
+}

@@ -12,7 +12,7 @@ import (
 )
 
 type counters struct {
-	refused, sealErrors, seals atomic.Int64
+	refused, sealErrors, seals, overflowed atomic.Int64
 }
 
 // Stats are a store's figures at one moment.
@@ -26,6 +26,7 @@ type Stats struct {
 	Seals        int64 // segments written since the start
 	SealErrors   int64 // failed attempts to write one
 	Refused      int64 // appends turned away because memory was full
+	Overflowed   int64 // runs of events filed under [TooManyServices]
 	Damaged      int   // parts of the store that cannot be read
 }
 
@@ -36,7 +37,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.RUnlock()
 	st := Stats{
 		Sequence: s.last, Segments: len(s.segments), HeadBytes: s.active.bytes, LogBytes: logBytes,
-		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(),
+		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), Overflowed: s.stats.overflowed.Load(),
 		Damaged: len(s.damage),
 	}
 	if s.frozen != nil {

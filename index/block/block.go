@@ -29,6 +29,7 @@ const (
 	MaxRows  = 32 << 10  // events of a block
 	frameLen = 256 << 10 // a frame uncompressed, unless a single event is longer; 128 KiB takes 12 % more on disk
 	maxHosts = 64        // hosts named in a block's meta
+	maxNames = 1024      // field names in a block's meta; with more it names none and says so by anyField
 )
 
 const (
@@ -58,13 +59,17 @@ type Meta struct {
 	MinSeq, MaxSeq   uint64
 	Levels           [event.Debug + 1]int64
 	Hosts            []string // at most 64
-	Fields           []string // names of the extra fields, sorted
+	Fields           []string // names of the extra fields, sorted; only * when there are more than 1,024
 }
+
+// anyField stands for more names than a meta holds. A field of this very name means no harm: the block is then thought to
+// have every field, which costs a warning and no event.
+const anyField = "*"
 
 // HasField tells whether an event of the block has an extra field of the name.
 func (m *Meta) HasField(name string) bool {
 	_, found := slices.BinarySearch(m.Fields, name)
-	return found
+	return found || len(m.Fields) == 1 && m.Fields[0] == anyField
 }
 
 // AppendMeta appends m's binary form.
@@ -193,6 +198,9 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 		start = end
 	}
 	m.Hosts, m.Fields = sorted(b.hosts), sorted(b.fields)
+	if len(m.Fields) > maxNames {
+		m.Fields = []string{anyField}
+	}
 
 	first := len(dst)
 	dst = append(dst, 'L', 'K', 'B', version, kindPlain, 0, 0, 0)
@@ -235,7 +243,7 @@ func (b *Builder) note(m *Meta, data []byte) error {
 		}
 	}
 	for i := range e.Fields {
-		if _, ok := b.fields[string(e.Fields[i].Name)]; !ok {
+		if _, ok := b.fields[string(e.Fields[i].Name)]; !ok && len(b.fields) <= maxNames {
 			b.fields[string(e.Fields[i].Name)] = struct{}{}
 		}
 	}

@@ -240,3 +240,23 @@ func BenchmarkBuild(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(rows)), "ns/event")
 	b.ReportMetric(float64(len(data))/float64(len(rows)), "B/event-stored")
 }
+
+func TestManyFieldNames(t *testing.T) {
+	builder, err := NewBuilder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{maxNames, maxNames + 1, 5 * maxNames} {
+		e := event.Event{Service: []byte("s")}
+		for i := range n {
+			e.Fields = append(e.Fields, event.Field{Name: fmt.Appendf(nil, "f%d", i)})
+		}
+		_, m, err := builder.Append(nil, []Row{{1, encode(e)}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.HasField("f7") || len(m.Fields) > maxNames || m.HasField("other") != (n > maxNames) {
+			t.Errorf("%d names: %d kept, other: %v", n, len(m.Fields), m.HasField("other"))
+		}
+	}
+}

@@ -23,6 +23,7 @@ var (
 	descSeals        = desc("store_seals_total", "Segments written.")
 	descSealErrors   = desc("store_seal_errors_total", "Segments that could not be written; each is tried again.")
 	descRefused      = desc("store_refused_total", "Batches turned away because memory was full; senders were told to try again.")
+	descOverflowed   = desc("store_services_overflowed_total", "Runs of events whose service was one too many and was replaced.")
 	descDamaged      = desc("store_damaged", "Parts of the store that cannot be read.")
 	descGELFReceived = desc("gelf_datagrams_received_total", "GELF datagrams taken from the kernel.")
 	descGELFBytes    = desc("gelf_received_bytes_total", "Bytes of these datagrams.")
@@ -69,6 +70,7 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 	counter(descSeals, float64(s.Seals))
 	counter(descSealErrors, float64(s.SealErrors))
 	counter(descRefused, float64(s.Refused))
+	counter(descOverflowed, float64(s.Overflowed))
 	gauge(descDamaged, float64(s.Damaged))
 
 	if f.a.gelf != nil {
