@@ -20,6 +20,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -136,7 +137,7 @@ type Builder struct {
 	body   []byte
 	keys   keySet
 	ev     event.Event
-	hosts  map[string]struct{}
+	values [len(builtins)]map[string]struct{} // of the block's rows
 	fields map[string]struct{}
 	tokens []uint64
 }
@@ -149,7 +150,11 @@ func NewBuilder() (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{enc: enc, hosts: map[string]struct{}{}, fields: map[string]struct{}{}}, nil
+	b := &Builder{enc: enc, fields: map[string]struct{}{}}
+	for i := range b.values {
+		b.values[i] = map[string]struct{}{}
+	}
+	return b, nil
 }
 
 type frameInfo struct {
@@ -164,7 +169,9 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 	m := &Meta{Rows: len(rows), MinSeq: math.MaxUint64, MinTime: math.MaxInt64, MaxTime: math.MinInt64}
 	b.body = b.body[:0]
 	b.keys.reset()
-	clear(b.hosts)
+	for i := range b.values {
+		clear(b.values[i])
+	}
 	clear(b.fields)
 	for _, r := range rows {
 		m.MinSeq, m.MaxSeq = min(m.MinSeq, r.Seq), max(m.MaxSeq, r.Seq)
@@ -197,7 +204,9 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 		frames = append(frames, f)
 		start = end
 	}
-	m.Hosts, m.Fields = sorted(b.hosts), sorted(b.fields)
+	delete(b.values[hostIndex], "")
+	m.Hosts, m.Fields = sorted(b.values[hostIndex]), sorted(b.fields)
+	m.Hosts = m.Hosts[:min(len(m.Hosts), maxHosts)]
 	if len(m.Fields) > maxNames {
 		m.Fields = []string{anyField}
 	}
@@ -237,9 +246,11 @@ func (b *Builder) note(m *Meta, data []byte) error {
 	if m.Service == "" {
 		m.Service = string(e.Service)
 	}
-	if len(b.hosts) < maxHosts {
-		if _, ok := b.hosts[string(e.Host)]; !ok && len(e.Host) > 0 {
-			b.hosts[string(e.Host)] = struct{}{}
+	b.tokens = b.tokens[:0]
+	for i, value := range builtinValues(e) {
+		if _, ok := b.values[i][string(value)]; !ok {
+			b.values[i][string(value)] = struct{}{}
+			b.tokens = append(b.tokens, query.FieldKey(builtins[i], value))
 		}
 	}
 	for i := range e.Fields {
@@ -247,7 +258,7 @@ func (b *Builder) note(m *Meta, data []byte) error {
 			b.fields[string(e.Fields[i].Name)] = struct{}{}
 		}
 	}
-	b.tokens = appendKeys(b.tokens[:0], e)
+	b.tokens = appendTextKeys(b.tokens, e)
 	b.keys.add(b.tokens)
 	return nil
 }

@@ -16,31 +16,34 @@ const (
 
 // appendKeys appends the filter keys of an event: whatever a query may ask the filter for must be among them.
 func appendKeys(dst []uint64, e *event.Event) []uint64 {
+	dst = appendTextKeys(dst, e)
+	for i, value := range builtinValues(e) {
+		dst = append(dst, query.FieldKey(builtins[i], value))
+	}
+	return dst
+}
+
+// appendTextKeys appends the keys of the message and of the extra fields.
+func appendTextKeys(dst []uint64, e *event.Event) []uint64 {
 	dst = query.AppendTokenKeys(dst, e.Message)
 	for i := range e.Fields {
 		f := &e.Fields[i]
 		dst = query.AppendTokenKeys(dst, f.Value)
 		dst = append(dst, query.FieldKey(f.Name, f.Value))
 	}
-	for i, value := range [...][]byte{e.Env, e.Host, e.Container, e.Stream} {
-		if len(value) == 0 {
-			dst = append(dst, emptyKeys[i])
-		} else {
-			dst = append(dst, query.FieldKey(builtins[i], value))
-		}
-	}
 	return dst
 }
 
-var (
-	builtins  = [...][]byte{[]byte("env"), []byte("host"), []byte("container"), []byte("stream")}
-	emptyKeys = func() (keys [len(builtins)]uint64) {
-		for i, name := range builtins {
-			keys[i] = query.FieldKey(name, nil)
-		}
-		return keys
-	}()
-)
+// hostIndex is the host's place in builtins.
+const hostIndex = 1
+
+// builtins are the fields of every event that a query may ask the filter for. They have few values in a block, so that the
+// builder makes the key of each once.
+var builtins = [...][]byte{[]byte("env"), []byte("host"), []byte("container"), []byte("stream")}
+
+func builtinValues(e *event.Event) [len(builtins)][]byte {
+	return [...][]byte{e.Env, e.Host, e.Container, e.Stream}
+}
 
 // MayHold reports whether the block may hold an event with all the keys; false is certain.
 func (b *Block) MayHold(keys []uint64) (bool, error) {

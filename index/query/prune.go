@@ -258,21 +258,35 @@ const (
 	inToken = 1 << iota
 	upperCase
 	notASCII
+	digit
+	notHex // no digit, and no letter from a to f
 )
 
 var byteClass = func() (t [256]uint8) {
 	for i := range t {
 		switch c := byte(i); {
 		case c >= utf8.RuneSelf:
-			t[i] = inToken | notASCII
+			t[i] = inToken | notASCII | notHex
+		case c >= '0' && c <= '9':
+			t[i] = inToken | digit
 		case c >= 'A' && c <= 'Z':
 			t[i] = inToken | upperCase
-		case c == '_', c >= '0' && c <= '9', c >= 'a' && c <= 'z':
+		case c == '_', c >= 'a' && c <= 'z':
 			t[i] = inToken
+		}
+		if low := byte(i) | 0x20; t[i] != 0 && t[i]&digit == 0 && (low < 'a' || low > 'f') {
+			t[i] |= notHex
 		}
 	}
 	return t
 }()
+
+// inFilter tells whether a token of this length, with bytes of these classes, has a key: one with a digit, or of the
+// letters a to f alone. Those are ids and numbers, which a search for one of them finds in few blocks; other words are in
+// nearly every block of their service. Case does not matter for it: no other rune folds to a digit or one of these letters.
+func inFilter(n int, class uint8) bool {
+	return n >= minToken && (class&digit != 0 || class&notHex == 0)
+}
 
 // tokenEnd returns where the run of token bytes at i ends, and what its bytes are.
 func tokenEnd(text []byte, i int) (end int, class uint8) {
@@ -286,12 +300,13 @@ func tokenEnd(text []byte, i int) (end int, class uint8) {
 	return i, class
 }
 
-// minToken is the length in bytes from which a token is in the filter: shorter ones are in nearly every block.
-const minToken = 3
+// minToken is the length in bytes from which a token is in the filter.
+const minToken = 5
 
-// AppendTokenKeys appends the keys of the text's tokens of three bytes and more: its runs of [A-Za-z0-9_] and bytes above 0x7F, without case.
-// Where a run holds both ASCII and other bytes, the ASCII runs in it are tokens of their own as well, as RE2's \b ends
-// words there. The same key may be appended more than once.
+// AppendTokenKeys appends the keys of the text's tokens that look like ids or numbers: of its runs of [A-Za-z0-9_] and
+// bytes above 0x7F, without case, those of five bytes and more that hold a digit or only the letters a to f. Where a run
+// holds both ASCII and other bytes, the ASCII runs in it are tokens of their own as well, as RE2's \b ends words there. The
+// same key may be appended more than once.
 func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 	for i := 0; i < len(text); i++ {
 		class := byteClass[text[i]]
@@ -306,17 +321,17 @@ func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 			}
 			class |= c
 		}
-		if i-start < minToken {
+		if class&notASCII != 0 {
+			dst = appendASCIIKeys(dst, text[start:i])
+		}
+		if !inFilter(i-start, class) {
 			continue
 		}
-		if class == inToken {
+		if class&notASCII == 0 && (class&upperCase == 0 || i-start <= shortText) {
 			dst = append(dst, sum(text[start:i]))
 			continue
 		}
 		dst = append(dst, foldHash(text[start:i]))
-		if class&notASCII != 0 {
-			dst = appendASCIIKeys(dst, text[start:i])
-		}
 	}
 	return dst
 }
@@ -324,23 +339,29 @@ func AppendTokenKeys(dst []uint64, text []byte) []uint64 {
 // appendASCIIKeys appends the keys of the ASCII runs in a token.
 func appendASCIIKeys(dst []uint64, token []byte) []uint64 {
 	for j := 0; j < len(token); j++ {
-		from := j
+		from, class := j, uint8(0)
 		for j < len(token) && token[j] < utf8.RuneSelf {
+			class |= byteClass[token[j]]
 			j++
 		}
-		if j-from >= minToken {
+		if inFilter(j-from, class) {
 			dst = append(dst, foldHash(token[from:j]))
 		}
 	}
 	return dst
 }
 
+// shortText is the length up to which sum takes ASCII letters of either case for the same.
+const shortText = 16
+
 // sum is the hash of keys: xxhash64, but for texts of up to 16 bytes, as nearly all tokens are, two multiplications of
-// their bytes, which costs a third.
+// their bytes with bit 5 set, which costs a third and folds ASCII letters on the way. That some other bytes become equal
+// too costs a block read in vain, never an event.
 func sum(p []byte) uint64 {
+	const lower = 0x2020202020202020
 	var lo, hi uint64
 	switch n := len(p); {
-	case n > 16:
+	case n > shortText:
 		return xxhash.Sum64(p)
 	case n >= 8:
 		lo, hi = binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[n-8:])
@@ -349,7 +370,7 @@ func sum(p []byte) uint64 {
 	case n > 0:
 		lo, hi = uint64(p[0])|uint64(p[n/2])<<8, uint64(p[n-1])
 	}
-	lo, hi = bits.Mul64(lo^0xA0761D6478BD642F, hi^0xE7037ED1A0B428DB)
+	lo, hi = bits.Mul64((lo|lower)^0xA0761D6478BD642F, (hi|lower)^0xE7037ED1A0B428DB)
 	lo, hi = bits.Mul64(lo^0x8EBC6AF09C88C6E3^uint64(len(p)), hi^0x589965CC75374CC3)
 	return lo ^ hi
 }
@@ -458,7 +479,7 @@ func literalKeys(l literal, left, right edge) []uint64 {
 			continue
 		}
 		// The folded length counts: a token of three bytes may fold to one, as the Kelvin sign does.
-		if len(appendFold(nil, token)) >= minToken {
+		if inFilter(len(appendFold(nil, token)), class) {
 			out = append(out, foldHash(token))
 		}
 	}
