@@ -28,7 +28,7 @@ import (
 const (
 	MaxBytes = 2 << 20   // encoded events of a block, unless a single event is longer
 	MaxRows  = 32 << 10  // events of a block
-	frameLen = 256 << 10 // a frame uncompressed, unless a single event is longer; 128 KiB takes 12 % more on disk
+	frameLen = 256 << 10 // a frame uncompressed, unless a single event is longer; 128 KiB takes 5 % more on disk
 	maxHosts = 64        // hosts named in a block's meta
 	maxNames = 1024      // field names in a block's meta; with more it names none and says so by anyField
 )
