@@ -32,9 +32,8 @@ const (
 // hiccups once.
 const attempts = 3
 
-// pace is the shortest time between the beginnings of two appends. An event that comes alone goes on at once; in a stream,
-// which would otherwise be a commit and an fsync for every few datagrams, it halves the CPU of an event and more, for
-// 5 ms that a sender without an answer does not notice.
+// pace is the shortest time between the beginnings of two appends. An event that comes alone goes on at once; a stream
+// would otherwise be a commit and an fsync for every few datagrams, and a sender without an answer does not notice 5 ms.
 const pace = 5 * time.Millisecond
 
 // longest is the longest wait before a batch is offered again, whatever the sink asks for.

@@ -1,6 +1,8 @@
 package index
 
 import (
+	"slices"
+
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -10,6 +12,7 @@ import (
 type neighbours struct {
 	before []kept // the last lines that belong to no group
 	group  []kept
+	number int // of the group, 0 when there is none
 	wanted int // lines the group still takes behind its last match
 }
 
@@ -43,7 +46,6 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		name    []byte
 		sources = map[string]*neighbours{}
 		open    []*neighbours // with a group, in order of its first row
-		numbers = map[*neighbours]int{}
 		groups  int
 		past    int
 	)
@@ -52,7 +54,7 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 			if err := n.group[i].decode(&e); err != nil {
 				return err
 			}
-			if err := fn(query.Row{Event: &e, Context: n.group[i].context, Group: numbers[n]}); err != nil {
+			if err := fn(query.Row{Event: &e, Context: n.group[i].context, Group: n.number}); err != nil {
 				return err
 			}
 		}
@@ -60,14 +62,10 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		return nil
 	}
 	closeGroup := func(n *neighbours) error {
-		for i := range open {
-			if open[i] == n {
-				open = append(open[:i], open[i+1:]...)
-				break
-			}
-		}
+		i := slices.Index(open, n)
+		open = slices.Delete(open, i, i+1)
 		err := deliver(n)
-		delete(numbers, n)
+		n.number = 0
 		return err
 	}
 	err := q.rows(func(u *unit, m *match) error {
@@ -86,12 +84,11 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 				return errStop
 			}
 		}
-		_, grouped := numbers[n]
 		switch {
 		case !m.context && !enough:
-			if !grouped {
+			if n.number == 0 {
 				groups++
-				numbers[n] = groups
+				n.number = groups
 				open = append(open, n)
 			}
 			for i := range n.before {
@@ -102,11 +99,11 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 			n.wanted = after
 			q.matched.Add(1)
 			q.services[u.service]++
-		case grouped && n.wanted > 0:
+		case n.wanted > 0:
 			m.context = true
 			n.group = appendKept(n.group, m)
 			n.wanted--
-		case grouped && (len(n.before) == before || enough):
+		case n.number > 0 && (len(n.before) == before || enough):
 			// No later match can touch the group any more.
 			if err := closeGroup(n); err != nil {
 				return err

@@ -117,7 +117,8 @@ func Open(o Options) (*Store, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
-	if err := s.openSegments(); err != nil {
+	leftovers, err := s.openSegments()
+	if err != nil {
 		s.closeSegments()
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func Open(o Options) (*Store, error) {
 		sealed = s.segments[n-1].Hi
 	}
 	s.active, s.last = newGeneration(sealed), sealed
-	if err := s.openLog(sealed); err != nil {
+	if err := s.openLog(sealed, leftovers); err != nil {
 		s.closeSegments()
 		return nil, err
 	}
@@ -138,25 +139,24 @@ func Open(o Options) (*Store, error) {
 
 func (s *Store) segmentDir() string { return filepath.Join(s.o.Dir, "segments") }
 
-func (s *Store) openSegments() error {
+// openSegments opens what is there, and returns the files that a crash left of segments it was writing.
+func (s *Store) openSegments() (leftovers []string, err error) {
 	dir := s.segmentDir()
 	if err := s.o.FS.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("creating the store: %w", err)
+		return nil, fmt.Errorf("creating the store: %w", err)
 	}
 	for _, made := range []string{s.o.Dir, filepath.Dir(s.o.Dir)} {
 		if err := s.o.FS.SyncDir(made); err != nil {
-			return fmt.Errorf("creating the store: %w", err)
+			return nil, fmt.Errorf("creating the store: %w", err)
 		}
 	}
 	names, err := s.o.FS.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("opening the store: %w", err)
+		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	for _, name := range names {
-		if segment.IsTemporary(name) { // a crash left it; its events are still in the log
-			if err := s.o.FS.Remove(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("opening the store: %w", err)
-			}
+		if segment.IsTemporary(name) { // its events are still in the log
+			leftovers = append(leftovers, filepath.Join(dir, name))
 			continue
 		}
 		if _, _, ok := segment.ParseName(name); !ok {
@@ -164,11 +164,11 @@ func (s *Store) openSegments() error {
 		}
 		seg, err := segment.Open(s.o.FS, dir, name)
 		if err != nil {
-			return fmt.Errorf("opening the store: %w", err)
+			return nil, fmt.Errorf("opening the store: %w", err)
 		}
 		s.addSegment(seg)
 	}
-	return nil
+	return leftovers, nil
 }
 
 // addSegment makes a segment part of the store; the caller holds the lock or is alone.
@@ -208,8 +208,9 @@ func (s *Store) addSegment(seg *segment.Segment) {
 // maxHosts bounds the hosts that are named of one service.
 const maxHosts = 100
 
-// openLog opens the log and files what it holds above sealed. It seals as it goes, so that memory stays bounded.
-func (s *Store) openLog(sealed uint64) error {
+// openLog opens the log and files what it holds above sealed. It seals as it goes, so that memory stays bounded. The
+// leftovers are removed once the log's format has been accepted as well: a refusal leaves every file as it was.
+func (s *Store) openLog(sealed uint64, leftovers []string) error {
 	var err error
 	s.log, err = wal.Open(wal.Options{
 		Dir: filepath.Join(s.o.Dir, "wal"), FS: s.o.FS, NoSync: s.o.NoSync, OnCommit: s.commit,
@@ -217,6 +218,12 @@ func (s *Store) openLog(sealed uint64) error {
 	})
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
+	}
+	for _, name := range leftovers {
+		if err := s.o.FS.Remove(name); err != nil {
+			s.log.Close()
+			return fmt.Errorf("opening the store: %w", err)
+		}
 	}
 	if err := s.replay(sealed); err != nil {
 		s.log.Close()

@@ -588,3 +588,47 @@ func TestTooManyServices(t *testing.T) {
 		t.Errorf("%d counted after the restart", n)
 	}
 }
+
+// A refused format leaves every file as it was, also what a crash has left; an accepted one clears that away.
+func TestRefusalTouchesNothing(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	s := open(t, o)
+	var b event.Batch
+	line(&b, "a", "x", 1)
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	s.Close(context.Background())
+	files, err := filepath.Glob(filepath.Join(o.Dir, "segments", "*.seg"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	leftover := filepath.Join(o.Dir, "segments", "0.seg.tmp")
+	if err := os.WriteFile(leftover, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := bytes.Clone(data)
+	later[7]++ // the version
+	for _, c := range []struct {
+		bytes   []byte
+		refused bool
+	}{{later, true}, {data, false}} {
+		if err := os.WriteFile(files[0], c.bytes, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(o)
+		if (err != nil) != c.refused {
+			t.Fatalf("refused %v: %v", c.refused, err)
+		}
+		if !c.refused {
+			s.Close(context.Background())
+		}
+		if _, err := os.Stat(leftover); (err == nil) != c.refused {
+			t.Errorf("refused %v: the leftover: %v", c.refused, err)
+		}
+	}
+}

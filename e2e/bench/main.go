@@ -74,7 +74,7 @@ func report(name, format string, args ...any) {
 	fmt.Printf("%-34s %s\n", name, fmt.Sprintf(format, args...))
 }
 
-// runs is how often the ingest figure is taken: a shared machine's CPU time varies by a sixth from one to the next.
+// runs is how often the ingest figure is taken: a shared machine's CPU time varies much from one to the next.
 const runs = 5
 
 // ingestAndSearch: JSON over HTTP, each request answered after fsync, until the last event is found by a search.

@@ -355,7 +355,7 @@ func appendASCIIKeys(dst []uint64, token []byte) []uint64 {
 const shortText = 16
 
 // sum is the hash of keys: xxhash64, but for texts of up to 16 bytes, as nearly all tokens are, two multiplications of
-// their bytes with bit 5 set, which costs a third and folds ASCII letters on the way. That some other bytes become equal
+// their bytes with bit 5 set, which is cheaper and folds ASCII letters on the way. That some other bytes become equal
 // too costs a block read in vain, never an event.
 func sum(p []byte) uint64 {
 	const lower = 0x2020202020202020

@@ -75,7 +75,7 @@ type Event struct {
 	Fields []Field
 }
 
-// Source tells whether two events come from the same source: service, env, host and container are equal.
+// SameSource tells whether two events come from the same source: service, env, host and container are equal.
 func (e *Event) SameSource(o *Event) bool {
 	return bytes.Equal(e.Service, o.Service) && bytes.Equal(e.Env, o.Env) &&
 		bytes.Equal(e.Host, o.Host) && bytes.Equal(e.Container, o.Container)

@@ -1,7 +1,7 @@
 // Package vfs is the seam between storage and the file system: the few calls that durability depends on, so that tests
 // can take the power away between any two of them.
 //
-// [OS] is the real one. Crash (in crash.go) is a model in memory that loses what POSIX allows to be lost.
+// [OS] is the real one. [Crash] is a model in memory that loses what POSIX allows to be lost.
 package vfs
 
 import (
