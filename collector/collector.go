@@ -31,6 +31,15 @@ type Sink interface {
 	Append(ctx context.Context, b *event.Batch) error
 }
 
+// Counted is a sink that remembers, durable together with the events, how far each producer has got: an input whose source
+// can be read again (Docker, a file) goes on exactly where its last event was stored.
+type Counted interface {
+	Sink
+	// Producer returns the count of the producer's next event, from 1, and the Cursor of its last batch; ok is false for a
+	// producer that was never seen, or not for long.
+	Producer(name string) (next uint64, cursor []byte, ok bool)
+}
+
 // Stage changes the events of a batch in place on their way to the sink. One stage is used by one goroutine at a time.
 type Stage interface {
 	Process(b *event.Batch)
