@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path"
 	"slices"
@@ -40,19 +42,25 @@ type Config struct {
 	File string
 
 	Data   string        `key:"data" default:"./lookout-data" doc:"the folder that holds everything lookout keeps"`
-	HTTP   Address       `key:"http" default:":7171" doc:"where the API and the UI listen"`
-	GELF   Address       `key:"gelf" default:":12201" doc:"where GELF is received; off for nowhere"`
+	HTTP   Address       `key:"http" default:":7171" doc:"where the API and the UI listen; off for an agent, where that is the default"`
+	GELF   Address       `key:"gelf" default:":12201" doc:"where GELF is received; off for nowhere, the default of an agent"`
 	Syslog Address       `key:"syslog" default:":1514" doc:"where syslog is received; off for nowhere"`
 	Docker DockerAddress `key:"docker" doc:"Docker's socket, such as unix:///var/run/docker.sock; off for none; found by itself unless set"`
 	Allow  []Source      `key:"allow" default:"private" sep:"," doc:"who may send without a token (GELF, syslog): addresses, ranges such as 10.0.0.0/8, and private for loopback and private ranges"`
 
-	Limits    Limits    `key:"limits"`
-	Slack     Slack     `key:"slack"`
-	Channels  Channels  `key:"channels"`
-	Rules     []Rule    `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
-	Probes    []Probe   `key:"probes" doc:"what is checked; see below for a probe's settings"`
-	Pushover  Pushover  `key:"pushover"`
-	Retention Retention `key:"retention"`
+	BaseURL    URL    `key:"base_url" doc:"where people open lookout, such as https://lookout.example; messages then have a link to their search"`
+	WriteToken Secret `key:"write_token" doc:"a second token, for agents and senders: it brings events in and reads nothing"`
+
+	Limits   Limits   `key:"limits"`
+	Forward  Forward  `key:"forward"`
+	Slack    Slack    `key:"slack"`
+	Channels Channels `key:"channels"`
+	Rules    []Rule   `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
+	Probes   []Probe  `key:"probes" doc:"what is checked; see below for a probe's settings"`
+	// ProbeAllow lets probes reach addresses that are refused otherwise.
+	ProbeAllow []Range   `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
+	Pushover   Pushover  `key:"pushover"`
+	Retention  Retention `key:"retention"`
 }
 
 // Limits bound what requests may cost.
@@ -63,6 +71,17 @@ type Limits struct {
 	QueryTimeout Duration `key:"query_timeout" default:"60s" min:"100ms" max:"24h" doc:"how long a search may take, its wait included"`
 	Tails        int      `key:"tails" default:"100" min:"1" max:"65536" doc:"live tails that may be open at the same time"`
 }
+
+// Forward makes an agent of this lookout: it collects, and keeps nothing but what is still to be sent.
+type Forward struct {
+	URL      URL    `key:"url" doc:"the server that gets everything; with it this lookout is an agent: it collects and forwards, and listens nowhere unless told"`
+	Token    Secret `key:"token" doc:"the server's token; its write_token is enough"`
+	Name     string `key:"name" doc:"the agent's name at the server, unique among agents; by default one is made and kept in the data folder"`
+	MaxBytes Size   `key:"max_bytes" default:"1GiB" min:"64MiB" max:"1TiB" doc:"the most that waits on disk while the server is away; after that inputs stop reading"`
+}
+
+// On tells whether this lookout is an agent.
+func (f Forward) On() bool { return f.URL != "" }
 
 // Slack is how to post there.
 type Slack struct {
@@ -86,19 +105,29 @@ type Rule struct {
 	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default that of the event's level"`
 	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new, rate, spike, absent"`
 	Notify   string   `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
+	Page     bool     `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
+	Resolve  Query    `key:"resolve" doc:"an event that ends the incident of the same service and field fingerprint"`
 	Expect   []Query  `key:"expect" doc:"with mode: unexpected: what is no news"`
 
-	// Default is true for a rule that no file names: errors and warnings.
+	// Default is true for a rule that no file names: errors, warnings, containers, probes, pages.
 	Default bool
 }
 
 // Probe is one address to check.
 type Probe struct {
-	Name   string   `key:"name" required:"true" doc:"unique"`
-	URL    URL      `key:"url" required:"true" doc:"what to check"`
-	Every  Duration `key:"every" default:"30s" min:"1s" max:"24h" doc:"how often"`
-	Expect Query    `key:"expect" default:"status:200..299" doc:"a query over the probe's own result"`
-	Page   bool     `key:"page" default:"false" doc:"tell Pushover until somebody acknowledges"`
+	Name    string            `key:"name" required:"true" doc:"unique"`
+	URL     URL               `key:"url" required:"true" doc:"what to check: http://…, https://… or tcp://host:port"`
+	Every   Duration          `key:"every" default:"30s" min:"1s" max:"24h" doc:"how often"`
+	Timeout Duration          `key:"timeout" min:"100ms" max:"5m" doc:"how long one check may take; by default 10s, or every if that is less"`
+	Method  string            `key:"method" default:"GET" oneof:"GET HEAD POST PUT DELETE OPTIONS PATCH" doc:"HTTP's method"`
+	Headers map[string]string `key:"headers" doc:"HTTP headers to send"`
+	Body    string            `key:"body" doc:"what to send as the request's body"`
+	Expect  Query             `key:"expect" doc:"a query over the probe's own result, such as status:200..299 duration<500ms body~\"ok\"; by default status:200..299, or for tcp that it connects"`
+	Confirm Duration          `key:"confirm" default:"10s" min:"0" max:"24h" doc:"how long it must fail before it is down"`
+	Recover Duration          `key:"recover" default:"30s" min:"0" max:"24h" doc:"how long all checks must be good before it is up again"`
+	Service string            `key:"service" doc:"the service that is checked; by default the probe's name"`
+	Env     string            `key:"env" doc:"its environment"`
+	Page    bool              `key:"page" default:"false" doc:"tell Pushover until somebody acknowledges"`
 }
 
 // Pushover is how to page a person.
@@ -107,6 +136,9 @@ type Pushover struct {
 	User  Secret `key:"user" doc:"the user's or the group's key"`
 	API   URL    `key:"api" default:"https://api.pushover.net/1/" doc:"another base address, for tests"`
 }
+
+// On tells whether people can be paged.
+func (p Pushover) On() bool { return p.Token != "" && p.User != "" }
 
 // Retention is how long events are kept.
 type Retention struct {
@@ -154,9 +186,7 @@ func Load(path string, env func(name string) (string, bool)) (*Config, []Warning
 
 // validate checks what settings say together and fills in what follows from others.
 func (r *reader) validate(c *Config) {
-	if c.HTTP.Off() {
-		r.fail("http", "off", "the API cannot be off", "give an address such as :7171")
-	}
+	r.validateForward(c)
 	if c.Data == "" {
 		r.fail("data", "", "has no value", "name a folder")
 	}
@@ -172,11 +202,45 @@ func (r *reader) validate(c *Config) {
 		}
 	}
 	for _, later := range [...]struct{ key, what string }{
-		{"syslog", "receiving syslog"}, {"docker", "reading from Docker"}, {"probes", "checking addresses"},
-		{"pushover", "paging through Pushover"}, {"retention", "deleting old events"},
+		{"syslog", "receiving syslog"}, {"retention", "deleting old events"},
 	} {
 		if at, set := r.given(later.key); set {
 			r.warn(at, later.key, later.what+" is not built yet; the setting has no effect", "")
+		}
+	}
+}
+
+// validateForward makes an agent quiet: what listens does so because somebody asked for it.
+func (r *reader) validateForward(c *Config) {
+	if !c.Forward.On() {
+		if c.HTTP.Off() {
+			r.fail("http", "off", "only an agent can be without the API", "give an address such as :7171, or set forward.url")
+		}
+		if at, set := r.given("forward"); set && !r.bad("forward.url") {
+			r.warn(at, "forward", "without forward.url nothing is forwarded", "set it to the server's address, such as http://lookout:7171")
+		}
+		return
+	}
+	if scheme, _, _ := strings.Cut(string(c.Forward.URL), "://"); scheme != "http" && scheme != "https" {
+		r.fail("forward.url", string(c.Forward.URL), "a server is reached by http or https", "write it as http://lookout:7171")
+	}
+	if c.Forward.Token == "" && !r.bad("forward.token", "forward.token_file") {
+		r.fail("forward.token", "", "is missing", "set forward.token_file or LOOKOUT_FORWARD_TOKEN_FILE to the server's write_token")
+	}
+	if c.Forward.Name != "" && !validName(c.Forward.Name) {
+		r.fail("forward.name", c.Forward.Name, "is not a name", "use 1 to 64 letters, digits, spaces, dots, _ and -")
+	}
+	for _, listen := range [...]struct {
+		key string
+		at  *Address
+	}{{"http", &c.HTTP}, {"gelf", &c.GELF}, {"syslog", &c.Syslog}} {
+		if _, set := r.given(listen.key); !set {
+			*listen.at = "off"
+		}
+	}
+	for _, key := range [...]string{"rules", "channels", "slack", "pushover", "retention"} {
+		if at, set := r.given(key); set {
+			r.warn(at, key, "an agent tells nobody and keeps nothing; the setting has no effect", "set it at the server")
 		}
 	}
 }
@@ -187,6 +251,7 @@ func (r *reader) validateRules(c *Config) {
 		at := fmt.Sprintf("rules[%d]", i)
 		rule := &c.Rules[i]
 		r.hints(at+".query", rule.Query)
+		r.hints(at+".resolve", rule.Resolve)
 		for j, q := range rule.Expect {
 			r.hints(fmt.Sprintf("%s.expect[%d]", at, j), q)
 		}
@@ -195,6 +260,12 @@ func (r *reader) validateRules(c *Config) {
 		if rule.Mode != "match" && rule.Mode != "" {
 			r.warn(r.at(at+".mode"), at+".mode", "mode "+rule.Mode+" is not built yet; the rule tells nobody", "")
 		}
+		if rule.Page && !c.Pushover.On() {
+			r.warn(r.at(at+".page"), at+".page", "Pushover is not set up: nobody will be paged", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
+		}
+		if rule.Notify == "each" && rule.Resolve.Query != nil {
+			r.fail(at+".resolve", rule.Resolve.String(), "only an incident can be resolved", "leave it out, or notify: incident")
+		}
 		if len(rule.Expect) > 0 && rule.Mode != "unexpected" {
 			r.fail(at+".expect", "", "only mode: unexpected has an expect list", "add mode: unexpected, or leave expect out")
 		}
@@ -202,29 +273,56 @@ func (r *reader) validateRules(c *Config) {
 			r.fail(at+".mode", rule.Mode, "without an expect list every event would be unexpected", `add expect: ["a query", …]`)
 		}
 	}
+	r.defaultRules(c, names)
+
+	token := c.Slack.Token != ""
+	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Channel != "" })
+	switch {
+	case c.Forward.On():
+	case !token && needsSlack:
+		r.warn(r.at("slack.token"), "slack.token", "there are rules, but no token: nothing will be posted", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
+	case token && !needsSlack:
+		r.warn(r.at("slack.token"), "slack.token", "there is a token, but neither a rule nor a channel: nothing will be posted", "set slack.channel or LOOKOUT_SLACK_CHANNEL")
+	}
+}
+
+// defaultRules adds what nobody has to write: errors and warnings, containers that die, probes that fail. A rule of the
+// same name in the file takes its place.
+func (r *reader) defaultRules(c *Config, names map[string]int) {
 	configured := len(c.Rules) > 0 || c.Channels != (Channels{})
-	add := func(name, query string, to Channel) {
-		if to == "" && !configured {
+	or := func(to Channel, always bool) Channel {
+		if to == "" && (always || !configured) {
 			to = c.Slack.Channel
 		}
-		if _, taken := names[name]; taken || to == "" {
+		return to
+	}
+	add := func(name, query, resolve string, severity Severity, to Channel, page bool) {
+		if _, taken := names[name]; taken || to == "" && !page {
 			return
 		}
-		rule := Rule{Name: name, Channel: to, Mode: "match", Notify: "incident", Default: true}
-		if err := rule.Query.set(query); err != nil {
+		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Page: page, Default: true}
+		err := rule.Query.set(query)
+		if err == nil && resolve != "" {
+			err = rule.Resolve.set(resolve)
+		}
+		if err != nil {
 			panic(fmt.Sprintf("config: default rule %s: %v", name, err))
 		}
 		c.Rules = append(c.Rules, rule)
 	}
-	add("errors", "level>=error", c.Channels.Errors)
-	add("warnings", "level:warning", c.Channels.Warnings)
-
-	token := c.Slack.Token != ""
-	switch {
-	case !token && len(c.Rules) > 0:
-		r.warn(r.at("slack.token"), "slack.token", "there are rules, but no token: nothing will be posted", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
-	case token && len(c.Rules) == 0:
-		r.warn(r.at("slack.token"), "slack.token", "there is a token, but neither a rule nor a channel: nothing will be posted", "set slack.channel or LOOKOUT_SLACK_CHANNEL")
+	// What Docker and the probes report has rules of its own, which know when it is over.
+	add("errors", "level>=error -stream:(docker, probe)", "", "", or(c.Channels.Errors, false), false)
+	add("warnings", "level:warning -stream:(docker, probe)", "", "", or(c.Channels.Warnings, false), false)
+	// Somebody who writes rules for log lines still wants to know what died: these keep the common channel.
+	add("containers", "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)", "", or(c.Channels.Errors, true), false)
+	down, up := "stream:probe change:down", "stream:probe change:(up, gone)"
+	if c.Pushover.On() {
+		add("pages", down+" page:true", up, "critical", or(c.Channels.Errors, true), true)
+		down += " -page:true"
+	}
+	add("probes", down, up, "critical", or(c.Channels.Errors, true), false)
+	if len(c.Probes) > 0 && len(c.Rules) == 0 && !c.Forward.On() {
+		r.warn(r.at("probes"), "probes", "nobody is told when one fails", "set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true")
 	}
 }
 
@@ -254,7 +352,7 @@ func (r *reader) completeRule(at string, c *Config, rule *Rule) {
 	if rule.Channel == "" {
 		rule.Channel = c.Slack.Channel
 	}
-	if rule.Channel == "" && !r.bad(at+".channel", "channels."+key, "slack.channel") {
+	if rule.Channel == "" && !(rule.Page && c.Pushover.On()) && !r.bad(at+".channel", "channels."+key, "slack.channel") {
 		r.fail(at+".channel", "", "the rule has no channel", "set it, or channels."+key+", or slack.channel")
 	}
 }
@@ -264,12 +362,26 @@ func (r *reader) validateProbes(c *Config) {
 	for i := range c.Probes {
 		at := fmt.Sprintf("probes[%d]", i)
 		r.name(at+".name", c.Probes[i].Name, names, i)
-		if u := c.Probes[i].URL; u != "" {
-			known := []string{"http", "https", "tcp", "tls", "dns", "icmp", "grpc", "ws", "wss"}
-			if scheme, _, _ := strings.Cut(string(u), "://"); !slices.Contains(known, scheme) {
-				r.fail(at+".url", string(u), "a probe cannot speak "+scheme, "use one of "+strings.Join(known, ", "))
+		r.hints(at+".expect", c.Probes[i].Expect)
+		u := string(c.Probes[i].URL)
+		scheme, rest, _ := strings.Cut(u, "://")
+		switch {
+		case u == "" || scheme == "http" || scheme == "https":
+		case scheme == "tcp":
+			if _, port, err := net.SplitHostPort(rest); err != nil || port == "" {
+				r.fail(at+".url", u, "has no port", "write it as tcp://host:port")
 			}
+		case slices.Contains([]string{"tls", "dns", "icmp", "grpc", "ws", "wss"}, scheme):
+			r.fail(at+".url", u, "probing by "+scheme+" is not built yet", "use http, https or tcp")
+		default:
+			r.fail(at+".url", u, "a probe cannot speak "+scheme, "use http, https or tcp")
 		}
+		if c.Probes[i].Page && !c.Pushover.On() && !c.Forward.On() {
+			r.warn(r.at(at+".page"), at+".page", "Pushover is not set up: nobody will be paged", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
+		}
+	}
+	if (c.Pushover.Token == "") != (c.Pushover.User == "") && !r.bad("pushover.token", "pushover.token_file", "pushover.user", "pushover.user_file") {
+		r.warn(r.at("pushover"), "pushover", "one of token and user is missing: nobody will be paged", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
 	}
 }
 
@@ -304,6 +416,15 @@ func (c *Config) AllowList() collector.AllowList {
 	list, err := collector.ParseAllowList(texts)
 	if err != nil {
 		panic("config: an allow list that was valid when it was read: " + err.Error())
+	}
+	return list
+}
+
+// ProbePrefixes returns what probes may reach beyond what is always allowed.
+func (c *Config) ProbePrefixes() []netip.Prefix {
+	list := make([]netip.Prefix, len(c.ProbeAllow))
+	for i, r := range c.ProbeAllow {
+		list[i] = netip.MustParsePrefix(string(r))
 	}
 	return list
 }

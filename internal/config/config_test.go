@@ -78,18 +78,22 @@ func TestExample(t *testing.T) {
 		Severity     Severity
 		Mode, Notify string
 		Expected     int
+		Page         bool
 		Default      bool
 	}
 	var got []rule
 	for _, r := range c.Rules {
-		got = append(got, rule{r.Name, r.Query.String(), r.Channel, r.Severity, r.Mode, r.Notify, len(r.Expect), r.Default})
+		got = append(got, rule{r.Name, r.Query.String(), r.Channel, r.Severity, r.Mode, r.Notify, len(r.Expect), r.Page, r.Default})
 	}
 	want := []rule{
-		{"shipped", `"order shipped" env:prod`, "#shop", "", "match", "each", 0, false},
-		{"payments", `level>=error service:pay*`, "#payments", "", "match", "incident", 0, false},
-		{"kernel", `host:db* stream:syslog`, "#ops-errors", "", "unexpected", "incident", 2, false},
-		{"errors", `level>=error`, "#ops-errors", "", "match", "incident", 0, true},
-		{"warnings", `level:warning`, "#ops-warnings", "", "match", "incident", 0, true},
+		{"shipped", `"order shipped" env:prod`, "#shop", "", "match", "each", 0, false, false},
+		{"payments", `level>=error service:pay*`, "#payments", "", "match", "incident", 0, false, false},
+		{"kernel", `host:db* stream:syslog`, "#ops-errors", "", "unexpected", "incident", 2, false, false},
+		{"errors", `level>=error -stream:(docker, probe)`, "#ops-errors", "", "match", "incident", 0, false, true},
+		{"warnings", `level:warning -stream:(docker, probe)`, "#ops-warnings", "", "match", "incident", 0, false, true},
+		{"containers", `stream:docker level>=warning`, "#ops-errors", "", "match", "incident", 0, false, true},
+		{"pages", `stream:probe change:down page:true`, "#ops-errors", "critical", "match", "incident", 0, true, true},
+		{"probes", `stream:probe change:down -page:true`, "#ops-errors", "critical", "match", "incident", 0, false, true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -102,13 +106,13 @@ func TestExample(t *testing.T) {
 		Services: map[string]string{"pay*": "audit"}}, c.Retention); d != "" {
 		t.Error(d)
 	}
-	for _, want := range []string{"probes: checking addresses is not built yet", "pushover: paging through Pushover is not built", "retention: deleting old events is not built",
+	for _, want := range []string{"retention: deleting old events is not built",
 		"rules[2].mode: mode unexpected is not built yet"} {
 		if !strings.Contains(texts(warnings), want) {
 			t.Errorf("no warning %q in:\n%s", want, texts(warnings))
 		}
 	}
-	if len(warnings) != 4 {
+	if len(warnings) != 2 {
 		t.Errorf("%d warnings:\n%s", len(warnings), texts(warnings))
 	}
 }
@@ -122,6 +126,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Data: "./lookout-data", HTTP: ":7171", GELF: ":12201", Syslog: ":1514", Allow: []Source{"private"},
 		Limits:    Limits{Body: 64 << 20, Searches: 4, Queue: 16, QueryTimeout: Duration(time.Minute), Tails: 100},
+		Forward:   Forward{MaxBytes: 1 << 30},
 		Slack:     Slack{API: "https://slack.com/api/"},
 		Pushover:  Pushover{API: "https://api.pushover.net/1/"},
 		Retention: Retention{Default: Duration(30 * 24 * time.Hour)},
@@ -203,13 +208,13 @@ func TestBindingVariables(t *testing.T) {
 func TestDefaultRules(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", ""},
-		{"slack: {channel: '#ops'}", "errors>#ops warnings>#ops"},
-		{"slack: {channel: '#ops'}\nchannels: {warnings: '#w'}", "warnings>#w"},
-		{"channels: {errors: '#e', warnings: '#w'}", "errors>#e warnings>#w"},
-		{"channels: {errors: '#e'}\nrules: [{name: errors, query: panic, channel: '#p'}]", "errors>#p"},
-		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x}]", "a>#ops"},
-		{"slack: {channel: '#ops'}\nchannels: {events: '#ev'}\nrules: [{name: a, query: x, notify: each}, {name: b, query: x}, {name: c, query: x, severity: info}]", "a>#ev b>#ops c>#ev"},
-		{"channels: {errors: '#e', warnings: '#w'}\nrules: [{name: a, query: x, severity: warning}, {name: b, query: x, severity: critical}]", "a>#w b>#e errors>#e warnings>#w"},
+		{"slack: {channel: '#ops'}", "errors>#ops warnings>#ops containers>#ops probes>#ops"},
+		{"slack: {channel: '#ops'}\nchannels: {warnings: '#w'}", "warnings>#w containers>#ops probes>#ops"},
+		{"channels: {errors: '#e', warnings: '#w'}", "errors>#e warnings>#w containers>#e probes>#e"},
+		{"channels: {errors: '#e'}\nrules: [{name: errors, query: panic, channel: '#p'}]", "errors>#p containers>#e probes>#e"},
+		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x}]", "a>#ops containers>#ops probes>#ops"},
+		{"slack: {channel: '#ops'}\nchannels: {events: '#ev'}\nrules: [{name: a, query: x, notify: each}, {name: b, query: x}, {name: c, query: x, severity: info}]", "a>#ev b>#ops c>#ev containers>#ops probes>#ops"},
+		{"channels: {errors: '#e', warnings: '#w'}\nrules: [{name: a, query: x, severity: warning}, {name: b, query: x, severity: critical}]", "a>#w b>#e errors>#e warnings>#w containers>#e probes>#e"},
 	} {
 		got, _, err := load(t, c.text, "LOOKOUT_SLACK_TOKEN", canary)
 		if err != nil {
@@ -246,7 +251,7 @@ func TestErrors(t *testing.T) {
 			"lookout.yaml:3: rules[0].qeury: there is no such setting; did you mean query?"},
 		{"data: a\ndata: b", nil, `lookout.yaml:2: data: stands here twice, first in line 1; keep one of them`},
 		{"http: 7171", nil, `lookout.yaml:1: http: "7171": is not an address to listen on; write it as :7171`},
-		{"http: off", nil, `lookout.yaml:1: http: "off": the API cannot be off; give an address such as :7171`},
+		{"http: off", nil, `lookout.yaml:1: http: "off": only an agent can be without the API; give an address such as :7171, or set forward.url`},
 		{"gelf: localhost", nil, `lookout.yaml:1: gelf: "localhost": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"gelf: ':65536'", nil, `lookout.yaml:1: gelf: ":65536": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"gelf: ':http'", nil, `lookout.yaml:1: gelf: ":http": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
@@ -286,7 +291,16 @@ func TestErrors(t *testing.T) {
 		{"rules: [{name: a, query: x, channel: c, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has an expect list; add mode: unexpected, or leave expect out`},
 		{"rules: [{name: a, query: x, channel: c, mode: unexpected}]", nil, `lookout.yaml:1: rules[0].mode: "unexpected": without an expect list every event would be unexpected; add expect: ["a query", …]`},
 		{"rules: {a: b}", nil, `lookout.yaml:1: rules: a list belongs here, this is a mapping; begin each entry with -`},
-		{"probes: [{name: a, url: 'ftp://x'}]", nil, `lookout.yaml:1: probes[0].url: "ftp://x": a probe cannot speak ftp; use one of http, https, tcp, tls, dns, icmp, grpc, ws, wss`},
+		{"probes: [{name: a, url: 'ftp://x'}]", nil, `lookout.yaml:1: probes[0].url: "ftp://x": a probe cannot speak ftp; use http, https or tcp`},
+		{"probes: [{name: a, url: 'grpc://x:1'}, {name: b, url: 'tcp://x'}, {name: c, url: 'tcp://x:22', method: FETCH}]", nil, "lookout.yaml:1: probes[0].url: \"grpc://x:1\": probing by grpc is not built yet; use http, https or tcp\n" +
+			"lookout.yaml:1: probes[1].url: \"tcp://x\": has no port; write it as tcp://host:port\n" +
+			"lookout.yaml:1: probes[2].method: \"FETCH\": is not one of its values; use GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"},
+		{"probe_allow: [169.254.0.0/16, 10.1.1, fe80::1%e]", nil, "lookout.yaml:1: probe_allow[1]: \"10.1.1\": is neither an address nor a range; write it as 169.254.7.0/24\n" +
+			"lookout.yaml:1: probe_allow[2]: \"fe80::1%e\": is neither an address nor a range; write it as 169.254.7.0/24"},
+		{"forward: {url: 'http://s:7171'}", nil, "lookout.yaml:1: forward.token: is missing; set forward.token_file or LOOKOUT_FORWARD_TOKEN_FILE to the server's write_token"},
+		{"forward: {url: 'udp://s:7171', token: x, name: a/b}", nil, "lookout.yaml:1: forward.name: \"a/b\": is not a name; use 1 to 64 letters, digits, spaces, dots, _ and -\n" +
+			"lookout.yaml:1: forward.url: \"udp://s:7171\": a server is reached by http or https; write it as http://lookout:7171"},
+		{"rules: [{name: a, query: x, channel: c, notify: each, resolve: y}]", nil, `lookout.yaml:1: rules[0].resolve: "y": only an incident can be resolved; leave it out, or notify: incident`},
 		{"probes: [{name: a, url: 'http://x', every: 10ms, page: maybe}]", nil, "lookout.yaml:1: probes[0].every: \"10ms\": is too small; the least is 1s\n" +
 			`lookout.yaml:1: probes[0].page: "maybe": is neither true nor false; write true or false`},
 		{"retention: {classes: {audit: 1m}}", nil, `lookout.yaml:1: retention.classes.audit: "1m": is too small; the least is 1h`},
@@ -297,7 +311,7 @@ func TestErrors(t *testing.T) {
 		{"a: b: c", nil, "lookout.yaml:1: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"data: *" + canary, nil, "lookout.yaml: is not YAML: a value begins with * and is no alias; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"http: " + canary, nil, `lookout.yaml:1: http: "[redacted]": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
-		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, limits, slack, channels, rules, probes, pushover, retention`},
+		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention`},
 		{"", []string{"LOOKOUT_HTTP", "x"}, `LOOKOUT_HTTP: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"", []string{"LOOKOUT_ALLOW", "private,x"}, `LOOKOUT_ALLOW: allow: "private,x": neither an address nor a range; write it as 10.1.2.3 or 10.0.0.0/8; private means loopback and private ranges`},
 		{"", []string{"LOOKOUT_RULES", "[{name: a,\nquery: x, channel: a b}]"}, `LOOKOUT_RULES, line 2: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
@@ -307,7 +321,7 @@ func TestErrors(t *testing.T) {
 		{"http: x\nrules:\n- {name: a, query: x}\nzzz: 1\n", []string{"LOOKOUT_GELF", "y"}, strings.Join([]string{
 			`lookout.yaml:1: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`,
 			`lookout.yaml:3: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`,
-			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, limits, slack, channels, rules, probes, pushover, retention`,
+			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention`,
 			`LOOKOUT_GELF: gelf: "y": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`}, "\n")},
 	} {
 		_, _, err := load(t, strings.ReplaceAll(c.text, "SECRETS", secrets), c.env...)
@@ -348,7 +362,15 @@ func TestWarnings(t *testing.T) {
 		want string
 	}{
 		{"syslog: off", 0o600, nil, "lookout.yaml:1: syslog: receiving syslog is not built yet; the setting has no effect"},
-		{"", 0o600, []string{"LOOKOUT_DOCKER", "off"}, "LOOKOUT_DOCKER: docker: reading from Docker is not built yet; the setting has no effect"},
+		{"forward: {name: a}", 0o600, nil, "lookout.yaml:1: forward: without forward.url nothing is forwarded; set it to the server's address, such as http://lookout:7171"},
+		{"forward: {url: 'http://s', token_file: FILE}\nslack: {channel: c}\nrules: [{name: a, query: x}]", 0o600, nil,
+			"lookout.yaml:2: slack: an agent tells nobody and keeps nothing; the setting has no effect; set it at the server\n" +
+				"lookout.yaml:3: rules: an agent tells nobody and keeps nothing; the setting has no effect; set it at the server"},
+		{"probes: [{name: a, url: 'http://x'}]", 0o600, nil,
+			"lookout.yaml:1: probes: nobody is told when one fails; set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true"},
+		{"slack: {token_file: FILE, channel: c}\npushover: {user_file: FILE}\nprobes: [{name: a, url: 'http://x', page: true}]", 0o600, nil,
+			"lookout.yaml:2: pushover: one of token and user is missing: nobody will be paged; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER\n" +
+				"lookout.yaml:3: probes[0].page: Pushover is not set up: nobody will be paged; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER"},
 		{"channels: {errors: '#e'}", 0o600, nil, "lookout.yaml: slack.token: there are rules, but no token: nothing will be posted; set slack.token_file or LOOKOUT_SLACK_TOKEN"},
 		{"", 0o600, []string{"LOOKOUT_SLACK_TOKEN", canary}, "LOOKOUT_SLACK_TOKEN: slack.token: there is a token, but neither a rule nor a channel: nothing will be posted; set slack.channel or LOOKOUT_SLACK_CHANNEL"},
 		{"slack: {token_file: FILE, channel: c}\nrules:\n- name: a\n  query: timeo*\n  mode: unexpected\n  expect: [x, y*]", 0o600, nil,

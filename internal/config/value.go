@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -241,6 +242,22 @@ func (s Source) ranges() []string {
 		return strings.Split(collector.PrivateSources().String(), ", ")
 	}
 	return []string{string(s)}
+}
+
+// Range is a range of addresses, or one address, kept as a range: 169.254.7.0/24.
+type Range string
+
+func (p *Range) set(text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.Zone() != "" {
+			return &bad{message: "is neither an address nor a range", mend: "write it as 169.254.7.0/24"}
+		}
+		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	*p = Range(prefix.Masked().String())
+	return nil
 }
 
 // Channel is a channel of Slack: #name or an id.
