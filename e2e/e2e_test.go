@@ -119,7 +119,7 @@ func (s *server) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(binary, append([]string{"serve"}, s.args...)...)
 	s.cmd.Dir = s.dir
-	s.cmd.Env = append(append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0"), s.env...)
+	s.cmd.Env = append(append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0", "LOOKOUT_DOCKER=off"), s.env...)
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -58,7 +58,7 @@ func TestScript(t *testing.T) {
 
 // startServer starts lookout as `lookout serve` does, with its data in dir.
 func startServer(dir string) (url, token string, stop func(), err error) {
-	settings := map[string]string{"LOOKOUT_DATA": dir, "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off"}
+	settings := map[string]string{"LOOKOUT_DATA": dir, "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off", "LOOKOUT_DOCKER": "off"}
 	c, _, err := config.Load("", func(name string) (string, bool) {
 		value, ok := settings[name]
 		return value, ok

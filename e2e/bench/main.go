@@ -364,7 +364,7 @@ func start(binary, dir string) (*server, error) {
 }
 
 func (s *server) env() []string {
-	return append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0")
+	return append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(s.dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0", "LOOKOUT_DOCKER=off")
 }
 
 func (s *server) run() error {

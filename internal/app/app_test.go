@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func options(t *testing.T, env map[string]string) Options {
 	t.Helper()
-	values := map[string]string{"LOOKOUT_DATA": filepath.Join(t.TempDir(), "data"), "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "127.0.0.1:0"}
+	values := map[string]string{"LOOKOUT_DATA": filepath.Join(t.TempDir(), "data"), "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "127.0.0.1:0", "LOOKOUT_DOCKER": "off"}
 	for k, v := range env {
 		values[k] = v
 	}
