@@ -1,8 +1,8 @@
-// Package alertingtest has the stand-ins with which alerting is tested: a Slack that answers as told ([FakeSlack]), a
-// notifier that records ([Recorder]), a store in memory ([Source]), a clock that jumps ([Clock]), and a check that no
-// secret leaks ([Secret]).
+// Package alertingtest has the stand-ins with which alerting is tested: a Slack and a Pushover that answer as told
+// ([FakeSlack], [FakePushover]), a notifier that records ([Recorder]), a store in memory ([Source]), a clock that jumps
+// ([Clock]), and a check that no secret leaks ([Secret]).
 //
-// It does not import testing, so that programs can use it too: e2e keeps a FakeSlack while it kills lookout.
+// It does not import testing, so that programs can use it too: e2e keeps the fakes while it kills lookout.
 package alertingtest
 
 import (

@@ -94,6 +94,7 @@ type Reply struct {
 	code       string // ok:false with this error
 	body       string
 	retryAfter string
+	reset      time.Time // Pushover's quota is used up until then
 	hang       bool
 	lost       bool
 }
@@ -467,11 +468,16 @@ type text struct {
 }
 
 // Transport reaches the fake without a network.
-func (f *FakeSlack) Transport() http.RoundTripper { return transport{f} }
+func (f *FakeSlack) Transport() http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) { return serve(f, r) })
+}
 
-type transport struct{ f *FakeSlack }
+type roundTripper func(*http.Request) (*http.Response, error)
 
-func (t transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+// serve has a handler answer a request as if there were a network between.
+func serve(h http.Handler, r *http.Request) (resp *http.Response, err error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -485,8 +491,11 @@ func (t transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 			panic(p)
 		}
 	}()
+	if r.Body == nil {
+		r.Body = http.NoBody // as a server gives it
+	}
 	w := &recorder{header: http.Header{}, status: http.StatusOK}
-	t.f.ServeHTTP(w, r)
+	h.ServeHTTP(w, r)
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)), StatusCode: w.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: w.header,
