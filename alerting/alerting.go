@@ -5,7 +5,7 @@
 //
 // The app opens state.db, makes a notifier and hands both over with the rules:
 //
-//	engine, err := alerting.New(alerting.Options{DB: db, Source: store, Notifier: slack, Rules: rules, Fallback: "#ops-errors"})
+//	engine, err := alerting.New(alerting.Options{DB: db, Source: store, Notifier: slack, Rules: rules, Fallbacks: []string{"#ops-errors"}})
 //	…
 //	err = engine.Run(ctx) // until ctx ends
 //
@@ -21,16 +21,15 @@
 package alerting
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/index/query"
-	"github.com/lookoutlog/lookout/internal/event"
 )
 
 // Source is the store as the engine needs it.
@@ -39,59 +38,6 @@ type Source interface {
 	Follow(after uint64) query.Follower
 	// LastSeq is the newest event's sequence, 0 when there is none.
 	LastSeq() uint64
-}
-
-// Notifier is a way out: it knows how a service shows a message. Its methods are called concurrently, but never twice at
-// once for one channel. They return when the message is accepted, or a *[DeliveryError] that says what to do; any other
-// error counts as [Transient]. No secret may appear in an error.
-type Notifier interface {
-	// Send posts a new message.
-	Send(ctx context.Context, channel string, m Message) (Receipt, error)
-	// Edit replaces the message that Send returned the receipt for. [EditRefused] asks for a new message instead.
-	Edit(ctx context.Context, r Receipt, m Message) (Receipt, error)
-}
-
-// Receipt names a delivered message, in the destination's own words.
-type Receipt struct {
-	Channel string `json:"channel,omitempty"`
-	ID      string `json:"id,omitempty"`
-}
-
-// Message is what people read. All text is as it is meant to be read: valid UTF-8 without control characters but tab and
-// newline, not yet escaped. The notifier escapes it, and cuts it from the middle where its service has narrower limits.
-type Message struct {
-	Severity Severity
-	Title    string   // one line: what happened, and where
-	Lines    []string // log text, shown as it is
-	Facts    []string // short remarks: how often, since when, which rule
-	Notes    []string // about the delivery: may be a repeat, late
-	Link     string   // the search behind the message, empty for none
-	// Plain asks for short plain text without decoration: the decorated form was refused.
-	Plain bool
-}
-
-// Severity is how bad a rule's matches are: the colour of its messages.
-type Severity string
-
-// The severities. The empty one takes the matched event's level.
-const (
-	Critical Severity = "critical"
-	Error    Severity = "error"
-	Warning  Severity = "warning"
-	Info     Severity = "info"
-)
-
-// SeverityOf returns the severity of a level; what is milder than a warning, or has no level, is [Info].
-func SeverityOf(l event.Level) Severity {
-	switch {
-	case l == event.None || l > event.Warning:
-		return Info
-	case l <= event.Critical:
-		return Critical
-	case l == event.Error:
-		return Error
-	}
-	return Warning
 }
 
 // Notify is how a rule's matches are told.
@@ -108,9 +54,13 @@ const (
 type Rule struct {
 	// Name is unique among the rules and stays the same, since state is kept under it: 1 to 100 bytes without '|' and
 	// control characters. "lookout" is reserved.
-	Name     string
-	Query    *query.Query
-	Channel  string // as the notifier knows it: "#ops-errors"
+	Name  string
+	Query *query.Query
+	// Resolve, when set, ends the open incident of this rule that has the same fingerprint as an event it matches: the same
+	// service and the same field "fingerprint". An event that Query matches as well resolves.
+	Resolve *query.Query
+	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
+	Channels []string
 	Severity Severity
 	Notify   Notify
 }
@@ -118,37 +68,6 @@ type Rule struct {
 // Service is the name under which lookout's own events are stored. They match only rules whose query asks for it: one
 // that lets this service through and not just any.
 const Service = "lookout"
-
-// Class says what a failed delivery asks for. DESIGN.md lists the signals of each.
-type Class string
-
-const (
-	// Wait: the destination asks for a pause of this channel.
-	Wait Class = "wait"
-	// Transient: try again, without end.
-	Transient Class = "transient"
-	// Broken: the destination refuses everything until somebody mends it.
-	Broken Class = "destination broken"
-	// Fault: this message is refused, others may pass.
-	Fault Class = "message at fault"
-	// EditRefused: the message cannot be edited any more.
-	EditRefused Class = "edit refused"
-)
-
-// DeliveryError says why a message was not delivered and what to do about it.
-type DeliveryError struct {
-	Class Class
-	// RetryAfter is the pause the destination asked for, 0 when it named none.
-	RetryAfter time.Duration
-	// Unsent is true for a [Transient] error when the message cannot have reached the destination. Without it the
-	// next try says that it may be a repeat.
-	Unsent bool
-	Err    error
-}
-
-func (e *DeliveryError) Error() string { return string(e.Class) + ": " + e.Err.Error() }
-
-func (e *DeliveryError) Unwrap() error { return e.Err }
 
 // Clock is the time of day; tests give a faked one.
 type Clock interface {
@@ -206,9 +125,10 @@ type Options struct {
 	Source   Source
 	Notifier Notifier
 	Rules    []Rule
-	// Fallback is the channel for what alerting has to say about itself: events it could not read, channels it cannot
-	// deliver to. Empty: it is only logged and counted.
-	Fallback string
+	// Fallbacks are the channels for what alerting has to say about itself. The first is told of events that could not be
+	// read; of a channel that cannot be delivered to, the first that goes another way, or else the first that is another
+	// channel. Without any it is only logged and counted.
+	Fallbacks []string
 	// BaseURL is where people open lookout (http://lookout.example:7171); empty leaves links out.
 	BaseURL string
 	Limits  Limits
@@ -230,10 +150,20 @@ func validate(rules []Rule) error {
 			return fmt.Errorf("rule %q is there twice: rename one", r.Name)
 		case r.Query == nil:
 			return fmt.Errorf("rule %q has no query: add one, such as level>=error", r.Name)
-		case r.Channel == "":
+		case r.Resolve != nil && r.Notify == Each:
+			return fmt.Errorf("rule %q shows each event, so there is nothing to resolve: leave resolve out, or set notify: incident", r.Name)
+		case len(r.Channels) == 0:
 			return fmt.Errorf("rule %q has no channel: set channel, or a default in channels", r.Name)
-		case !channelOK(r.Channel):
-			return fmt.Errorf("rule %q: channel %q has control characters or more than 200 bytes: write it as the destination shows it", r.Name, r.Channel)
+		}
+		for j, c := range r.Channels {
+			switch {
+			case c == "":
+				return fmt.Errorf("rule %q: channel %d is empty: name one, or leave it out", r.Name, j+1)
+			case !channelOK(c):
+				return fmt.Errorf("rule %q: channel %q has control characters or more than 200 bytes: write it as the destination shows it", r.Name, c)
+			case slices.Contains(r.Channels[:j], c):
+				return fmt.Errorf("rule %q: channel %q is there twice: leave one out", r.Name, c)
+			}
 		}
 		switch r.Notify {
 		case "", Incident, Each:

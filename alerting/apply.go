@@ -83,7 +83,7 @@ func (a *application) match(m match) error {
 		severity = SeverityOf(ev.Level)
 	}
 	return a.happened(happening{
-		rule: m.rule.Name, fingerprint: fp, family: family, channel: m.rule.Channel, severity: severity,
+		rule: m.rule.Name, fingerprint: fp, family: family, channel: m.rule.Channels[0], severity: severity,
 		query: m.rule.text, received: ev.Received, event: ev,
 	})
 }
@@ -195,7 +195,7 @@ func (inc *incident) quiet() time.Duration {
 
 // addLine puts an event into the last gathered message of its channel, or begins one.
 func (a *application) addLine(m match) error {
-	channel := m.rule.Channel
+	channel := m.rule.Channels[0]
 	l := line{Seq: m.event.Seq, Time: m.event.Time, Rule: m.rule.Name, Text: lineOf(m.event), Query: m.rule.text}
 	weight := Weight(l.Text) + lineOverhead
 	last, known := a.open[channel]

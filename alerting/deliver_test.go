@@ -431,7 +431,7 @@ func TestUnreadableEntry(t *testing.T) {
 			inBubble(t, func(r *rig) {
 				s := &script{answers: map[string][]error{"#errors": {failure(alerting.Broken)}, "#shop": {failure(alerting.Broken)}}}
 				r.out.Answer = s.answer
-				r.opts.Fallback = ""
+				r.opts.Fallbacks = nil
 				r.run()
 				r.source.Add(ev(event.Error, "shop", "one"), ev(event.Error, "shop", "two"), ev(event.Info, "shop", "order shipped"))
 				r.pass(10 * time.Second)
@@ -508,7 +508,7 @@ func TestOldestOfSeveralChannels(t *testing.T) {
 			return failure(alerting.Broken)
 		}
 		r.opts.Rules = append(r.opts.Rules, rule(t, "a", "level=warning", "#a"))
-		r.opts.Fallback = ""
+		r.opts.Fallbacks = nil
 		r.run()
 		for i, e := range []event.Event{ev(event.Error, "shop", "no stock"), ev(event.Info, "shop", "order shipped"), ev(event.Error, "shop", "fire"), ev(event.Warning, "shop", "low stock")} {
 			r.source.Add(e)

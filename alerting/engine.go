@@ -72,8 +72,11 @@ func New(o Options) (*Engine, error) {
 		return nil, errors.New("alerting needs a store to follow: set Options.Source")
 	case o.Notifier == nil:
 		return nil, errors.New("alerting needs a way out: set Options.Notifier")
-	case !channelOK(o.Fallback):
-		return nil, fmt.Errorf("fallback channel %q has control characters or more than 200 bytes: write it as the destination shows it", o.Fallback)
+	}
+	for _, c := range o.Fallbacks {
+		if c == "" || !channelOK(c) {
+			return nil, fmt.Errorf("fallback channel %q is empty, has control characters or more than 200 bytes: write it as the destination shows it", c)
+		}
 	}
 	o.Limits.fill()
 	if o.Clock == nil {
@@ -83,7 +86,7 @@ func New(o Options) (*Engine, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		db: o.DB, source: o.Source, notifier: o.Notifier, fallback: o.Fallback, baseURL: o.BaseURL,
+		db: o.DB, source: o.Source, notifier: o.Notifier, fallback: first(o.Fallbacks), baseURL: o.BaseURL,
 		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
 	}
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
@@ -120,6 +123,13 @@ func (e *Engine) stepBack(tx *bbolt.Tx, position, last uint64) error {
 		Text: fmt.Sprintf("Alerting stood at event %d, the store ends with %d: was it restored or emptied? Alerting goes on with the next event.",
 			position, last),
 	})
+}
+
+func first(channels []string) string {
+	if len(channels) == 0 {
+		return ""
+	}
+	return channels[0]
 }
 
 func (e *Engine) setRules(rules []Rule) error {

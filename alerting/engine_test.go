@@ -55,7 +55,7 @@ func inBubble(t *testing.T, test func(r *rig)) {
 			source: new(alertingtest.Source), out: new(alertingtest.Recorder), clock: new(alertingtest.Clock), log: new(strings.Builder),
 		}
 		r.opts = alerting.Options{
-			DB: r.db, Source: r.source, Notifier: r.out, Fallback: "#errors", Clock: r.clock,
+			DB: r.db, Source: r.source, Notifier: r.out, Fallbacks: []string{"#errors"}, Clock: r.clock,
 			Log:   slog.New(slog.NewTextHandler(r.log, nil)),
 			Rules: []alerting.Rule{rule(t, "errors", "level>=error -service:lookout", "#errors"), each(rule(t, "shipped", `"order shipped"`, "#shop"))},
 		}
@@ -75,7 +75,7 @@ func rule(t testing.TB, name, text, channel string) alerting.Rule {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return alerting.Rule{Name: name, Query: q, Channel: channel}
+	return alerting.Rule{Name: name, Query: q, Channels: []string{channel}}
 }
 
 func each(r alerting.Rule) alerting.Rule {
@@ -469,7 +469,7 @@ func TestBudgetSurvivesRestart(t *testing.T) {
 // Gathered messages and alerts share the budget and neither keeps the other out.
 func TestEachAndAlertsShareTheBudget(t *testing.T) {
 	inBubble(t, func(r *rig) {
-		r.opts.Rules[1].Channel = "#errors"
+		r.opts.Rules[1].Channels = []string{"#errors"}
 		r.run()
 		for i := range 90 {
 			for k := range 10 {
@@ -817,8 +817,8 @@ func TestNewRefuses(t *testing.T) {
 		{"reserved", with(func(r *alerting.Rule) { r.Name = "lookout" }), "reserved"},
 		{"twice", []alerting.Rule{good, good}, `"a" is there twice`},
 		{"no query", with(func(r *alerting.Rule) { r.Query = nil }), "has no query"},
-		{"no channel", with(func(r *alerting.Rule) { r.Channel = "" }), "has no channel"},
-		{"odd channel", with(func(r *alerting.Rule) { r.Channel = "#a\x00b" }), "control characters"},
+		{"no channel", with(func(r *alerting.Rule) { r.Channels = nil }), "has no channel"},
+		{"odd channel", with(func(r *alerting.Rule) { r.Channels = []string{"#a\x00b"} }), "control characters"},
 		{"notify", with(func(r *alerting.Rule) { r.Notify = "often" }), "write incident or each"},
 		{"severity", with(func(r *alerting.Rule) { r.Severity = "bad" }), "write critical, error"},
 	}
@@ -834,7 +834,7 @@ func TestNewRefuses(t *testing.T) {
 		{Source: new(alertingtest.Source), Notifier: new(alertingtest.Recorder)},
 		{DB: db, Notifier: new(alertingtest.Recorder)},
 		{DB: db, Source: new(alertingtest.Source)},
-		{DB: db, Source: new(alertingtest.Source), Notifier: new(alertingtest.Recorder), Fallback: "\x00"},
+		{DB: db, Source: new(alertingtest.Source), Notifier: new(alertingtest.Recorder), Fallbacks: []string{"\x00"}},
 	} {
 		if _, err := alerting.New(o); err == nil {
 			t.Errorf("New(%+v) took it", o)

@@ -138,20 +138,6 @@ func (e *Engine) renderEach(q *queued) Message {
 	return m
 }
 
-// Text is the whole message as plain text, a line each for title, log text, facts and notes.
-func (m Message) Text() string {
-	parts := append([]string{m.Title}, m.Lines...)
-	for _, more := range [...][]string{m.Facts, m.Notes} {
-		if len(more) > 0 {
-			parts = append(parts, strings.Join(more, " · "))
-		}
-	}
-	if m.Link != "" {
-		parts = append(parts, m.Link)
-	}
-	return strings.Join(parts, "\n")
-}
-
 // listed writes counts by name, most first: shipped 12, paid 3.
 func listed(names map[string]int64) string {
 	sorted := slices.SortedFunc(maps.Keys(names), func(a, b string) int {

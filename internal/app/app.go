@@ -171,7 +171,7 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 	}
 	a.onStop("slack", func(context.Context) error { notifier.Close(); return nil })
 	a.engine, err = alerting.New(alerting.Options{
-		DB: db, Source: a.store, Notifier: notifier, Rules: rules(c), Fallback: fallback(c), Log: a.log,
+		DB: db, Source: a.store, Notifier: notifier, Rules: rules(c), Fallbacks: fallbacks(c), Log: a.log,
 	})
 	return err
 }
@@ -183,7 +183,7 @@ func rules(c *config.Config) []alerting.Rule {
 			continue // Load has warned that it is not built yet
 		}
 		list = append(list, alerting.Rule{
-			Name: r.Name, Query: r.Query.Query, Channel: string(r.Channel), Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
+			Name: r.Name, Query: r.Query.Query, Channels: []string{string(r.Channel)}, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
 		})
 	}
 	return list
@@ -198,12 +198,14 @@ func (a *App) Reload(c *config.Config) error {
 	return a.engine.Reload(rules(c))
 }
 
-// fallback is the channel for what alerting has to say about itself.
-func fallback(c *config.Config) string {
-	if c.Channels.Errors != "" {
-		return string(c.Channels.Errors)
+// fallbacks are the channels for what alerting has to say about itself.
+func fallbacks(c *config.Config) []string {
+	for _, channel := range []string{string(c.Channels.Errors), string(c.Slack.Channel)} {
+		if channel != "" {
+			return []string{channel}
+		}
 	}
-	return string(c.Slack.Channel)
+	return nil
 }
 
 // slowly bounds how long a sender may take over a body: longer than any honest one needs for 64 MiB.

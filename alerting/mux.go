@@ -1,0 +1,87 @@
+package alerting
+
+import (
+	"context"
+	"fmt"
+)
+
+// Mux is a [Notifier] that picks the way by the channel's name: the one in Ways under that name, Default for all others.
+// Without a Default a channel that has no way is [Broken]. It is an [Acknowledger] and a [Replier] as far as its ways are.
+//
+// A receipt finds its way back by its Channel, so Mux writes the way's name there for what is in Ways.
+type Mux struct {
+	Default Notifier // nil for none
+	Ways    map[string]Notifier
+}
+
+// Way names the way of a channel: the channel itself when it has one of its own, empty for the default. Channels with one
+// way fail together.
+func (m Mux) Way(channel string) string {
+	if m.Ways[channel] != nil {
+		return channel
+	}
+	return ""
+}
+
+// Send posts a new message by the channel's way.
+func (m Mux) Send(ctx context.Context, channel string, msg Message) (Receipt, error) {
+	n, err := m.way(channel)
+	if err != nil {
+		return Receipt{}, err
+	}
+	r, err := n.Send(ctx, channel, msg)
+	return m.named(channel, r), err
+}
+
+// Edit replaces a message by the way it went.
+func (m Mux) Edit(ctx context.Context, r Receipt, msg Message) (Receipt, error) {
+	n, err := m.way(r.Channel)
+	if err != nil {
+		return Receipt{}, err
+	}
+	edited, err := n.Edit(ctx, r, msg)
+	return m.named(r.Channel, edited), err
+}
+
+// Reply says below a message that it fires again; a way that cannot refuses it with [EditRefused].
+func (m Mux) Reply(ctx context.Context, r Receipt, msg Message) error {
+	n, err := m.way(r.Channel)
+	if err != nil {
+		return err
+	}
+	if replier, ok := n.(Replier); ok {
+		return replier.Reply(ctx, r, msg)
+	}
+	return &DeliveryError{Class: EditRefused, Err: fmt.Errorf("channel %q has no threads", r.Channel)}
+}
+
+// Acknowledgement asks the way a message went; one that knows nothing of it has no news, ever.
+func (m Mux) Acknowledgement(ctx context.Context, r Receipt) (Ack, error) {
+	n, err := m.way(r.Channel)
+	if err != nil {
+		return Ack{}, err
+	}
+	if acknowledger, ok := n.(Acknowledger); ok {
+		return acknowledger.Acknowledgement(ctx, r)
+	}
+	return Ack{}, nil
+}
+
+func (m Mux) way(channel string) (Notifier, error) {
+	n := m.Ways[channel]
+	if n == nil {
+		n = m.Default
+	}
+	if n == nil {
+		return nil, &DeliveryError{Class: Broken, Err: fmt.Errorf(
+			"channel %q has no way out: set up the service it belongs to (LOOKOUT_SLACK_TOKEN for Slack), or name another channel", channel)}
+	}
+	return n, nil
+}
+
+func (m Mux) named(channel string, r Receipt) Receipt {
+	if way := m.Way(channel); way != "" && r != (Receipt{}) {
+		r.Channel = way
+	}
+	return r
+}
