@@ -25,6 +25,7 @@ import (
 var (
 	binary string
 	kills  = flag.Int("kills", 20, "kill -9 so often in TestKill")
+	atEnd  []func() // ends what tests share
 )
 
 func TestMain(m *testing.M) {
@@ -40,6 +41,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	for _, end := range atEnd {
+		end()
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -217,8 +221,8 @@ func (s *server) request(method, path string, body io.Reader) *http.Request {
 // row is one line of an answer.
 type row struct {
 	Event struct {
-		ID, Time, Level, Service, Host, Message string
-		Fields                                  map[string]any
+		ID, Time, Level, Service, Env, Host, Container, Stream, Message string
+		Fields                                                          map[string]any
 	}
 	Summary *struct {
 		Matched  int64

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gets what the real tests need: a C compiler (go test -race), Node.js with the GELF client gelf-pro.
+# Gets what the real tests need: a C compiler (go test -race), Node.js with the GELF client gelf-pro, a Docker engine.
 # As root on Debian or Ubuntu it installs; elsewhere it names what is missing. With CI set, missing is failing.
 set -u
 cd "$(dirname "$0")"
@@ -20,6 +20,16 @@ need() { # need COMMAND PACKAGES…
 need gcc gcc libc6-dev
 need node nodejs
 need npm npm
+need dockerd docker.io iptables cgroupfs-mount
+need docker docker-cli # a package of its own in newer releases
+need docker-compose docker-compose
+need busybox busybox-static
+need ip iproute2
+# A machine without systemd may have no cgroups mounted: no container starts there.
+if [ "$(id -u)" = 0 ] && command -v cgroupfs-mount >/dev/null 2>&1 && ! grep -q ' /sys/fs/cgroup ' /proc/mounts; then
+	echo "setup: mounting cgroups"
+	cgroupfs-mount
+fi
 if command -v npm >/dev/null 2>&1 && [ ! -d clients/node_modules ]; then
 	echo "setup: npm ci in e2e/clients"
 	(cd clients && npm ci --silent --no-audit --no-fund) || missing="$missing gelf-pro(npm ci in e2e/clients)"
