@@ -119,7 +119,7 @@ func brute(all []event.Event, r query.Request) []event.Event {
 	var out []event.Event
 	for i := range all {
 		e := &all[i]
-		if (r.Since == 0 || e.Time >= r.Since) && (r.Until == 0 || e.Time < r.Until) && (r.MaxSeq == 0 || e.Seq <= r.MaxSeq) && r.Query.Match(e) {
+		if (r.Since == 0 || e.Time >= r.Since) && (r.Until == 0 || e.Time < r.Until) && e.Seq >= r.MinSeq && (r.MaxSeq == 0 || e.Seq <= r.MaxSeq) && r.Query.Match(e) {
 			out = append(out, *e)
 		}
 	}
@@ -207,6 +207,12 @@ func compare(t *testing.T, s *Store, all []event.Event, rng *rand.Rand) {
 		}
 		if rng.IntN(4) == 0 && len(all) > 0 {
 			r.MaxSeq = uint64(1 + rng.IntN(len(all)))
+		}
+		if rng.IntN(4) == 0 && len(all) > 0 {
+			r.MinSeq = uint64(1 + rng.IntN(len(all)))
+			if rng.IntN(2) == 0 { // one event
+				r.MaxSeq = r.MinSeq
+			}
 		}
 		var got, want []string
 		sum, err := s.Search(t.Context(), r, func(row query.Row) error {

@@ -161,7 +161,7 @@ func (s *Store) newSearch(ctx context.Context, r query.Request) *search {
 	}
 	for _, seg := range segments {
 		for _, e := range seg.Blocks {
-			if e.MaxTime < q.r.Since || e.MinTime >= q.r.Until || e.MinSeq > q.r.MaxSeq ||
+			if e.MaxTime < q.r.Since || e.MinTime >= q.r.Until || e.MinSeq > q.r.MaxSeq || e.MaxSeq < q.r.MinSeq ||
 				r.Query != nil && !r.Query.MayMatchService([]byte(e.Service)) {
 				q.pruned++
 				continue
@@ -221,10 +221,11 @@ func (q *search) addHead(v *headView) {
 		for _, r := range rows {
 			lo, hi = min(lo, r.time), max(hi, r.time)
 		}
-		if hi < q.r.Since || lo >= q.r.Until {
+		first, last := rows[0].seq, rows[len(rows)-1].seq
+		if hi < q.r.Since || lo >= q.r.Until || first > q.r.MaxSeq || last < q.r.MinSeq {
 			continue
 		}
-		if q.r.CountOnly && q.all && lo >= q.r.Since && hi < q.r.Until && rows[len(rows)-1].seq <= q.r.MaxSeq {
+		if q.r.CountOnly && q.all && lo >= q.r.Since && hi < q.r.Until && first >= q.r.MinSeq && last <= q.r.MaxSeq {
 			q.countWhole(v.service, len(rows))
 			continue
 		}
@@ -247,7 +248,7 @@ func (q *search) nextUnit() *unit {
 
 // expand turns a block into units, unless its filter rules it out.
 func (q *search) expand(e *segment.Entry) {
-	if q.r.CountOnly && q.all && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MaxSeq <= q.r.MaxSeq {
+	if q.r.CountOnly && q.all && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MinSeq >= q.r.MinSeq && e.MaxSeq <= q.r.MaxSeq {
 		q.countWhole(e.Service, e.Rows) // the footer knows
 		q.pruned++
 		return
@@ -343,7 +344,7 @@ func (q *search) read(u *unit, sc *scratch) {
 
 func (q *search) readHead(u *unit, sc *scratch) {
 	for _, r := range u.rows {
-		if r.time < q.r.Since || r.time >= q.r.Until || r.seq > q.r.MaxSeq {
+		if r.time < q.r.Since || r.time >= q.r.Until || r.seq < q.r.MinSeq || r.seq > q.r.MaxSeq {
 			continue
 		}
 		data := u.view.row(r)
@@ -390,7 +391,7 @@ func (q *search) readFrame(u *unit, sc *scratch) error {
 			}
 		}
 		row := data[start:at]
-		if t := rowTime(row); t < q.r.Since || t >= q.r.Until || seq > q.r.MaxSeq {
+		if t := rowTime(row); t < q.r.Since || t >= q.r.Until || seq < q.r.MinSeq || seq > q.r.MaxSeq {
 			continue
 		}
 		keep, beside := q.judge(row, seq, sc)

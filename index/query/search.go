@@ -22,8 +22,9 @@ type Request struct {
 	CountOnly bool
 	// Before and After ask for so many events around each match, of the same source; rows then come in groups.
 	Before, After int
-	// MaxSeq leaves out events that arrived later, 0 for the newest at the start of the search.
-	MaxSeq uint64
+	// MinSeq and MaxSeq leave out events that arrived before and after these sequences; MaxSeq 0 is the newest at the start
+	// of the search. The same in both is one event, which is found at the price of one segment.
+	MinSeq, MaxSeq uint64
 }
 
 // Row is one event of an answer, valid until the function it was given to returns.

@@ -3,15 +3,16 @@
 //
 // # Use
 //
-// [New] returns a handler for the whole server; internal/app mounts it and hands in the store, the input and the check of
-// tokens. [API.Close] ends the live tails, before http.Server.Shutdown, which would wait for them. The server needs a
+// [New] returns a handler for the whole server; internal/app mounts it and hands in the store, the input, the page and the
+// check of tokens and sessions. [API.Close] ends the live tails, before http.Server.Shutdown, which would wait for them. The server needs a
 // ReadHeaderTimeout; the handler itself sets deadlines for bodies and for each write of an answer.
 //
 // # What it guarantees
 //
 // One route is found for a request, by its path decoded once, and that route knows which token it needs: there is no other
 // way to a handler, and a path that could mean two things (double slashes, dots, encoded slashes) is refused. Everything
-// but /status, /healthz and /readyz needs a token, names that do not exist included.
+// but /status, /healthz, /readyz, the login and the page's static files needs a token or a session, names that do not exist
+// included. What a session reads ends with the session, live tails among it.
 //
 // Every error is {"error":{"code","message","mend",…}}. An answer of lines ends with a line "summary" when all of it came
 // and with a line "error" when not; one that ends otherwise was cut off.
@@ -63,8 +64,14 @@ type Options struct {
 	Store Store
 	// Events takes POST /api/v1/events. Without it the route answers 501.
 	Events http.Handler
-	// Auth returns what lets through only requests whose token may do what needs the role.
-	Auth func(auth.Role) func(http.Handler) http.Handler
+	// UI serves the page: / and /assets/, GET and HEAD, to everybody: it must hold static files only. What it sets of
+	// Content-Security-Policy and Cache-Control replaces the API's own, which let nothing load and be kept.
+	UI http.Handler
+	// Containers and Probes return what /api/v1/containers and /api/v1/probes list, as encoding/json writes it. Without
+	// them the lists are empty.
+	Containers, Probes func() any
+	// Auth knows the tokens and sessions.
+	Auth *auth.Authenticator
 	// Version is shown by /status.
 	Version string
 	// Ready says why the server cannot be used, in words that everybody may read; nil when it can.
@@ -218,10 +225,15 @@ func panicText(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
+// secret tells whether a text holds what lookout makes for secrets.
+func secret(text string) bool {
+	return strings.Contains(text, auth.Prefix) || strings.Contains(text, auth.SessionPrefix) || strings.Contains(text, auth.CodePrefix)
+}
+
 // requestID returns the client's own id when it is one, or else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
-	ok := id != "" && len(id) <= 64 && !strings.Contains(id, auth.Prefix)
+	ok := id != "" && len(id) <= 64 && !secret(id)
 	for i := 0; ok && i < len(id); i++ {
 		c := id[i]
 		ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.'

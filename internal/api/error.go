@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/auth"
 )
 
 // apiError is an error as the API writes it.
@@ -48,6 +49,9 @@ func asError(err error) *apiError {
 	}
 	if q := (*query.Error)(nil); errors.As(err, &q) {
 		return &apiError{Status: http.StatusBadRequest, Code: q.Code, Field: "q", Message: q.Message, Mend: q.Mend, Position: &q.Pos, End: &q.End, Text: &q.Text}
+	}
+	if e := (*auth.Error)(nil); errors.As(err, &e) {
+		return &apiError{Status: e.Status, Code: e.Code, Message: e.Message, Mend: e.Mend, RetryAfter: e.RetryAfter}
 	}
 	return &apiError{Status: http.StatusInternalServerError, Code: "store", Message: "the store failed: " + err.Error(), Mend: "the server's log and /metrics say more"}
 }

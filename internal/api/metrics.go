@@ -15,6 +15,7 @@ type metrics struct {
 	panics     prometheus.Counter
 	searchTime prometheus.Histogram
 	refused    prometheus.Counter
+	logins     *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, a *API) *metrics {
@@ -26,8 +27,11 @@ func newMetrics(r prometheus.Registerer, a *API) *metrics {
 		searchTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lookout_search_duration_seconds", Help: "Time of a search without its wait for a turn.",
 			Buckets: buckets}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+		logins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lookout_logins_total",
+			Help: "Logins at the page: ok, refused (a wrong code or token), limited (too many of these) or failed."}, []string{"result"}),
 	}
-	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused,
+	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused, m.logins,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_sessions", Help: "Sessions of browsers that are logged in."}, func() float64 { return float64(a.o.Auth.Sessions()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_running", Help: "Searches that run now."}, func() float64 { return float64(len(a.searches.running)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_waiting", Help: "Searches that wait for their turn."}, func() float64 { return float64(a.searches.waiting.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_open", Help: "Live tails that are open."}, func() float64 { return float64(a.openTails()) }))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"mime"
@@ -29,7 +30,7 @@ func readParams(w http.ResponseWriter, r *http.Request, names ...string) (params
 		return nil, &apiError{Status: http.StatusBadRequest, Code: "bad_parameter", Message: "the parameters in the address cannot be read", Mend: "write % as %25, ; as %3B, & as %26 and # as %23"}
 	}
 	if r.Method == http.MethodPost {
-		body, err := readBody(w, r)
+		body, err := readBody(w, r, maxForm)
 		if err != nil {
 			return nil, err
 		}
@@ -50,10 +51,12 @@ func readParams(w http.ResponseWriter, r *http.Request, names ...string) (params
 	return p, nil
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+// readBody reads a form or a flat JSON object of at most so many bytes.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) (url.Values, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is longer than 1 MiB", Mend: "a query has at most 64 KiB"}
+		return nil, &apiError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is longer than %d KiB", most>>10),
+			Mend: "send less; a query has at most 64 KiB"}
 	}
 	if err != nil {
 		return nil, &apiError{Status: http.StatusBadRequest, Code: "bad_body", Message: "the body did not come", Mend: "send it again"}

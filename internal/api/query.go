@@ -125,6 +125,8 @@ func (a *API) search(parent context.Context, r query.Request, fn func(query.Row)
 		return summary, nil
 	case stopped != nil:
 		return summary, stopped
+	case ended(parent) != nil:
+		return summary, ended(parent)
 	case parent.Err() != nil:
 		return summary, &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -189,6 +191,31 @@ func warnings(q *query.Query, s *query.Summary) []string {
 		all = append(all, strings.TrimSuffix(h.Message+"; "+h.Mend, "; "))
 	}
 	return append(all, q.NotFound(s.UnknownFields...)...)
+}
+
+// check says whether a query is one, and what may be wrong with it, while it is being typed.
+func (a *API) check(w http.ResponseWriter, r *http.Request) {
+	p, err := readParams(w, r, "q")
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	q, err := query.Parse(p["q"])
+	if err != nil {
+		writeJSON(w, http.StatusOK, map[string]any{"ok": false, "error": asError(err)})
+		return
+	}
+	type hint struct {
+		Message  string `json:"message"`
+		Mend     string `json:"mend"`
+		Position int    `json:"position"`
+		End      int    `json:"end"`
+	}
+	hints := []hint{}
+	for _, h := range q.Hints() {
+		hints = append(hints, hint{h.Message, h.Mend, h.Pos, h.End})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"ok": true, "normal": q.String(), "hints": hints})
 }
 
 func (a *API) services(w http.ResponseWriter, r *http.Request) {

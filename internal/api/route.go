@@ -72,8 +72,6 @@ var later = []struct {
 	role       auth.Role
 }{
 	{"/api/v1/stats", "counting and aggregating (stats)", auth.Read},
-	{"/api/v1/context", "the events around an event (context)", auth.Read},
-	{"/api/v1/context/", "the events around an event (context)", auth.Read},
 	{"/api/v1/patterns", "the list of patterns", auth.Read},
 	{"/api/v1/patterns/", "the list of patterns", auth.Read},
 	{"/api/v1/fields", "the list of fields", auth.Read},
@@ -87,8 +85,6 @@ var later = []struct {
 	{"/api/v1/alerts/", "alerts over HTTP", auth.Read},
 	{"/api/v1/silences", "silences", auth.Read},
 	{"/api/v1/silences/", "silences", auth.Read},
-	{"/api/v1/probes", "probes", auth.Read},
-	{"/api/v1/probes/", "probes", auth.Read},
 	{"/api/v1/delete", "deleting by query", auth.Admin},
 	{"/api/v1/delete/", "deleting by query", auth.Admin},
 	{"/api/v1/tokens", "tokens of one's own", auth.Admin},
@@ -111,7 +107,10 @@ var later = []struct {
 func (a *API) routes() {
 	a.exact = map[string]*route{}
 	read := []string{http.MethodGet, http.MethodHead}
-	a.add("/", auth.Read, a.root)
+	a.add("/", public, a.root(a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(a.rootAPI))))
+	if a.o.UI != nil {
+		a.add("/assets/", public, only(a.o.UI.ServeHTTP, read...))
+	}
 	a.add("/status", public, only(a.status, read...))
 	a.add("/healthz", public, only(a.healthz, read...))
 	a.add("/readyz", public, only(a.readyz, read...))
@@ -119,6 +118,14 @@ func (a *API) routes() {
 	a.add("/api/v1/query", auth.Read, only(a.query, http.MethodGet, http.MethodPost))
 	a.add(tailPath, auth.Read, only(a.tail, http.MethodGet))
 	a.add("/api/v1/services", auth.Read, only(a.services, http.MethodGet))
+	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
+	a.add("/api/v1/context", auth.Read, only(a.context, http.MethodGet))
+	a.add("/api/v1/containers", auth.Read, only(list("containers", a.o.Containers), http.MethodGet))
+	a.add("/api/v1/probes", auth.Read, only(list("probes", a.o.Probes), http.MethodGet))
+	a.add("/api/v1/login", public, only(a.login, http.MethodPost))
+	a.add("/api/v1/logout", auth.Anyone, only(a.logout, http.MethodPost))
+	a.add("/api/v1/me", auth.Anyone, only(a.me, http.MethodGet))
+	a.add("/api/v1/login-codes", auth.Admin, only(a.loginCodes, http.MethodPost))
 	if a.o.Events != nil {
 		a.add("/api/v1/events", auth.Write, only(a.o.Events.ServeHTTP, http.MethodPost))
 	} else {
@@ -127,16 +134,16 @@ func (a *API) routes() {
 	for _, l := range later {
 		a.add(l.path, l.role, notBuilt(l.what))
 	}
-	a.unknown = &route{pattern: "unknown", handler: a.o.Auth(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
-			Mend: "the API is at /api/v1/: query, tail, events, services"})
+			Mend: "the API is at /api/v1/: query, tail, context, events, services, containers, probes"})
 	}))}
 }
 
 func (a *API) add(pattern string, role auth.Role, h http.HandlerFunc) {
 	rt := &route{pattern: pattern, handler: h}
 	if role != public {
-		rt.handler = a.o.Auth(role)(h)
+		rt.handler = a.o.Auth.Middleware(role)(h)
 	}
 	if pattern != "/" && strings.HasSuffix(pattern, "/") {
 		a.prefixes = append(a.prefixes, rt)
@@ -164,12 +171,22 @@ func notBuilt(what string) http.HandlerFunc {
 	}
 }
 
-// root is where the UI will be, and where CloudWatch's clients post.
-func (a *API) root(w http.ResponseWriter, r *http.Request) {
+// root is where the page is, for everybody, and where CloudWatch's clients post.
+func (a *API) root(others http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if a.o.UI != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			a.o.UI.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	}
+}
+
+func (a *API) rootAPI(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "lookout "+a.o.Version+"\n\nThe web UI is not built yet.\n\n    lookout grep QUERY     search\n    lookout tail           follow\n    lookout services       what sends\n")
+		_, _ = io.WriteString(w, "lookout "+a.o.Version+"\n\nThis server has no page.\n\n    lookout grep QUERY     search\n    lookout tail           follow\n    lookout services       what sends\n")
 	case r.Method == http.MethodPost && r.Header.Get("X-Amz-Target") != "":
 		notBuilt("the API of CloudWatch Logs")(w, r)
 	default:

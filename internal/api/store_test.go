@@ -59,6 +59,7 @@ func (m *memory) Search(ctx context.Context, r query.Request, fn func(query.Row)
 		s.Sequence = min(s.Sequence, r.MaxSeq)
 		events = events[:s.Sequence]
 	}
+	events = events[min(max(r.MinSeq, 1)-1, uint64(len(events))):]
 	slices.SortStableFunc(events, func(a, b event.Event) int { return int(a.Time - b.Time) })
 	if r.Newest {
 		slices.Reverse(events)

@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/auth"
 )
 
 const tailPath = "/api/v1/tail"
@@ -90,6 +91,14 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ended is the error of a request whose session ended before it, nil for any other.
+func ended(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), auth.ErrEnded) {
+		return asError(auth.ErrEnded)
+	}
+	return nil
+}
+
 // lines is where a live tail goes. A line may wait until flushNow. Their errors are those of the connection.
 type lines interface {
 	line(text []byte) error
@@ -99,6 +108,9 @@ type lines interface {
 // follow writes the last events, then what comes, until ctx ends or the client is gone (nil), or something else ends it.
 func (a *API) follow(ctx context.Context, f follow, out lines) error {
 	notes, err := a.writeLast(ctx, f, out)
+	if err := ended(ctx); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return errStopping // or the client is gone, and reads nothing
 	}
@@ -147,7 +159,7 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 		}
 		if ctx.Err() != nil { // only now: the position is behind these events
 			_ = position(nil) // so that a client knows where to go on when the server stops
-			return nil
+			return ended(ctx)
 		}
 		caughtUp := behind && follower.Position() >= a.o.Store.LastSeq()
 		if caughtUp || time.Since(said) >= positionEvery {
@@ -222,18 +234,14 @@ func (s socket) line(text []byte) error {
 
 func (s socket) flushNow() error { return nil }
 
-// A page of another origin must not read along with a visitor's rights: the Origin a browser sends equals the Host, which
-// is what the upgrader checks unless told otherwise. Programs send none.
+// A page of another origin must not read along with a visitor's rights: the Origin a browser sends equals the Host. Package
+// auth sees to it before it looks at the token, and the upgrader again. Programs send none.
 var upgrader = websocket.Upgrader{
 	HandshakeTimeout: writeTime,
 	ReadBufferSize:   1 << 10,
 	WriteBufferSize:  flushBytes,
 	Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
-		e := &apiError{Status: status, Code: "bad_websocket", Message: reason.Error(), Mend: "begin the WebSocket as RFC 6455 has it, version 13"}
-		if status == http.StatusForbidden {
-			e.Code, e.Message, e.Mend = "cross_site", "the WebSocket is opened by another site's page", "open it from this server's own pages, or from a program"
-		}
-		writeError(w, e)
+		writeError(w, &apiError{Status: status, Code: "bad_websocket", Message: reason.Error(), Mend: "begin the WebSocket as RFC 6455 has it, version 13"})
 	},
 }
 
@@ -284,6 +292,9 @@ func (a *API) tailSocket(ctx context.Context, cancel context.CancelFunc, w http.
 	code := websocket.CloseGoingAway
 	if err := a.follow(ctx, f, out); err != nil {
 		code = websocket.CloseInternalServerErr
+		if ended(ctx) != nil {
+			code = websocket.ClosePolicyViolation
+		}
 		_ = out.line(asError(err).body()) // what can fail is the connection
 	}
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(stopTime))

@@ -109,7 +109,7 @@ func New(o Options) (app *App, err error) {
 	}
 	a.onStop("state", func(context.Context) error { return db.Close() })
 
-	tokens, opened, err := auth.Open(c.Data)
+	tokens, opened, err := auth.Open(c.Data, db)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func New(o Options) (app *App, err error) {
 	registry := prometheus.NewRegistry()
 	a.register(registry)
 	a.api = api.New(api.Options{
-		Store: a.store, Events: slowly(a.native), Auth: tokens.Middleware, Version: o.Version, Registry: registry,
+		Store: a.store, Events: slowly(a.native), Auth: tokens, Version: o.Version, Registry: registry,
 		Limits: api.Limits{
 			Searches: c.Limits.Searches, Queue: c.Limits.Queue, QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
 		},

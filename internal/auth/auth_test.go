@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.etcd.io/bbolt"
 )
 
 const admin, reader, writer = "lkt_canary-admin-0123456789", "lkt_canary-reader-0123456789", "lkt_canary-writer-0123456789"
@@ -118,9 +120,21 @@ func TestNobody(t *testing.T) {
 	}
 }
 
+// state opens a state file.
+func state(t testing.TB, path string) *bbolt.DB {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
 func TestOpen(t *testing.T) {
+	db := state(t, filepath.Join(t.TempDir(), "state.db"))
 	dir := filepath.Join(t.TempDir(), "new", "data")
-	a, o, err := Open(dir)
+	a, o, err := Open(dir, db)
 	if err != nil || !o.Made || o.Repaired || o.Path != filepath.Join(dir, "token") {
 		t.Fatal(o, err)
 	}
@@ -149,7 +163,7 @@ func TestOpen(t *testing.T) {
 		if err := os.Chmod(o.Path, mode); err != nil {
 			t.Fatal(err)
 		}
-		a, o, err = Open(dir)
+		a, o, err = Open(dir, db)
 		if err != nil || o.Made || !o.Repaired || !knows(a, secret) {
 			t.Fatal(mode, o, err)
 		}
@@ -157,7 +171,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("mode %v after a repair of %v", info.Mode(), mode)
 		}
 	}
-	if a, o, err = Open(dir); err != nil || o.Made || o.Repaired || !knows(a, secret) {
+	if a, o, err = Open(dir, db); err != nil || o.Made || o.Repaired || !knows(a, secret) {
 		t.Error(o, err)
 	}
 
@@ -166,7 +180,7 @@ func TestOpen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir2, "token.new"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Open(dir2); err != nil {
+	if _, _, err := Open(dir2, db); err != nil {
 		t.Fatal(err)
 	}
 	if second, err := ReadToken(dir2); err != nil || second == secret {
@@ -178,6 +192,7 @@ func TestOpen(t *testing.T) {
 }
 
 func TestTokenFile(t *testing.T) {
+	db := state(t, filepath.Join(t.TempDir(), "state.db"))
 	for _, c := range []struct {
 		content string
 		want    string // the token, or a part of the error after !
@@ -201,7 +216,7 @@ func TestTokenFile(t *testing.T) {
 		}
 		got, err := ReadToken(dir)
 		if part, fails := strings.CutPrefix(c.want, "!"); fails {
-			_, _, openErr := Open(dir)
+			_, _, openErr := Open(dir, db)
 			if err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "canary") || openErr == nil {
 				t.Errorf("%.30q: %v, %v", c.content, err, openErr)
 			}
@@ -219,13 +234,13 @@ func TestTokenFile(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, FileName), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "not a plain file") {
+	if _, _, err := Open(dir, db); err == nil || !strings.Contains(err.Error(), "not a plain file") {
 		t.Error(err)
 	}
 }
 
 func TestRoleNames(t *testing.T) {
-	for role, want := range map[Role]string{Write: "write", Read: "read", Admin: "admin", 0: "no role"} {
+	for role, want := range map[Role]string{Write: "write", Read: "read", Admin: "admin", Anyone: "anyone", 0: "no role"} {
 		if role.String() != want {
 			t.Errorf("%d is %s", role, role)
 		}

@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
@@ -35,7 +37,14 @@ type Opened struct {
 
 // Open returns an authenticator that knows the admin token of the data folder. Without a token it makes folder and token,
 // durable before it returns. A file that others can read is given mode 0600. One process at a time may open a folder.
-func Open(dir string) (*Authenticator, Opened, error) {
+//
+// Sessions are kept in db, in the bucket auth/sessions, so that a restart logs nobody out; db stays the caller's to close.
+// Sessions that were begun with another token than today's are removed.
+func Open(dir string, db *bbolt.DB) (*Authenticator, Opened, error) {
+	return open(dir, db, time.Now)
+}
+
+func open(dir string, db *bbolt.DB, now func() time.Time) (*Authenticator, Opened, error) {
 	o := Opened{Path: filepath.Join(dir, FileName)}
 	info, err := os.Stat(o.Path)
 	switch {
@@ -56,7 +65,15 @@ func Open(dir string) (*Authenticator, Opened, error) {
 	if err != nil {
 		return nil, o, err
 	}
-	return New(Token{Identity{Name: "admin", Role: Admin}, secret}), o, nil
+	a := New(Token{Identity{Name: "admin", Role: Admin}, secret})
+	a.now = now
+	err = a.sessions.load(db, func(r record) bool {
+		return !r.over(now()) && slices.Contains(a.tokens, known{r.Identity, r.token})
+	})
+	if err != nil {
+		return nil, o, fmt.Errorf("the sessions of earlier logins: %w", err)
+	}
+	return a, o, nil
 }
 
 // ReadToken returns the admin token of a data folder.
@@ -89,9 +106,7 @@ func makeToken(dir, path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // it never fails
-	text := Prefix + base64.RawURLEncoding.EncodeToString(random) + "\n"
+	text := Prefix + randomText(32) + "\n"
 
 	// The name appears when the content is complete: a crash leaves no half token behind.
 	draft := path + ".new"
