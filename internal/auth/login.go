@@ -173,6 +173,9 @@ type bucket struct{ empty time.Time }
 
 // wait returns how long it takes until one more try has room.
 func (b bucket) wait(now time.Time, tries int, every time.Duration) time.Duration {
+	if b.empty.Before(now) {
+		return 0
+	}
 	return b.empty.Sub(now) - time.Duration(tries-1)*every
 }
 
