@@ -72,7 +72,7 @@ func (p Policy) Check(a netip.Addr) error {
 			break
 		}
 		if why := p.refuse(inner); why != "" {
-			reason = fmt.Sprintf("it stands for %s, and %s", inner, why)
+			reason = fmt.Sprintf("it stands for %s: %s", inner, why)
 		}
 	}
 	if reason == "" {
