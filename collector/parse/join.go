@@ -93,6 +93,20 @@ func (j *Joiner) Stats() JoinStats {
 	return s
 }
 
+// Held returns how many lines of a stream the events have that Join holds: of a joiner that gets the lines of one source a
+// stream, these are the most recent ones.
+func (j *Joiner) Held(stream []byte) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+	for s := j.held.oldest; s != nil; s = s.newer {
+		if bytes.Equal(s.held.Stream, stream) {
+			n += s.lines
+		}
+	}
+	return n
+}
+
 // Join joins the events of b with each other and with those held, as of now in ns since the Unix epoch. What may still get
 // a continuation is taken out of b and held, cloned; what was held and is complete comes into b, before b's own events.
 // A batch whose producer counts its events is left as it is.
