@@ -175,6 +175,17 @@ func TestOpen(t *testing.T) {
 		t.Error(o, err)
 	}
 
+	// Tokens of the configuration are known beside it, and may no more than they say.
+	a, _, err = Open(dir, db, Token{Identity{"write token", Write}, "canary-write"}, Token{Identity{"none", Read}, ""})
+	if err != nil || !knows(a, secret) || knows(a, "canary-write") {
+		t.Error("the admin token beside a token of the configuration:", err)
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer canary-write")
+	if who, err := a.Check(r); err != nil || who.May(Read) || !who.May(Write) {
+		t.Errorf("the write token is %+v, %v", who, err)
+	}
+
 	// What a crash left behind is no obstacle, and another folder has another token.
 	dir2 := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir2, "token.new"), []byte("half"), 0o644); err != nil {

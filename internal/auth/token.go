@@ -40,11 +40,13 @@ type Opened struct {
 //
 // Sessions are kept in db, in the bucket auth/sessions, so that a restart logs nobody out; db stays the caller's to close.
 // Sessions that were begun with another token than today's are removed.
-func Open(dir string, db *bbolt.DB) (*Authenticator, Opened, error) {
-	return open(dir, db, time.Now)
+//
+// More are tokens that the configuration names; one with an empty secret is nobody's.
+func Open(dir string, db *bbolt.DB, more ...Token) (*Authenticator, Opened, error) {
+	return open(dir, db, time.Now, more...)
 }
 
-func open(dir string, db *bbolt.DB, now func() time.Time) (*Authenticator, Opened, error) {
+func open(dir string, db *bbolt.DB, now func() time.Time, more ...Token) (*Authenticator, Opened, error) {
 	o := Opened{Path: filepath.Join(dir, FileName)}
 	info, err := os.Stat(o.Path)
 	switch {
@@ -65,7 +67,7 @@ func open(dir string, db *bbolt.DB, now func() time.Time) (*Authenticator, Opene
 	if err != nil {
 		return nil, o, err
 	}
-	a := New(Token{Identity{Name: "admin", Role: Admin}, secret})
+	a := New(append([]Token{{Identity{Name: "admin", Role: Admin}, secret}}, more...)...)
 	a.now = now
 	err = a.sessions.load(db, func(r record) bool {
 		return !r.over(now()) && slices.Contains(a.tokens, known{r.Identity, r.token})
