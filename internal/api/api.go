@@ -38,6 +38,7 @@ import (
 
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/auth"
+	"github.com/lookoutlog/lookout/internal/fleet"
 )
 
 // Store is what the API asks of the store. The methods are called concurrently.
@@ -49,6 +50,12 @@ type Store interface {
 	Services() []query.ServiceInfo
 	// LastSeq is the newest sequence that searches and followers see.
 	LastSeq() uint64
+}
+
+// Fleet is what the API asks of what it knows of containers and probes; a *fleet.Fleet is one.
+type Fleet interface {
+	Containers() []fleet.Container
+	Probes() []fleet.Probe
 }
 
 // Limits bound what requests may cost. Zero values take the defaults.
@@ -67,9 +74,8 @@ type Options struct {
 	// UI serves the page: / and /assets/, GET and HEAD, to everybody: it must hold static files only. What it sets of
 	// Content-Security-Policy and Cache-Control replaces the API's own, which let nothing load and be kept.
 	UI http.Handler
-	// Containers and Probes return what /api/v1/containers and /api/v1/probes list, as encoding/json writes it. Without
-	// them the lists are empty.
-	Containers, Probes func() any
+	// Fleet is what /api/v1/containers and /api/v1/probes list. Without it the lists are empty.
+	Fleet Fleet
 	// Auth knows the tokens and sessions.
 	Auth *auth.Authenticator
 	// Version is shown by /status.
@@ -113,6 +119,9 @@ func New(o Options) *API {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Fleet == nil {
+		o.Fleet = fleet.New(fleet.Options{})
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }

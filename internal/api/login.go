@@ -93,10 +93,7 @@ func (a *API) loginCodes(w http.ResponseWriter, r *http.Request) {
 }
 
 // list answers with what all returns, under name.
-func list(name string, all func() any) http.HandlerFunc {
-	if all == nil {
-		all = func() any { return []any{} }
-	}
+func list[T any](name string, all func() []T) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if _, err := readParams(w, r); err != nil {
 			writeError(w, err)
