@@ -66,8 +66,9 @@ type Limits struct {
 	Tails        int           // live tails at the same time; 100
 }
 
-// Options are what an API is made of. Store, Auth and Registry are required.
+// Options are what an API is made of. Auth and Registry are required.
 type Options struct {
+	// Store is what searches read; nil in an agent, which answers them with 501.
 	Store Store
 	// Events takes POST /api/v1/events. Without it the route answers 501.
 	Events http.Handler

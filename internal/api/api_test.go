@@ -447,6 +447,21 @@ func TestReserved(t *testing.T) {
 	}
 }
 
+// An agent has no store: it takes events, says how it is, and sends who searches to its server.
+func TestAgent(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Store = nil })
+	for _, path := range []string{"/api/v1/query", "/api/v1/tail", "/api/v1/services", "/api/v1/context?id=1"} {
+		if w := f.do("GET", path, ""); w.Code != 501 || errorOf(t, w.Body.Bytes()).Error.Code != "agent" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"/status", "/metrics", "/api/v1/check?q=x"} {
+		if w := f.do("GET", path, ""); w.Code != 200 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 // A path that another reader could take for something else is refused, and nothing is redirected.
 func TestPathTricks(t *testing.T) {
 	f := newFixture(t)

@@ -115,11 +115,11 @@ func (a *API) routes() {
 	a.add("/healthz", public, only(a.healthz, read...))
 	a.add("/readyz", public, only(a.readyz, read...))
 	a.add("/metrics", auth.Read, only(promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP, read...))
-	a.add("/api/v1/query", auth.Read, only(a.query, http.MethodGet, http.MethodPost))
-	a.add(tailPath, auth.Read, only(a.tail, http.MethodGet))
-	a.add("/api/v1/services", auth.Read, only(a.services, http.MethodGet))
+	a.add("/api/v1/query", auth.Read, only(a.stored(a.query), http.MethodGet, http.MethodPost))
+	a.add(tailPath, auth.Read, only(a.stored(a.tail), http.MethodGet))
+	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
-	a.add("/api/v1/context", auth.Read, only(a.context, http.MethodGet))
+	a.add("/api/v1/context", auth.Read, only(a.stored(a.context), http.MethodGet))
 	a.add("/api/v1/containers", auth.Read, only(list("containers", a.o.Fleet.Containers), http.MethodGet))
 	a.add("/api/v1/probes", auth.Read, only(list("probes", a.o.Fleet.Probes), http.MethodGet))
 	a.add("/api/v1/login", public, only(a.login, http.MethodPost))
@@ -161,6 +161,17 @@ func only(h http.HandlerFunc, methods ...string) http.HandlerFunc {
 			return
 		}
 		h(w, r)
+	}
+}
+
+// stored is for what reads the store, which an agent does not have.
+func (a *API) stored(h http.HandlerFunc) http.HandlerFunc {
+	if a.o.Store != nil {
+		return h
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, &apiError{Status: http.StatusNotImplemented, Code: "agent", Message: "this lookout is an agent: it forwards what it collects and keeps nothing",
+			Mend: "ask its server"})
 	}
 }
 
