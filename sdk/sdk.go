@@ -256,6 +256,12 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 	return list, nil
 }
 
+// Call makes a request of the API that has no method of its own here, such as GET /api/v1/containers, and decodes its
+// answer, one JSON value, into to. The parameters of a POST are its body.
+func (c *Client) Call(ctx context.Context, method, path string, params url.Values, to any) error {
+	return c.get(ctx, request{method: method, path: path, params: params, again: method == http.MethodGet}, to)
+}
+
 // parseRetryAfter reads a Retry-After header: seconds, or a date.
 func parseRetryAfter(value string, now time.Time) time.Duration {
 	if n, err := strconv.Atoi(value); err == nil && n > 0 {

@@ -308,6 +308,29 @@ func TestServices(t *testing.T) {
 	}
 }
 
+func TestCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// A GET is repeated after a lost answer, a POST is not: it may have done what it does.
+		c, seen := script(t, "lost", `{"n":1}`, `{"n":2}`, "lost", "404 {}", "no JSON")
+		var answer struct{ N int }
+		if err := c.Call(t.Context(), "GET", "/api/v1/x", url.Values{"a": {"b c"}}, &answer); err != nil || answer.N != 1 || (*seen)[1].URL.String() != "http://logs:7171/api/v1/x?a=b+c" {
+			t.Error(answer, err, (*seen)[1].URL)
+		}
+		if err := c.Call(t.Context(), "POST", "/api/v1/y", url.Values{"a": {"b c"}}, &answer); err != nil || answer.N != 2 || bodies(t, (*seen)[2:])[0] != "a=b+c" {
+			t.Error(answer, err)
+		}
+		for _, code := range []string{CodeNoAnswer, CodeNotLookout, CodeNotLookout} {
+			var e *Error
+			if err := c.Call(t.Context(), "POST", "/api/v1/y", nil, &answer); !errors.As(err, &e) || e.Code != code {
+				t.Errorf("%v, want %s", err, code)
+			}
+		}
+		if len(*seen) != 6 {
+			t.Errorf("%d requests", len(*seen))
+		}
+	})
+}
+
 func bodies(t *testing.T, seen []*http.Request) []string {
 	t.Helper()
 	var all []string

@@ -71,8 +71,8 @@ func (c *codes) take(text string, now time.Time) *known {
 	return found
 }
 
-// Login begins a session with a one-time code or, when that is empty, with a token. It returns the cookie to set. Its error
-// is an [*Error], one of 429 after too many wrong tries, or else one of the file that sessions are kept in.
+// Login begins a session with a one-time code or, when that is empty, with a token, which must be one for reading at least.
+// It returns the cookie to set. Its error is an [*Error], one of 429 after too many wrong tries, or else one of the file that sessions are kept in.
 func (a *Authenticator) Login(r *http.Request, code, token string) (*http.Cookie, error) {
 	if a.cross.Check(r) != nil {
 		return nil, ErrCrossSite
@@ -97,6 +97,9 @@ func (a *Authenticator) Login(r *http.Request, code, token string) (*http.Cookie
 		return nil, wrong
 	}
 	right()
+	if !t.May(Read) { // the page is for reading
+		return nil, ErrRole
+	}
 	id, err := a.sessions.begin(record{Identity: t.Identity, created: now, seen: now, expires: now.Add(SessionTime), token: t.hash})
 	if err != nil {
 		return nil, err

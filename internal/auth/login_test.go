@@ -31,6 +31,9 @@ func TestLogin(t *testing.T) {
 		return text
 	}
 	used, late, stranger := code(), code(), ""
+	for _, token := range []Token{{Identity{"agent", Write}, "write-canary"}, {Identity{"reader", Read}, "read-canary"}} {
+		h.tokens = append(h.tokens, New(token).tokens...)
+	}
 	if _, err := h.Login(from("192.0.2.1:1"), used, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +48,8 @@ func TestLogin(t *testing.T) {
 		{"the token", "", h.token, nil, nil},
 		{"a wrong token", "", h.token + "x", nil, ErrWrong},
 		{"no token", "", "", nil, ErrWrong},
+		{"an agent's token", "", "write-canary", nil, ErrRole},
+		{"a token for reading", "", "read-canary", nil, nil},
 		{"a wrong code", CodePrefix + "x", "", nil, ErrWrongCode},
 		{"a used code", used, "", nil, ErrWrongCode},
 		{"the code of an identity that has no token", stranger, "", nil, ErrWrongCode},
@@ -61,7 +66,7 @@ func TestLogin(t *testing.T) {
 			c.change(r)
 		}
 		cookie, err := h.Login(r, c.code, c.token)
-		if err != c.want || (cookie == nil) != (err != nil) || cookie != nil && !h.in(cookie.Value) {
+		if err != c.want || (cookie == nil) != (err != nil) || cookie != nil && c.token != "read-canary" && !h.in(cookie.Value) {
 			t.Errorf("%s: %v, %v", c.name, cookie, err)
 		}
 		if err != nil && (strings.Contains(err.Error(), h.token) || strings.Contains(err.Error(), CodePrefix)) {

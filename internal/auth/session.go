@@ -25,7 +25,7 @@ const (
 )
 
 // How long a session lasts: so long after its login, and so long after its last request, which is noted at most once an
-// hour. Beyond so many sessions the oldest go.
+// hour. Beyond so many sessions the oldest go, those of the same token first.
 const (
 	SessionTime = 90 * 24 * time.Hour
 	IdleTime    = 30 * 24 * time.Hour
@@ -132,7 +132,7 @@ func (s *sessions) begin(r record) (id string, err error) {
 	if s.m == nil {
 		s.m = map[sessionKey]*session{}
 	}
-	gone := s.prune(r.created)
+	gone := s.prune(r.created, r.token)
 	s.put(n)
 	s.mu.Unlock()
 	err = s.update(func(b *bbolt.Bucket) error {
@@ -149,15 +149,19 @@ func (s *sessions) begin(r record) (id string, err error) {
 	return id, nil
 }
 
-// prune ends what is over and, when there is no room for one more, the oldest. The caller holds the lock.
-func (s *sessions) prune(now time.Time) (gone []sessionKey) {
+// prune ends what is over and, when there is no room for one more of the token, the oldest: of this token if it has any, so
+// that nobody crowds out those with another. The caller holds the lock.
+func (s *sessions) prune(now time.Time, token [sha256.Size]byte) (gone []sessionKey) {
 	var oldest *session
 	for key, n := range s.m {
 		if n.over(now) {
 			n.end()
 			delete(s.m, key)
 			gone = append(gone, key)
-		} else if oldest == nil || n.created.Before(oldest.created) {
+			continue
+		}
+		same := n.token == token
+		if oldest == nil || same && oldest.token != token || same == (oldest.token == token) && n.created.Before(oldest.created) {
 			oldest = n
 		}
 	}

@@ -347,6 +347,43 @@ func TestOldestSessionsGo(t *testing.T) {
 	}
 }
 
+// Who has a lesser token cannot log others out.
+func TestSessionsOfOneTokenCrowdOutEachOther(t *testing.T) {
+	a := three()
+	now := newClock()
+	a.now = now.now
+	login := func(token string) string {
+		t.Helper()
+		now.pass(time.Second)
+		c, err := a.Login(httptest.NewRequest("POST", "/", nil), "", token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Value
+	}
+	open := func(id string) bool {
+		_, err := a.Check(request("GET", id))
+		return err == nil
+	}
+	first := login(admin)
+	var readers []string
+	for range maxSessions {
+		readers = append(readers, login(reader))
+	}
+	if !open(first) || open(readers[0]) || !open(readers[1]) {
+		t.Error("not the oldest of the same token went")
+	}
+	second := login(admin) // the other way round
+	if open(first) || !open(second) || !open(readers[1]) || a.Sessions() != maxSessions {
+		t.Error("not the oldest of the same token went")
+	}
+	// A token without a session takes the place of the oldest of all.
+	a.tokens = append(a.tokens, known{Identity{"other", Read}, sha256.Sum256([]byte("other"))})
+	if third := login("other"); !open(third) || open(readers[1]) || !open(readers[2]) || !open(second) {
+		t.Error("not the oldest went")
+	}
+}
+
 // What the file says is not believed when it is not what this lookout wrote.
 func TestForeignRecords(t *testing.T) {
 	h := newHouse(t)
