@@ -168,6 +168,7 @@ type Prober struct {
 	drain   context.Context // ends some time after ctx: writers are bounded by it
 
 	pending                                atomic.Int64
+	dropping                               atomic.Bool // since the last result there was no room
 	checks, failures, transitions, dropped atomic.Int64
 	skipped, lag, inFlight                 atomic.Int64
 }

@@ -15,7 +15,8 @@ import (
 // rosterProducer counts the events that say how many targets there are; its cursor names them.
 const rosterProducer = "probe"
 
-// maxRoster bounds the cursor, in bytes; the log takes 64 KiB.
+// maxRoster bounds the cursor, in bytes; the log takes 64 KiB. Names beyond it, of more than a thousand targets, are not
+// remembered.
 const maxRoster = 60 << 10
 
 // taken is the source of names that were taken away and have events that are not stored yet.
@@ -143,39 +144,48 @@ func (o *roster) run() {
 	}
 }
 
+// quote returns strings as JSON.
+func quote(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings have no errors
+	}
+	return b
+}
+
 // write stores the names when they differ from the stored ones. It reports whether the prober still runs.
 func (o *roster) write() bool {
 	p := o.p
 	p.mu.Lock()
-	list := rosterCursor{Version: 1, Targets: map[string][]string{}}
-	n, size := 0, 0
-	add := func(name, source string) {
-		if size += 2*len(name) + len(source) + 8; size < maxRoster {
-			list.Targets[source] = append(list.Targets[source], name)
-		}
-	}
-	for name, source := range o.before {
-		add(name, source)
-	}
+	names := maps.Clone(o.before)
+	n := 0
 	for name, r := range p.runners {
 		r.mu.Lock()
+		names[name] = taken
 		if r.target != nil {
+			names[name] = r.target.source
 			n++
-			add(name, r.target.source)
-		} else {
-			add(name, taken)
 		}
 		r.mu.Unlock()
 	}
 	p.mu.Unlock()
-	for _, names := range list.Targets {
-		slices.Sort(names)
+	list := rosterCursor{Version: 1, Targets: map[string][]string{}}
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		source := names[name]
+		if size += len(quote(name)) + 1; len(list.Targets[source]) == 0 {
+			size += len(quote(source)) + 4
+		}
+		if size > maxRoster {
+			break
+		}
+		list.Targets[source] = append(list.Targets[source], name)
 	}
 	b, err := json.Marshal(&list)
 	if err != nil {
 		panic(err) // strings only
 	}
-	if string(b) == string(o.last) {
+	if string(b) == string(o.last) || len(o.last) == 0 && len(list.Targets) == 0 {
 		return true
 	}
 	e := event.Event{

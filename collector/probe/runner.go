@@ -206,8 +206,14 @@ func (r *runner) checked(ctx context.Context, t *target, begin time.Time, res *r
 	}
 	if r.p.pending.Load() < int64(r.p.o.MaxPending) {
 		r.put(resultEvent(r.p.o.Host, t, begin, r.state.status, res), false, t)
+		if r.p.dropping.CompareAndSwap(true, false) {
+			r.p.log.Info("results of probes are stored again", "dropped", r.p.dropped.Load())
+		}
 	} else {
 		r.p.dropped.Add(1)
+		if r.p.dropping.CompareAndSwap(false, true) {
+			r.p.log.Warn("the store takes no more results of probes: they are dropped, changes of state are kept", "waiting", r.p.o.MaxPending)
+		}
 	}
 	if c != noChange {
 		r.put(changeEvent(r.p.o.Host, t, c, begin, &was, res), true, t)
@@ -258,13 +264,17 @@ func (r *runner) write(next uint64) {
 				}
 				break
 			}
-			err := store(r.p, &batch)
-			r.p.pending.Add(-int64(n))
-			if err != nil { // the time for draining is over
+			if err := store(r.p, &batch); err != nil { // the time for draining is over
+				r.mu.Lock()
+				n += len(r.events)
+				changes += r.changes
+				r.mu.Unlock()
+				r.p.pending.Add(-int64(n))
 				r.p.dropped.Add(int64(n) - changes)
 				r.p.log.Error("stopped with results of a probe not stored", "probe", r.name, "results", n, "error", err)
 				return
 			}
+			r.p.pending.Add(-int64(n))
 			next += uint64(n)
 			r.p.transitions.Add(changes)
 		}
