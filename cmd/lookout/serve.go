@@ -23,9 +23,12 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Collect, index, search and alert, in one process",
-		Long: `serve receives logs (GELF over UDP, NDJSON over HTTP), keeps them searchable and sends what the
-rules ask for to Slack. It needs no configuration; lookout.yaml in the working folder, LOOKOUT_CONFIG
-or --config names one, and every setting can come from the environment (LOOKOUT_…).
+		Long: `serve collects logs (the containers of the Docker engine that is here, GELF over UDP, NDJSON over HTTP),
+keeps them searchable, checks the addresses it is told to, and sends what the rules ask for to Slack and
+Pushover. It needs no configuration; lookout.yaml in the working folder, LOOKOUT_CONFIG or --config names
+one, and every setting can come from the environment (LOOKOUT_…).
+
+With LOOKOUT_FORWARD_URL it is an agent: it collects, and forwards everything to that server.
 
 It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.
 SIGHUP reads the configuration again and puts its rules in force, unless something is wrong with it.`,
@@ -98,16 +101,32 @@ func (p *program) welcome(a *app.App, c *config.Config, version string) error {
 	if err != nil {
 		data = c.Data
 	}
-	token, made := a.TokenFile()
-	note := ""
-	if made {
-		note = "  (new: it is the key to everything in here)"
-	}
 	out := fmt.Appendf(nil, "lookout %s is running; Ctrl-C stops it\n", version)
 	for _, l := range a.Listening() {
-		out = fmt.Appendf(out, "  %-6s %s\n", l.Name, l.Address)
+		out = fmt.Appendf(out, "  %-7s %s\n", l.Name, l.Address)
 	}
-	out = fmt.Appendf(out, "  data   %s\n  token  %s%s\n  alerts %s\n", data, token, note, a.Alerts())
+	if address := a.Docker(); address != "" {
+		out = fmt.Appendf(out, "  %-7s %s\n", "Docker", address)
+	}
+	out = fmt.Appendf(out, "  %-7s %s\n", "data", data)
+	token, made := a.TokenFile()
+	if made {
+		token += "  (new: it is the key to everything in here)"
+	}
+	if token != "" {
+		out = fmt.Appendf(out, "  %-7s %s\n", "token", token)
+	}
+	if c.Forward.On() {
+		out = fmt.Appendf(out, "  %-7s %s\n", "forward", c.Forward.URL)
+		_, err = p.stdout.Write(out)
+		return err
+	}
+	out = fmt.Appendf(out, "  %-7s %s\n", "alerts", a.Alerts())
+	if made {
+		out = fmt.Appendf(out, "Open the page, once, within 15 minutes:  %s\n", a.LoginAddress())
+	} else {
+		out = append(out, "To log in to the page:  lookout ui\n"...)
+	}
 	out = append(out, "Try, in another terminal here:  lookout send hello  and then  lookout grep hello\n"...)
 	_, err = p.stdout.Write(out)
 	return err

@@ -5,9 +5,16 @@
 // [New] opens everything a [config.Config] asks for, [App.Start] begins to listen, [App.Stop] ends it in the order that
 // loses nothing: inputs first, then what they brought is made durable, then the rest.
 //
-//	gelf (UDP) ─► join, parse ─┐                      ┌─► api ─► search, tail
-//	                           ├─► store (log, fsync) ┤
-//	api ─► native ─► parse ────┘                      └─► alerting ─► outbox (state.db) ─► slack
+//	gelf (UDP) ─► join, parse ─┐           ┌─► fleet ─► metrics, api
+//	docker ─────► join, parse ─┤           │
+//	probe ─────────────────────┼─► store ──┼─► api ─► search, tail, page
+//	api ─► native ─► parse ────┘  (log,    └─► alerting ─► outbox (state.db) ─┬─► slack
+//	            ▲                  fsync)                                     └─► pushover
+//	            └───────────────────────────────────────────┐
+//	an agent:  docker ─► join ─┬─► forward (log, fsync) ─► HTTP
+//	           probe ──────────┘
+//
+// A server and an agent have the same inputs; they differ in what is behind them (server.go, agent.go).
 package app
 
 import (
@@ -24,20 +31,22 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/lookoutlog/lookout/alerting"
-	"github.com/lookoutlog/lookout/alerting/slack"
+	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/collector/docker"
+	"github.com/lookoutlog/lookout/collector/forward"
 	"github.com/lookoutlog/lookout/collector/gelf"
 	"github.com/lookoutlog/lookout/collector/native"
-	"github.com/lookoutlog/lookout/collector/parse"
+	"github.com/lookoutlog/lookout/collector/probe"
 	"github.com/lookoutlog/lookout/index"
 	"github.com/lookoutlog/lookout/internal/api"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/config"
+	"github.com/lookoutlog/lookout/internal/fleet"
 )
 
 // StopTimeout is how long [App.Stop] may take before what is not done is left to the next start.
@@ -54,14 +63,30 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// App is a lookout server. Tests start it on port 0.
+// App is a lookout server, or an agent of one. Tests start it on port 0.
 type App struct {
-	o        Options
-	log      *slog.Logger
+	o   Options
+	log *slog.Logger
+	// sink is where all inputs append: the store, or an agent's queue.
+	sink collector.Counted
+
+	// A server has these; nil in an agent.
 	store    *index.Store
-	gelf     *gelf.Input // nil when it is off
+	fleet    *fleet.Fleet
+	engine   *alerting.Engine   // nil without rules
+	pushover *pushover.Notifier // nil when nobody can be paged
+
+	queue *forward.Queue // nil in a server
+
+	gelf   *gelf.Input   // nil when it is off
+	docker *docker.Input // nil when there is none
+	// engineAddress is where Docker is.
+	engineAddress string
+	prober        *probe.Prober
+
+	// What is behind the HTTP address; nil when there is none.
 	native   *native.Handler
-	engine   *alerting.Engine // nil without rules
+	auth     *auth.Authenticator
 	api      *api.API
 	server   *http.Server
 	listener net.Listener
@@ -109,131 +134,63 @@ func New(o Options) (app *App, err error) {
 	}
 	a.onStop("state", func(context.Context) error { return db.Close() })
 
-	tokens, opened, err := auth.Open(c.Data, db)
+	if c.Forward.On() {
+		err = a.openQueue()
+	} else {
+		err = a.openStore(db)
+	}
 	if err != nil {
 		return nil, err
 	}
-	a.opened = opened
-	if opened.Repaired {
-		a.log.Warn("others could read the token; that is mended, but make a new one: remove the file and start again", "file", opened.Path)
-	}
-
-	a.store, err = index.Open(index.Options{Dir: filepath.Join(c.Data, "store"), Log: a.log})
-	if err != nil {
+	if err := a.openInputs(); err != nil {
 		return nil, err
 	}
-	a.onStop("store", a.store.Close)
-
-	if err := a.openAlerting(db); err != nil {
-		return nil, err
+	if c.HTTP.Off() {
+		return a, nil
 	}
-
-	stage := parse.New(parse.Options{})
-	if !c.GELF.Off() {
-		a.gelf = gelf.New(gelf.Options{
-			Addr: string(c.GELF), Allow: c.AllowList(), Sink: a.store, Joiner: parse.NewJoiner(parse.JoinOptions{}),
-			Stages: []collector.Stage{stage}, Log: a.log,
-		})
-	}
-	a.native = native.New(native.Options{
-		Sink:   a.store,
-		Joiner: func() native.Joiner { return parse.NewJoiner(parse.JoinOptions{}) },
-		Stages: func() []collector.Stage { return []collector.Stage{stage} },
-		// The body's own limit; what is held of all bodies at a time is bounded by the handler.
-		MaxBody: int64(c.Limits.Body), Log: a.log,
-	})
-
-	registry := prometheus.NewRegistry()
-	a.register(registry)
-	a.api = api.New(api.Options{
-		Store: a.store, Events: slowly(a.native), Auth: tokens, Version: o.Version, Registry: registry,
-		Limits: api.Limits{
-			Searches: c.Limits.Searches, Queue: c.Limits.Queue, QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
-		},
-		Log: a.log,
-	})
-	a.server = &http.Server{
-		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
-	return a, nil
-}
-
-// openAlerting starts nothing yet: the engine's position is taken from the store as it is now.
-func (a *App) openAlerting(db *bbolt.DB) error {
-	c := a.o.Config
-	if c.Slack.Token == "" || len(c.Rules) == 0 {
-		return nil
-	}
-	notifier, err := slack.New(slack.Options{Token: string(c.Slack.Token), API: string(c.Slack.API)})
-	if err != nil {
-		return err
-	}
-	a.onStop("slack", func(context.Context) error { notifier.Close(); return nil })
-	a.engine, err = alerting.New(alerting.Options{
-		DB: db, Source: a.store, Notifier: notifier, Rules: rules(c), Fallbacks: fallbacks(c), Log: a.log,
-	})
-	return err
-}
-
-func rules(c *config.Config) []alerting.Rule {
-	var list []alerting.Rule
-	for _, r := range c.Rules {
-		if r.Mode != "match" {
-			continue // Load has warned that it is not built yet
-		}
-		list = append(list, alerting.Rule{
-			Name: r.Name, Query: r.Query.Query, Channels: []string{string(r.Channel)}, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
-		})
-	}
-	return list
-}
-
-// Reload puts the rules of another configuration in force; its other settings need a restart. After an error the old
-// rules stay.
-func (a *App) Reload(c *config.Config) error {
-	if a.engine == nil {
-		return errors.New("alerting was off at the start: restart to turn it on")
-	}
-	return a.engine.Reload(rules(c))
-}
-
-// fallbacks are the channels for what alerting has to say about itself.
-func fallbacks(c *config.Config) []string {
-	for _, channel := range []string{string(c.Channels.Errors), string(c.Slack.Channel)} {
-		if channel != "" {
-			return []string{channel}
-		}
-	}
-	return nil
-}
-
-// slowly bounds how long a sender may take over a body: longer than any honest one needs for 64 MiB.
-func slowly(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A ResponseWriter of a test has no deadline to set.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(2 * time.Minute))
-		h.ServeHTTP(w, r)
-	})
+	return a, a.openHTTP(db)
 }
 
 // Start listens and runs until Stop. Addresses with port 0 have their real one afterwards.
 func (a *App) Start() error {
-	c := a.o.Config
-	var err error
-	if a.listener, err = net.Listen("tcp", string(c.HTTP)); err != nil {
-		return fmt.Errorf("HTTP: %w (set LOOKOUT_HTTP to another address)", err)
+	if a.server != nil {
+		l, err := net.Listen("tcp", string(a.o.Config.HTTP))
+		if err != nil {
+			return fmt.Errorf("HTTP: %w (set LOOKOUT_HTTP to another address)", err)
+		}
+		a.listener = limitConns(l, maxConns)
 	}
-	a.listener = limitConns(a.listener, maxConns)
 	if a.gelf != nil {
 		if err := a.gelf.Listen(); err != nil {
-			return errors.Join(fmt.Errorf("GELF: %w (set LOOKOUT_GELF to another address, or to off)", err), a.listener.Close())
+			err = fmt.Errorf("GELF: %w (set LOOKOUT_GELF to another address, or to off)", err)
+			if a.listener != nil {
+				err = errors.Join(err, a.listener.Close())
+			}
+			return err
 		}
 	}
 
+	// What is behind the inputs starts first, so that it ends last.
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
 	}
+	if a.queue != nil {
+		a.run("forwarding", a.queue.Run)
+	}
+	if a.server != nil {
+		a.serve()
+	}
+	if a.gelf != nil {
+		a.run("GELF", a.gelf.Run)
+	}
+	a.run("probes", a.prober.Run)
+	if a.docker != nil {
+		a.run("Docker", a.docker.Run)
+	}
+	return nil
+}
+
+func (a *App) serve() {
 	a.running.Go(func() {
 		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			a.fail(fmt.Errorf("HTTP: %w", err))
@@ -249,10 +206,6 @@ func (a *App) Start() error {
 		}
 		return nil
 	})
-	if a.gelf != nil {
-		a.run("GELF", a.gelf.Run)
-	}
-	return nil
 }
 
 // run runs fn until Stop ends its context, and waits for it then.
@@ -308,7 +261,10 @@ type Listening struct{ Name, Address string }
 
 // Listening lists the addresses, with their real ports.
 func (a *App) Listening() []Listening {
-	list := []Listening{{"HTTP", "http://" + reachable(a.listener.Addr())}}
+	var list []Listening
+	if a.listener != nil {
+		list = append(list, Listening{"HTTP", "http://" + reachable(a.listener.Addr())})
+	}
 	if a.gelf != nil {
 		list = append(list, Listening{"GELF", "udp://" + reachable(a.gelf.Addr())})
 	}
@@ -327,17 +283,17 @@ func reachable(addr net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// TokenFile is where the admin token is, and whether this start made it.
+// Docker is the address of the engine whose containers are followed; empty when there is none.
+func (a *App) Docker() string { return a.engineAddress }
+
+// TokenFile is where the admin token is, and whether this start made it; empty when nothing asks for one.
 func (a *App) TokenFile() (path string, made bool) { return a.opened.Path, a.opened.Made }
 
-// Alerts says in words who is told what.
-func (a *App) Alerts() string {
-	c := a.o.Config
-	switch {
-	case a.engine != nil:
-		return fmt.Sprintf("%d rules into Slack", len(c.Rules))
-	case c.Slack.Token == "":
-		return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to have errors and warnings in Slack"
+// LoginAddress is an address of the page that logs in whoever opens it first, within [auth.CodeTime]; empty without a page.
+func (a *App) LoginAddress() string {
+	if a.listener == nil || a.store == nil {
+		return ""
 	}
-	return "off; there are no rules: set LOOKOUT_SLACK_CHANNEL, or channels in lookout.yaml"
+	code, _ := a.auth.NewCode(auth.Identity{Name: "admin", Role: auth.Admin})
+	return "http://" + reachable(a.listener.Addr()) + "/#login=" + code
 }

@@ -103,6 +103,29 @@ func TestStartAndStop(t *testing.T) {
 	}
 }
 
+func TestAgent(t *testing.T) {
+	server := start(t, options(t, map[string]string{"LOOKOUT_WRITE_TOKEN": "w-1"}))
+	env := map[string]string{"LOOKOUT_FORWARD_URL": server.Listening()[0].Address, "LOOKOUT_FORWARD_TOKEN": "w-1", "LOOKOUT_HTTP": "", "LOOKOUT_GELF": ""}
+	quiet := start(t, options(t, env))
+	if l := quiet.Listening(); len(l) != 0 || quiet.LoginAddress() != "" {
+		t.Errorf("an agent listens at %v", l)
+	}
+	if path, _ := quiet.TokenFile(); path != "" {
+		t.Errorf("an agent without HTTP has a token: %s", path)
+	}
+	env["LOOKOUT_HTTP"] = "127.0.0.1:0"
+	a := start(t, options(t, env))
+	if code, _ := get(t, a, "/metrics", true); code != 200 {
+		t.Errorf("/metrics of an agent: %d", code)
+	}
+	if code, text := get(t, a, "/api/v1/query", true); code != 501 || !strings.Contains(text, "ask its server") {
+		t.Errorf("a search in an agent: %d %s", code, text)
+	}
+	if err := a.Reload(a.o.Config); err == nil {
+		t.Error("an agent took rules")
+	}
+}
+
 func TestWhatCannotStartLeavesNothingOpen(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

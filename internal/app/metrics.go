@@ -60,18 +60,20 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v float64, labels ...string) { send(d, prometheus.CounterValue, v, labels...) }
 
 	gauge(descBuild, 1, f.a.o.Version)
-	s := f.a.store.Stats()
-	gauge(descSequence, float64(s.Sequence))
-	gauge(descSegments, float64(s.Segments))
-	gauge(descBlocks, float64(s.Blocks))
-	gauge(descSegmentBytes, float64(s.SegmentBytes))
-	gauge(descHeadBytes, float64(s.HeadBytes))
-	gauge(descLogBytes, float64(s.LogBytes))
-	counter(descSeals, float64(s.Seals))
-	counter(descSealErrors, float64(s.SealErrors))
-	counter(descRefused, float64(s.Refused))
-	counter(descOverflowed, float64(s.Overflowed))
-	gauge(descDamaged, float64(s.Damaged))
+	if f.a.store != nil {
+		s := f.a.store.Stats()
+		gauge(descSequence, float64(s.Sequence))
+		gauge(descSegments, float64(s.Segments))
+		gauge(descBlocks, float64(s.Blocks))
+		gauge(descSegmentBytes, float64(s.SegmentBytes))
+		gauge(descHeadBytes, float64(s.HeadBytes))
+		gauge(descLogBytes, float64(s.LogBytes))
+		counter(descSeals, float64(s.Seals))
+		counter(descSealErrors, float64(s.SealErrors))
+		counter(descRefused, float64(s.Refused))
+		counter(descOverflowed, float64(s.Overflowed))
+		gauge(descDamaged, float64(s.Damaged))
+	}
 
 	if f.a.gelf != nil {
 		g := f.a.gelf.Stats()
@@ -125,4 +127,7 @@ func (f figures) Collect(out chan<- prometheus.Metric) {
 
 func (a *App) register(r *prometheus.Registry) {
 	r.MustRegister(figures{a}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a.fleet != nil {
+		r.MustRegister(a.fleet)
+	}
 }

@@ -1,0 +1,214 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/bbolt"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/pushover"
+	"github.com/lookoutlog/lookout/alerting/slack"
+	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/collector/native"
+	"github.com/lookoutlog/lookout/collector/parse"
+	"github.com/lookoutlog/lookout/index"
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/api"
+	"github.com/lookoutlog/lookout/internal/auth"
+	"github.com/lookoutlog/lookout/internal/config"
+	"github.com/lookoutlog/lookout/internal/fleet"
+	"github.com/lookoutlog/lookout/ui"
+)
+
+// channelPushover is the channel that pages people.
+const channelPushover = "pushover"
+
+// openStore opens the store, and what reads it: the fleet and the rules.
+func (a *App) openStore(db *bbolt.DB) error {
+	store, err := index.Open(index.Options{Dir: filepath.Join(a.o.Config.Data, "store"), Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.store = store
+	a.onStop("store", store.Close)
+	a.fleet = fleet.New(fleet.Options{})
+	if err := a.prime(); err != nil {
+		a.log.Warn("the state of probes and containers is not known until they report again", "error", err)
+	}
+	a.sink = a.fleet.Sink(store)
+	return a.openAlerting(db)
+}
+
+// prime tells the fleet what was reported shortly before this start.
+func (a *App) prime() error {
+	q, err := query.Parse("stream:(probe, stats)")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err = a.store.Search(ctx, query.Request{Query: q, Since: time.Now().Add(-fleet.Stale).UnixNano()}, func(row query.Row) error {
+		a.fleet.Prime(*row.Event)
+		return nil
+	})
+	return err
+}
+
+// openAlerting starts nothing yet: the engine's position is taken from the store as it is now.
+func (a *App) openAlerting(db *bbolt.DB) error {
+	c := a.o.Config
+	ways := alerting.Mux{Ways: map[string]alerting.Notifier{}}
+	if c.Slack.Token != "" {
+		notifier, err := slack.New(slack.Options{Token: string(c.Slack.Token), API: string(c.Slack.API)})
+		if err != nil {
+			return err
+		}
+		a.onStop("slack", func(context.Context) error { notifier.Close(); return nil })
+		ways.Default = notifier
+	}
+	if c.Pushover.On() {
+		notifier, err := pushover.New(pushover.Options{Token: string(c.Pushover.Token), User: string(c.Pushover.User), API: string(c.Pushover.API)})
+		if err != nil {
+			return err
+		}
+		a.onStop("pushover", func(context.Context) error { notifier.Close(); return nil })
+		ways.Ways[channelPushover] = notifier
+		a.pushover = notifier
+	}
+	list := rules(c)
+	if len(list) == 0 {
+		return nil
+	}
+	var err error
+	a.engine, err = alerting.New(alerting.Options{
+		DB: db, Source: a.store, Notifier: ways, Rules: list, Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL), Log: a.log,
+	})
+	return err
+}
+
+// rules are those that tell somebody: a channel of Slack needs its token.
+func rules(c *config.Config) []alerting.Rule {
+	var list []alerting.Rule
+	for _, r := range c.Rules {
+		if r.Mode != "match" {
+			continue // Load has warned that it is not built yet
+		}
+		rule := alerting.Rule{
+			Name: r.Name, Query: r.Query.Query, Resolve: r.Resolve.Query, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
+		}
+		if r.Channel != "" && c.Slack.Token != "" {
+			rule.Channels = append(rule.Channels, string(r.Channel))
+		}
+		if r.Page && c.Pushover.On() {
+			rule.Channels = append(rule.Channels, channelPushover)
+		}
+		if len(rule.Channels) > 0 {
+			list = append(list, rule)
+		}
+	}
+	return list
+}
+
+// Reload puts the rules of another configuration in force; its other settings need a restart. After an error the old
+// rules stay.
+func (a *App) Reload(c *config.Config) error {
+	switch {
+	case a.queue != nil:
+		return errors.New("an agent has no rules: reload its server, or restart the agent")
+	case a.engine == nil:
+		return errors.New("alerting was off at the start: restart to turn it on")
+	}
+	// Which ways there are stays as it was at the start.
+	now := *c
+	now.Slack, now.Pushover = a.o.Config.Slack, a.o.Config.Pushover
+	return a.engine.Reload(rules(&now))
+}
+
+// fallbacks are the channels for what alerting has to say about itself.
+func fallbacks(c *config.Config) []string {
+	var list []string
+	for _, channel := range []config.Channel{c.Channels.Errors, c.Slack.Channel} {
+		if channel != "" && c.Slack.Token != "" {
+			list = append(list, string(channel))
+			break
+		}
+	}
+	if c.Pushover.On() {
+		list = append(list, channelPushover)
+	}
+	return list
+}
+
+// Alerts says in words who is told what.
+func (a *App) Alerts() string {
+	c := a.o.Config
+	if a.engine == nil {
+		if c.Slack.Token == "" && !c.Pushover.On() {
+			return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to have errors and warnings in Slack"
+		}
+		return "off; there are no rules: set LOOKOUT_SLACK_CHANNEL, or channels in lookout.yaml"
+	}
+	var ways []string
+	if c.Slack.Token != "" {
+		ways = append(ways, "Slack")
+	}
+	if c.Pushover.On() {
+		ways = append(ways, "Pushover")
+	}
+	return fmt.Sprintf("%d rules into %s", len(rules(c)), strings.Join(ways, " and "))
+}
+
+// openHTTP makes what answers at the HTTP address: a server's API and page, or an agent's input, health and metrics.
+func (a *App) openHTTP(db *bbolt.DB) error {
+	c := a.o.Config
+	var err error
+	a.auth, a.opened, err = auth.Open(c.Data, db, auth.Token{Identity: auth.Identity{Name: "write token", Role: auth.Write}, Secret: string(c.WriteToken)})
+	if err != nil {
+		return err
+	}
+	if a.opened.Repaired {
+		a.log.Warn("others could read the token; that is mended, but make a new one: remove the file and start again", "file", a.opened.Path)
+	}
+	a.native = native.New(native.Options{
+		Sink:   a.sink,
+		Joiner: func() native.Joiner { return parse.NewJoiner(parse.JoinOptions{}) },
+		Stages: func() []collector.Stage { return a.stages() },
+		// The body's own limit; what is held of all bodies at a time is bounded by the handler.
+		MaxBody: int64(c.Limits.Body), Log: a.log,
+	})
+	registry := prometheus.NewRegistry()
+	a.register(registry)
+	o := api.Options{
+		Events: slowly(a.native), Auth: a.auth, Version: a.o.Version, Registry: registry,
+		Limits: api.Limits{
+			Searches: c.Limits.Searches, Queue: c.Limits.Queue, QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
+		},
+		Log: a.log,
+	}
+	if a.store != nil {
+		o.Store, o.UI, o.Fleet = a.store, ui.Handler(), a.fleet
+	}
+	a.api = api.New(o)
+	a.server = &http.Server{
+		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// slowly bounds how long a sender may take over a body: longer than any honest one needs for 64 MiB.
+func slowly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A ResponseWriter of a test has no deadline to set.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(2 * time.Minute))
+		h.ServeHTTP(w, r)
+	})
+}
