@@ -162,17 +162,12 @@ func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message)
 	return alerting.Receipt{Channel: channel, ID: receipt, Rings: receipt != ""}, nil
 }
 
-// Edit ends the ringing when the incident is resolved or acknowledged, and tells that it is resolved. Nothing can be changed
-// in what the phone has: an incident that fires again is refused, to be sent anew, and a new text alone is no reason to
-// call.
+// Edit ends the ringing when the incident is resolved or acknowledged, and tells that it is resolved. What the phone has
+// cannot be changed: a new text alone is no reason to call.
 //
 // A cancellation may be repeated. A message whose answer was lost may come twice: Pushover does not tell what it has.
 func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	switch m.State {
-	case alerting.Firing:
-		return alerting.Receipt{}, &alerting.DeliveryError{Class: alerting.EditRefused, Err: errors.New("pushover: a message that was sent cannot be changed")}
-	case alerting.Acknowledged, alerting.Resolved:
-	default:
+	if m.State != alerting.Acknowledged && m.State != alerting.Resolved {
 		return r, nil
 	}
 	if err := n.silence(ctx, ringing(r), m); err != nil {
