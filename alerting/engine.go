@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,20 +31,23 @@ const (
 
 // Engine holds the store's events against the rules and delivers what they match.
 type Engine struct {
-	db       *bbolt.DB
-	source   Source
-	notifier Notifier
-	fallback string
-	baseURL  string
-	limits   Limits
-	clock    Clock
-	log      *slog.Logger
+	db        *bbolt.DB
+	source    Source
+	notifier  Notifier
+	fallbacks []string
+	baseURL   string
+	limits    Limits
+	clock     Clock
+	log       *slog.Logger
+	writing   sync.Mutex // held by update
 
 	rules    atomic.Pointer[[]*rule]
 	position atomic.Uint64 // of the last event that is decided
 	durable  uint64        // position in the state; only the engine's loop uses it
 	written  time.Time     // when
 	families families
+	book     book
+	asker    *asker
 	c        counters
 
 	workspace limiter
@@ -86,10 +91,11 @@ func New(o Options) (*Engine, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		db: o.DB, source: o.Source, notifier: o.Notifier, fallback: first(o.Fallbacks), baseURL: o.BaseURL,
+		db: o.DB, source: o.Source, notifier: o.Notifier, fallbacks: o.Fallbacks, baseURL: o.BaseURL,
 		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
 	}
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
+	e.asker = newAsker(e)
 	if err := e.setRules(o.Rules); err != nil {
 		return nil, err
 	}
@@ -109,27 +115,20 @@ func New(o Options) (*Engine, error) {
 	}
 	e.position.Store(position)
 	e.durable = position
-	return e, e.countFamilies()
+	return e, e.readIncidents()
 }
 
 // stepBack puts the position back to the end of a store that ends before it, and tells.
 func (e *Engine) stepBack(tx *bbolt.Tx, position, last uint64) error {
-	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || e.fallback == "" {
+	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || len(e.fallbacks) == 0 {
 		return err
 	}
 	return enqueue(tx, fmt.Sprintf("%s|position|%d|%d", Service, position, last), &entry{
-		Kind: kindNotice, Channel: e.fallback, Created: e.clock.Now().UnixNano(), Rule: Service, Severity: Warning,
+		Kind: kindNotice, Channel: e.fallbacks[0], Created: e.clock.Now().UnixNano(), Rule: Service, Severity: Warning,
 		Title: "lookout: the store is older than its alerts",
 		Text: fmt.Sprintf("Alerting stood at event %d, the store ends with %d: was it restored or emptied? Alerting goes on with the next event.",
 			position, last),
 	})
-}
-
-func first(channels []string) string {
-	if len(channels) == 0 {
-		return ""
-	}
-	return channels[0]
 }
 
 func (e *Engine) setRules(rules []Rule) error {
@@ -142,6 +141,33 @@ func (e *Engine) setRules(rules []Rule) error {
 	}
 	e.rules.Store(&ready)
 	return nil
+}
+
+// resolvable tells whether an incident stays open until an event resolves it. Only a field names both events alike; what
+// is grouped by its text nothing resolves.
+func (e *Engine) resolvable(inc *incident) bool {
+	return strings.HasPrefix(inc.Fingerprint, given) && slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool {
+		return r.Name == inc.Rule && r.Resolve != nil
+	})
+}
+
+// fallback is the channel that is told about another one: the first that goes another way, or the first of the same way.
+func (e *Engine) fallback(channel string) string {
+	way := func(string) string { return "" }
+	if mux, ok := e.notifier.(interface{ Way(string) string }); ok {
+		way = mux.Way
+	}
+	same := ""
+	for _, f := range e.fallbacks {
+		switch {
+		case f == channel:
+		case way(f) != way(channel):
+			return f
+		case same == "":
+			same = f
+		}
+	}
+	return same
 }
 
 // asksForOwn tells whether a query names lookout's service: it lets that through, but not any service whatever.
@@ -186,6 +212,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.resume(); err != nil {
 		return err
 	}
+	wg.Go(func() { e.asker.run(ctx) })
 	err := e.follow(ctx)
 
 	e.mu.Lock()
@@ -304,8 +331,12 @@ func (e *Engine) decide(ctx context.Context, events []event.Event) error {
 		ev := &events[i]
 		own := string(ev.Service) == Service
 		for _, r := range *e.rules.Load() {
-			if (!own || r.own) && r.Query.Match(ev) {
-				matches = append(matches, match{r, ev})
+			switch {
+			case own && !r.own:
+			case r.Resolve != nil && r.Resolve.Match(ev):
+				matches = append(matches, match{r, ev, true})
+			case r.Query.Match(ev):
+				matches = append(matches, match{r, ev, false})
 			}
 		}
 	}
@@ -326,7 +357,9 @@ func (e *Engine) decide(ctx context.Context, events []event.Event) error {
 	})
 	if err == nil {
 		for _, m := range matches {
-			m.rule.matched.Add(1)
+			if !m.resolves {
+				m.rule.matched.Add(1)
+			}
 		}
 	}
 	return err
@@ -342,34 +375,19 @@ func (e *Engine) skip(ctx context.Context, g *query.GapError) error {
 	return err
 }
 
-// commit writes incidents, outbox and position in one transaction.
+// commit writes what follows from events together with the position behind them.
 func (e *Engine) commit(ctx context.Context, position uint64, change func(*application) error) error {
-	var a *application
-	err := e.update(ctx, "writing matches", func(tx *bbolt.Tx) error {
-		a = e.apply(tx, e.clock.Now().UnixNano())
+	err := e.change(ctx, "writing matches", func(a *application) error {
 		if err := change(a); err != nil {
 			return err
 		}
-		if err := a.flush(); err != nil {
-			return err
-		}
-		if err := putNumber(tx.Bucket(bucketMeta), keyPosition, position); err != nil {
-			return err
-		}
-		return e.at("committing")
+		return putNumber(a.tx.Bucket(bucketMeta), keyPosition, position)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		e.position.Store(position)
+		e.durable, e.written = position, e.clock.Now()
 	}
-	e.families.add(a.added)
-	e.c.held.Add(a.held)
-	e.position.Store(position)
-	e.durable, e.written = position, e.clock.Now()
-	if err := e.at("committed"); err != nil {
-		return err
-	}
-	e.wake(a.channels)
-	return nil
+	return err
 }
 
 func (e *Engine) savePosition(ctx context.Context) error {
@@ -393,7 +411,7 @@ func (e *Engine) forgetOld(ctx context.Context, now int64) error {
 	err := e.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
 			var inc incident
-			if decode(k, v, &inc) != nil || inc.stale(before) {
+			if decode(k, v, &inc) != nil || inc.stale(before, e.resolvable(&inc)) {
 				stale = append(stale, bytes.Clone(k))
 			}
 			return nil
@@ -401,24 +419,39 @@ func (e *Engine) forgetOld(ctx context.Context, now int64) error {
 	})
 	for len(stale) > 0 && err == nil {
 		n := min(len(stale), forgetBatch)
-		var gone []*incident
-		err = e.update(ctx, "forgetting old incidents", func(tx *bbolt.Tx) (err error) {
-			gone, err = forget(tx, stale[:n], before)
-			return err
-		})
-		if err == nil {
-			e.families.remove(gone)
-		}
+		err = e.update(ctx, "forgetting old incidents", func(tx *bbolt.Tx) error { return e.forget(tx, stale[:n], before) })
 		stale = stale[n:]
 	}
 	return err
 }
 
+// forget drops those of the incidents that are still old and told.
+func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
+	var errs error
+	b := tx.Bucket(bucketIncident)
+	for _, k := range keys {
+		var inc incident
+		ok, err := get(b, k, &inc)
+		if !ok || err == nil && !inc.stale(before, e.resolvable(&inc)) {
+			continue
+		}
+		errs = errors.Join(errs, b.Delete(k))
+		tx.OnCommit(func() {
+			e.families.remove(inc.family())
+			e.book.remove(string(k))
+		})
+	}
+	return errs
+}
+
 // update writes to the state, and tries again for as long as it fails: a full disk must not lose a match. It gives up
-// when ctx ends or the state is closed. change may be called several times.
+// when ctx ends or the state is closed. change may be called several times; what it leaves to [bbolt.Tx.OnCommit] is done
+// once, in the order of the transactions.
 func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx) error) error {
 	for pause := e.limits.Backoff; ; pause = min(2*pause, e.limits.MaxBackoff) {
+		e.writing.Lock()
 		err := e.db.Update(change)
+		e.writing.Unlock()
 		var stop *stopError
 		switch {
 		case err == nil:
@@ -492,18 +525,16 @@ func (f *families) add(added map[string]int) {
 	}
 }
 
-func (f *families) remove(gone []*incident) {
+func (f *families) remove(family string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, inc := range gone {
-		family := familyOf(inc.Rule, inc.Sample.Service)
-		if f.n[family]--; f.n[family] <= 0 {
-			delete(f.n, family)
-		}
+	if f.n[family]--; f.n[family] <= 0 {
+		delete(f.n, family)
 	}
 }
 
-func (e *Engine) countFamilies() error {
+// readIncidents fills what is kept of the incidents in memory.
+func (e *Engine) readIncidents() error {
 	e.families.n = map[string]int{}
 	return e.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
@@ -512,8 +543,37 @@ func (e *Engine) countFamilies() error {
 				e.unreadable(err)
 				return nil
 			}
-			e.families.n[familyOf(inc.Rule, inc.Sample.Service)]++
+			e.families.n[inc.family()]++
+			e.noted(string(k), &inc)
 			return nil
 		})
 	})
+}
+
+// incident returns a record, nil when there is none.
+func (e *Engine) incident(tx *bbolt.Tx, key []byte) *incident {
+	inc := new(incident)
+	ok, err := get(tx.Bucket(bucketIncident), key, inc)
+	if err != nil {
+		e.unreadable(err)
+	}
+	if !ok || err != nil {
+		return nil
+	}
+	return inc
+}
+
+func (e *Engine) putIncident(tx *bbolt.Tx, key []byte, inc *incident) error {
+	tx.OnCommit(func() { e.noted(string(key), inc) })
+	return put(tx.Bucket(bucketIncident), key, inc)
+}
+
+// noted takes a stored incident up in memory.
+func (e *Engine) noted(key string, inc *incident) {
+	e.book.note(key, inc, e.resolvable(inc))
+	for _, d := range inc.To {
+		if d.Ringing {
+			e.asker.add(question{key, d.Channel})
+		}
+	}
 }

@@ -859,7 +859,7 @@ func TestStateOfAnotherFormatIsRefused(t *testing.T) {
 		}
 	}
 	o := alerting.Options{DB: db, Source: new(alertingtest.Source), Notifier: new(alertingtest.Recorder)}
-	for _, v := range [][]byte{{1, 0, 0, 0, 0, 0, 0, 0, 2}, {2, 0, 0, 0, 0, 0, 0, 0, 1}, {}, {1}} {
+	for _, v := range [][]byte{{1, 0, 0, 0, 0, 0, 0, 0, 3}, {1, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 0, 0, 0, 0, 0, 0, 0, 1}, {}, {1}} {
 		put(v)
 		if _, err := alerting.New(o); err == nil || !strings.Contains(err.Error(), "lookout") {
 			t.Errorf("New with format %x: %v", v, err)
@@ -871,8 +871,10 @@ func TestStateOfAnotherFormatIsRefused(t *testing.T) {
 			return nil
 		})
 	}
-	put([]byte{1, 0, 0, 0, 0, 0, 0, 0, 1})
-	if _, err := alerting.New(o); err != nil {
-		t.Errorf("New with the format of today: %v", err)
+	for _, v := range []byte{1, 2} {
+		put([]byte{1, 0, 0, 0, 0, 0, 0, 0, v})
+		if _, err := alerting.New(o); err != nil {
+			t.Errorf("New with format %d: %v", v, err)
+		}
 	}
 }

@@ -17,22 +17,24 @@ type Notifier interface {
 	// Send posts a new message. A message of the same [Message.Incident] may be there already: one that was sent before,
 	// or one whose answer was lost.
 	Send(ctx context.Context, channel string, m Message) (Receipt, error)
-	// Edit replaces the message that Send returned the receipt for. The incident has been acknowledged, resolved, or fires
-	// again; a way that rings stops in the first two cases. [EditRefused] asks for a new message instead.
+	// Edit brings the message that Send returned the receipt for up to date: the incident has been acknowledged or
+	// resolved, and a way that rings stops; or it fires, and people need not notice what is new about that.
+	// [EditRefused] asks for a new message instead, unless it fires.
 	Edit(ctx context.Context, r Receipt, m Message) (Receipt, error)
 }
 
-// Replier is a [Notifier] that makes people notice a message again without a second one: by a reply in its thread. An
-// edit of the message follows. Other ways get a new message when an incident fires again.
+// Replier is a [Notifier] that can make people notice a message again, by a reply in its thread. By other ways an incident
+// that fires again is sent as a new message.
 type Replier interface {
-	// Reply says shortly below the message that it fires again. [EditRefused] asks for a new message instead.
+	// Reply says shortly below the message that it fires again; an edit of the message follows. [EditRefused] asks for a
+	// new message instead.
 	Reply(ctx context.Context, r Receipt, m Message) error
 }
 
 // Acknowledger is a [Notifier] that knows who has acknowledged a message.
 type Acknowledger interface {
 	// Acknowledgement tells how things stand with a message whose receipt has Rings set. It is asked no more often than
-	// each five seconds, until the message is acknowledged, expired, or its incident resolved. Errors are as Send's; with
+	// each [Limits].Poll, until the message is acknowledged, expired, or its incident resolved. Errors are as Send's; with
 	// any of them it is asked again later.
 	Acknowledgement(ctx context.Context, r Receipt) (Ack, error)
 }

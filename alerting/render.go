@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 const (
@@ -32,37 +30,114 @@ func until(from, to int64) string {
 	return b.Format(stamp)
 }
 
-// render makes an entry's message as things stand now.
-func (e *Engine) render(tx *bbolt.Tx, q *queued, now int64) Message {
-	var m Message
-	switch q.Kind {
-	case kindIncident:
-		m = e.renderIncident(tx, q)
-	case kindEach:
+// render makes the message of an entry that is not about an incident.
+func (e *Engine) render(q *queued, now int64) Message {
+	m := Message{Title: q.Title, Lines: []string{q.Text}, Severity: q.Severity}
+	if q.Kind == kindEach {
 		m = e.renderEach(q)
-	default:
-		m = Message{Title: q.Title, Lines: []string{q.Text}}
-	}
-	if m.Severity == "" {
-		m.Severity = q.Severity
 	}
 	m.Plain = q.Plain
+	m.Notes = notes(q, now)
+	return m
+}
+
+// notes are about the delivery of a new message.
+func notes(q *queued, now int64) (notes []string) {
 	if q.MayRepeat {
-		m.Notes = append(m.Notes, noteAgain)
+		notes = append(notes, noteAgain)
 	}
 	if age := time.Duration(now - q.Created); age > lateAfter {
-		m.Notes = append(m.Notes, "delivered late, after "+age.Round(time.Second).String())
+		notes = append(notes, "delivered late, after "+span(age))
+	}
+	return notes
+}
+
+// renderIncident makes the message of an incident as it stands now. A record that cannot be read is nil: the sample is
+// lost, that it happened is not.
+func (e *Engine) renderIncident(inc *incident, q *queued, how how, now int64) Message {
+	m := Message{Severity: q.Severity, State: Firing, Title: fmt.Sprintf("rule %s matched at %s", q.Rule, at(q.Created))}
+	if inc != nil {
+		m = e.messageOf(inc)
+	}
+	m.Plain = q.Plain
+	if how != edit {
+		m.Notes = notes(q, now)
 	}
 	return m
 }
 
-func (e *Engine) renderIncident(tx *bbolt.Tx, q *queued) Message {
-	var inc incident
-	ok, err := get(tx.Bucket(bucketIncident), incidentKey(q.Rule, q.Fingerprint), &inc)
-	if !ok || err != nil {
-		// The sample is lost, that it happened is not.
-		return Message{Title: fmt.Sprintf("rule %s matched at %s", q.Rule, at(q.Created))}
+func (e *Engine) messageOf(inc *incident) Message {
+	s := inc.Sample
+	m := Message{Severity: inc.Severity, State: inc.State, Incident: inc.name(), Title: e.titleOf(inc), Link: e.linkOf(inc)}
+	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
+		m.Lines = append(m.Lines, s.Message)
 	}
+	if s.Fields != "" {
+		m.Lines = append(m.Lines, s.Fields)
+	}
+	if inc.Outcome != "" {
+		m.Lines = append(m.Lines, inc.Outcome)
+	}
+	m.Facts = append(inc.facts(), "rule "+inc.Rule)
+	for _, f := range [...]struct{ name, value string }{{"env", s.Env}, {"host", s.Host}, {"container", s.Container}} {
+		if f.value != "" {
+			m.Facts = append(m.Facts, f.name+" "+f.value)
+		}
+	}
+	return m
+}
+
+// facts say when and how often.
+func (inc *incident) facts() (facts []string) {
+	again := inc.Fired > 1
+	if again || inc.State != Firing {
+		facts = append(facts, inc.history())
+	}
+	if again {
+		facts = append(facts, fmt.Sprintf("again, %s since %s", count(inc.Fired, "time"), at(inc.First)))
+	}
+	switch {
+	case inc.Count > 1 && inc.Count != inc.Fired:
+		facts = append(facts, fmt.Sprintf("%s from %s to %s", count(inc.Count, "time"), at(inc.First), until(inc.First, inc.Last)))
+	case len(facts) == 0:
+		facts = append(facts, at(inc.First))
+	}
+	if inc.Unanswered > 0 && inc.State == Firing {
+		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(inc.Unanswered, "time"))
+	}
+	if inc.BeforeLast != 0 {
+		facts = append(facts, fmt.Sprintf("again: before that %s, last at %s", count(inc.BeforeCount, "time"), at(inc.BeforeLast)))
+	}
+	return facts
+}
+
+// history is what became of the incident since it fired last: fired 02:10, acknowledged 02:12 by …, resolved 02:40 after 30m.
+func (inc *incident) history() string {
+	text := "fired " + at(inc.Since)
+	if inc.Acked != 0 {
+		text += ", acknowledged " + until(inc.Since, inc.Acked)
+		if inc.By != "" {
+			text += " by " + inc.By
+		}
+	}
+	if inc.State == Resolved {
+		text += ", resolved " + until(inc.Since, inc.Resolved) + " after " + span(time.Duration(inc.Resolved-inc.Since))
+	}
+	return text
+}
+
+// span writes a time in whole seconds: 6h, 30m, 4m12s.
+func span(d time.Duration) string {
+	text := d.Round(time.Second).String()
+	for _, zero := range [...]string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
+func (e *Engine) titleOf(inc *incident) string {
 	s := inc.Sample
 	what := string(firstLine([]byte(s.Message)))
 	if h := string(headline([]byte(s.Message))); h != "" {
@@ -71,31 +146,16 @@ func (e *Engine) renderIncident(tx *bbolt.Tx, q *queued) Message {
 	if strings.HasPrefix(inc.Fingerprint, manyPatterns+":") {
 		what = fmt.Sprintf("more than %d different messages, the latest: %s", e.limits.Patterns, what)
 	}
-	m := Message{Severity: inc.Severity, Title: title(s.Level, s.Service, what)}
-	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
-		m.Lines = append(m.Lines, s.Message)
+	return title(s.Level, s.Service, what)
+}
+
+// linkOf is the search behind an incident.
+func (e *Engine) linkOf(inc *incident) string {
+	if inc.Query == "" {
+		return ""
 	}
-	if s.Fields != "" {
-		m.Lines = append(m.Lines, s.Fields)
-	}
-	when := at(inc.First)
-	if inc.Count > 1 {
-		when = fmt.Sprintf("%s from %s to %s", count(inc.Count, "time"), when, until(inc.First, inc.Last))
-	}
-	m.Facts = append(m.Facts, when)
-	if inc.BeforeLast != 0 {
-		m.Facts = append(m.Facts, fmt.Sprintf("again: before that %s, last at %s", count(inc.BeforeCount, "time"), at(inc.BeforeLast)))
-	}
-	m.Facts = append(m.Facts, "rule "+inc.Rule)
-	for _, f := range [...]struct{ name, value string }{{"env", s.Env}, {"host", s.Host}, {"container", s.Container}} {
-		if f.value != "" {
-			m.Facts = append(m.Facts, f.name+" "+f.value)
-		}
-	}
-	if inc.Query != "" {
-		m.Link = e.link([]string{inc.Query}, s.Service, min(s.Time, inc.First), max(s.Time, inc.Last))
-	}
-	return m
+	s := inc.Sample
+	return e.link([]string{inc.Query}, s.Service, min(s.Time, inc.First), max(s.Time, inc.Last, inc.Resolved))
 }
 
 func title(level, service, what string) string {

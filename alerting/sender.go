@@ -113,14 +113,20 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 	if wait := max(s.pace.reserve(now), s.e.workspace.reserve(now)); wait > 0 && !s.e.sleep(ctx, wait) {
 		return 0, nil
 	}
-	if p.overview {
-		return 0, s.deliver(ctx, sendCtx, &overviewParcel{s: s})
+	var parcel parcel
+	switch {
+	case p.overview:
+		parcel = &overviewParcel{s: s}
+	case p.send.Kind == kindIncident:
+		parcel = &incidentParcel{entryParcel: entryParcel{s: s, q: queued{key: p.send.key}}}
+	default:
+		parcel = &entryParcel{s: s, q: queued{key: p.send.key}}
 	}
-	return 0, s.deliver(ctx, sendCtx, &entryParcel{s: s, q: queued{key: p.send.key}})
+	return 0, s.deliver(ctx, sendCtx, parcel)
 }
 
 // plan looks at the queue. What was begun is finished first, whatever the budget; then the older of the first alert and
-// the first gathered message that is due; then the overview.
+// the first gathered message that is due; then edits; then the overview.
 func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	l := &s.e.limits
 	alert, err := head(tx, s.channel, laneAlert)
@@ -131,8 +137,12 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	if err != nil {
 		return plan{bury: each, why: err}
 	}
+	update, err := head(tx, s.channel, laneUpdate)
+	if err != nil {
+		return plan{bury: update, why: err}
+	}
 	for _, q := range [...]*queued{alert, each} {
-		if q != nil && (q.Sending || q.MayRepeat || q.Plain) {
+		if q != nil && q.begun() {
 			return plan{send: q}
 		}
 	}
@@ -146,7 +156,7 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	}
 	free, freeIn := state.budget(l, now)
 	switch {
-	case alert != nil && !free && state.Parked == nil:
+	case alert != nil && !free && state.Parked == nil && s.mayHold(tx, alert):
 		return plan{hold: true}
 	case each != nil && !free && later(freeIn), each != nil && later(eachDue(tx, each, state, l, now)):
 		each = nil
@@ -156,6 +166,8 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 		return plan{send: alert}
 	case each != nil:
 		return plan{send: each}
+	case update != nil:
+		return plan{send: update}
 	}
 	if o := state.Overview; o != nil && o.total() > o.Shown && !later(remains(l.Overview, o.ShownAt, now)) {
 		return plan{overview: true}
@@ -202,6 +214,43 @@ func (c *channelState) hold(rule string, now int64, window time.Duration) {
 	o.Held[rule]++
 }
 
+// mayHold tells whether an alert needs a new message that the budget may refuse: not an edit, and not one that replaces
+// a message that is there no more.
+func (s *sender) mayHold(tx *bbolt.Tx, q *queued) bool {
+	if q.Kind != kindIncident {
+		return true
+	}
+	inc, d := s.find(tx, q)
+	if d == nil {
+		return true
+	}
+	how := d.next(inc)
+	return how == reply || how == send && d.Told == 0
+}
+
+// find returns the incident that an entry is about, and this channel's view of it; nil when there is none.
+func (s *sender) find(tx *bbolt.Tx, q *queued) (*incident, *destination) {
+	inc := s.e.incident(tx, incidentKey(q.Rule, q.Fingerprint))
+	if inc == nil {
+		return nil, nil
+	}
+	return inc, inc.to(s.channel)
+}
+
+// settle puts an entry where it belongs now: among the alerts, among the edits, or away when all is told.
+func (s *sender) settle(tx *bbolt.Tx, q *queued, inc *incident, d *destination) error {
+	how := d.next(inc)
+	update := how == edit
+	if how != nothing && update == q.Update {
+		return put(tx.Bucket(bucketOutbox), []byte(q.key), &q.entry)
+	}
+	if err := dequeue(tx, q.key, &q.entry); err != nil || how == nothing {
+		return err
+	}
+	q.Update = update
+	return enqueue(tx, q.key, &q.entry)
+}
+
 // hold takes alerts out of the queue that the budget does not let through, and counts them.
 func (s *sender) hold(ctx context.Context) error {
 	var held uint64
@@ -211,13 +260,10 @@ func (s *sender) hold(ctx context.Context) error {
 		n := uint64(0)
 		for ; n < holdBatch; n++ {
 			q, err := head(tx, s.channel, laneAlert)
-			if err != nil || q == nil {
+			if err != nil || q == nil || q.begun() || !s.mayHold(tx, q) {
 				break // the next plan sees to it
 			}
-			if err := dequeue(tx, q.key, &q.entry); err != nil {
-				return err
-			}
-			if err := s.changeIncident(tx, q, func(inc *incident) { inc.Held = now }); err != nil {
+			if err := s.holdOne(tx, q, now); err != nil {
 				return err
 			}
 			state.hold(q.Rule, now, s.e.limits.Window)
@@ -231,19 +277,16 @@ func (s *sender) hold(ctx context.Context) error {
 	return err
 }
 
-// changeIncident changes the incident that an entry is about, unless it is another one by now.
-func (s *sender) changeIncident(tx *bbolt.Tx, q *queued, change func(*incident)) error {
-	if q.Kind != kindIncident {
-		return nil
+func (s *sender) holdOne(tx *bbolt.Tx, q *queued, now int64) error {
+	inc, d := s.find(tx, q)
+	if q.Kind != kindIncident || d == nil {
+		return dequeue(tx, q.key, &q.entry)
 	}
-	var inc incident
-	key := incidentKey(q.Rule, q.Fingerprint)
-	b := tx.Bucket(bucketIncident)
-	if ok, err := get(b, key, &inc); !ok || err != nil || inc.ID != q.Incident {
-		return nil
+	d.hold(inc, now)
+	if err := s.settle(tx, q, inc, d); err != nil {
+		return err
 	}
-	change(&inc)
-	return put(b, key, &inc)
+	return s.e.putIncident(tx, incidentKey(q.Rule, q.Fingerprint), inc)
 }
 
 // bury moves an entry that cannot be read to the dead letters: it must not block the others.

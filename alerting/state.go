@@ -12,8 +12,9 @@ import (
 
 // format is the version of the buckets' layout as a whole; a state of another version is refused untouched.
 //
-//	1  the first
-const format = 1
+//	1  the first: an incident has one channel, its entry the key rule | fingerprint | incident | "fired"
+//	2  an incident has a state and several destinations, each with its entry
+const format = 2
 
 // recordVersion is the first byte of every value; the rest is JSON, in which a later version may add names.
 const recordVersion = 1
@@ -21,7 +22,7 @@ const recordVersion = 1
 var (
 	bucketMeta     = []byte("alerting/meta")     // "format", "position" → 8 bytes, big endian, behind the version byte
 	bucketIncident = []byte("alerting/incident") // rule | fingerprint → incident
-	bucketOutbox   = []byte("alerting/outbox")   // rule | fingerprint | incident | transition, or each | channel | sequence → entry
+	bucketOutbox   = []byte("alerting/outbox")   // rule | fingerprint | channel, or each | channel | sequence → entry
 	bucketQueue    = []byte("alerting/queue")    // channel 0 lane order → key in outbox
 	bucketChannel  = []byte("alerting/channel")  // channel → channelState
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
@@ -31,42 +32,6 @@ var (
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")
 )
-
-// incident is what is known about one kind of event under one rule.
-type incident struct {
-	ID          uint64   `json:"id"` // another one each time it reopens
-	Rule        string   `json:"rule"`
-	Fingerprint string   `json:"fingerprint"`
-	Channel     string   `json:"channel"`
-	Severity    Severity `json:"severity"`
-	Query       string   `json:"query,omitempty"` // the search that shows its events
-	First       int64    `json:"first"`           // Received of the first and the last event, ns
-	Last        int64    `json:"last"`
-	Count       int64    `json:"count"`
-	// Gaps are the latest times between two events, ns: what decides how long the incident stays open.
-	Gaps   []int64 `json:"gaps,omitempty"`
-	Sample sample  `json:"sample"`
-	// Told is when its message was delivered, ns; 0 when it is still to come.
-	Told    int64   `json:"told,omitempty"`
-	Receipt Receipt `json:"receipt,omitzero"`
-	// Held is when the budget kept it from being told; the overview counts it.
-	Held int64 `json:"held,omitempty"`
-	// BeforeLast and BeforeCount are of the time before it reopened.
-	BeforeLast  int64 `json:"before_last,omitempty"`
-	BeforeCount int64 `json:"before_count,omitempty"`
-}
-
-// sample is an event as it is shown.
-type sample struct {
-	Time      int64  `json:"time"`
-	Level     string `json:"level,omitempty"`
-	Service   string `json:"service,omitempty"`
-	Env       string `json:"env,omitempty"`
-	Host      string `json:"host,omitempty"`
-	Container string `json:"container,omitempty"`
-	Message   string `json:"message"`
-	Fields    string `json:"fields,omitempty"`
-}
 
 // kind is what an entry of the outbox is about.
 type kind string
@@ -93,7 +58,7 @@ type entry struct {
 	Plain     bool `json:"plain,omitempty"` // the decorated form was refused
 
 	Fingerprint string `json:"fingerprint,omitempty"` // kindIncident
-	Incident    uint64 `json:"incident,omitempty"`
+	Update      bool   `json:"update,omitempty"`      // kindIncident: its message only has to be edited
 
 	Lines  []line `json:"lines,omitempty"` // kindEach, in order of sequence
 	Weight int    `json:"weight,omitempty"`
@@ -101,6 +66,9 @@ type entry struct {
 	Title string `json:"title,omitempty"` // kindNotice
 	Text  string `json:"text,omitempty"`
 }
+
+// begun tells whether it has been tried: then it is finished before others.
+func (e *entry) begun() bool { return e.Sending || e.MayRepeat || e.Plain }
 
 // line is one event of an entry of [Each].
 type line struct {
@@ -203,21 +171,27 @@ func getNumber(b *bbolt.Bucket, key []byte) (n uint64, ok bool, err error) {
 	return binary.BigEndian.Uint64(v[1:]), true, nil
 }
 
-// prepare makes the buckets and returns the position, that of the store when the state is new.
+// prepare makes the buckets, brings them to the format of today and returns the position, that of the store when the
+// state is new.
 func prepare(db *bbolt.DB, last uint64) (position uint64, err error) {
 	err = db.Update(func(tx *bbolt.Tx) error {
+		was := uint64(format)
 		if meta := tx.Bucket(bucketMeta); meta != nil {
-			v, _, err := getNumber(meta, keyFormat)
-			if err != nil {
+			if was, _, err = getNumber(meta, keyFormat); err != nil {
 				return err
 			}
-			if v != format {
-				return fmt.Errorf("the state has format %d, this lookout knows %d: start the lookout that wrote it, or give alerting a new state file", v, format)
+			if was < 1 || was > format {
+				return fmt.Errorf("the state has format %d, this lookout knows 1 to %d: start the lookout that wrote it, or give alerting a new state file", was, format)
 			}
 		}
 		for _, name := range buckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("making bucket %q: %w", name, err)
+			}
+		}
+		if was == 1 {
+			if err := migrate(tx); err != nil {
+				return fmt.Errorf("bringing the state from format 1 to %d: %w", format, err)
 			}
 		}
 		meta := tx.Bucket(bucketMeta)
@@ -237,13 +211,17 @@ func prepare(db *bbolt.DB, last uint64) (position uint64, err error) {
 
 // The lanes of a channel's queue.
 const (
-	laneAlert byte = 'a'
-	laneEach  byte = 'e'
+	laneAlert  byte = 'a'
+	laneEach   byte = 'e'
+	laneUpdate byte = 'u'
 )
 
 func (e *entry) lane() byte {
-	if e.Kind == kindEach {
+	switch {
+	case e.Kind == kindEach:
 		return laneEach
+	case e.Update:
+		return laneUpdate
 	}
 	return laneAlert
 }
@@ -262,13 +240,22 @@ func orderKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 // channelOf returns the channel of a queue's key.
 func channelOf(key []byte) string { return string(key[:max(0, len(key)-10)]) }
 
-func incidentKey(rule, fingerprint string) []byte { return []byte(rule + "|" + fingerprint) }
+// entryKey is the key of what a channel is still to be told of an incident.
+func entryKey(rule, fingerprint, channel string) []byte {
+	return []byte(rule + "|" + fingerprint + "|" + channel)
+}
 
-// enqueue puts an entry behind the others of its channel. A key that is there already stays as it is.
+// enqueue puts an entry behind the others of its lane. A key that is there already stays as it is, but an update that has
+// become an alert goes where alerts wait.
 func enqueue(tx *bbolt.Tx, key string, e *entry) error {
 	outbox, queue := tx.Bucket(bucketOutbox), tx.Bucket(bucketQueue)
-	if outbox.Get([]byte(key)) != nil {
-		return nil
+	var there entry
+	if ok, err := get(outbox, []byte(key), &there); err != nil || ok && (e.Update || !there.Update) {
+		return nil // the sender buries what cannot be read
+	} else if ok {
+		if err := dequeue(tx, key, &there); err != nil {
+			return err
+		}
 	}
 	var err error
 	if e.Order, err = queue.NextSequence(); err != nil {
@@ -319,8 +306,11 @@ func load(tx *bbolt.Tx, prefix, k, key []byte) (*queued, error) {
 	q := &queued{key: string(key)}
 	ok, err := get(tx.Bucket(bucketOutbox), key, &q.entry)
 	place := entry{Channel: channelOf(k), Order: binary.BigEndian.Uint64(k[len(k)-8:])}
-	if k[len(k)-9] == laneEach {
+	switch k[len(k)-9] {
+	case laneEach:
 		place.Kind = kindEach
+	case laneUpdate:
+		place.Update = true
 	}
 	switch {
 	case err != nil:

@@ -14,6 +14,7 @@ import (
 // counters count since the start.
 type counters struct {
 	sent, edited, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
+	asked, askErrors, acknowledged, expired                          atomic.Uint64
 
 	mu     sync.Mutex
 	rules  map[string]*atomic.Uint64
@@ -52,6 +53,9 @@ type Stats struct {
 	Position uint64 // sequence of the last event that was decided
 	Lag      uint64 // events of the store behind it
 
+	// Open are the incidents by State; what no event resolves is open while it is not quiet for too long.
+	Open map[State]int
+
 	Outbox            int           // messages waiting now
 	OldestUndelivered time.Duration // age of the oldest of them, 0 when there is none
 	Parked            []string      // channels that refuse everything now, sorted
@@ -64,6 +68,11 @@ type Stats struct {
 	Failed  map[Class]uint64
 	Dead    uint64 // messages that became dead letters
 
+	Asked        uint64 // questions whether a message was acknowledged
+	AskErrors    uint64 // of them: those without an answer
+	Acknowledged uint64 // messages that were
+	Expired      uint64 // messages that rang in vain, and were sent again
+
 	Gaps        uint64 // ranges of events that could not be read
 	ReadErrors  uint64 // failed reads of the store
 	StateErrors uint64 // failed writes and unreadable records of the state
@@ -74,10 +83,16 @@ func (e *Engine) Stats() (Stats, error) {
 	s := Stats{
 		Rules: len(*e.rules.Load()), Matched: map[string]uint64{}, Position: e.position.Load(),
 		Sent: e.c.sent.Load(), Edited: e.c.edited.Load(), Repeats: e.c.repeats.Load(), Held: e.c.held.Load(),
-		Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
+		Asked: e.c.asked.Load(), AskErrors: e.c.askErrors.Load(), Acknowledged: e.c.acknowledged.Load(), Expired: e.c.expired.Load(),
+		Open: map[State]int{Firing: 0, Acknowledged: 0}, Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
 	}
 	if last := e.source.LastSeq(); last > s.Position {
 		s.Lag = last - s.Position
+	}
+	for _, state := range e.book.at(e.clock.Now().UnixNano()) {
+		if state != Resolved {
+			s.Open[state]++
+		}
 	}
 	e.c.mu.Lock()
 	for name, n := range e.c.rules {

@@ -1,6 +1,6 @@
 // Package alertingtest has the stand-ins with which alerting is tested: a Slack and a Pushover that answer as told
-// ([FakeSlack], [FakePushover]), a notifier that records ([Recorder]), a store in memory ([Source]), a clock that jumps
-// ([Clock]), and a check that no secret leaks ([Secret]).
+// ([FakeSlack], [FakePushover]), notifiers that record ([Recorder], [Threads], [Pager]), a store in memory ([Source]), a
+// clock that jumps ([Clock]), and a check that no secret leaks ([Secret]).
 //
 // It does not import testing, so that programs can use it too: e2e keeps the fakes while it kills lookout.
 package alertingtest
@@ -8,8 +8,10 @@ package alertingtest
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,8 +168,8 @@ func (f *follower) Close() {}
 
 // Recorder is a notifier that keeps what it was given. The zero value accepts everything.
 type Recorder struct {
-	// Answer, when set, is asked before a message is taken: an error refuses it. Edits have a receipt.
-	Answer func(ctx context.Context, channel string, m alerting.Message, edit alerting.Receipt) error
+	// Answer, when set, is asked before a message is taken: an error refuses it. Edits and replies have a receipt.
+	Answer func(ctx context.Context, channel string, m alerting.Message, to alerting.Receipt) error
 
 	mu   sync.Mutex
 	sent []Sent
@@ -177,17 +179,16 @@ type Recorder struct {
 type Sent struct {
 	Channel string
 	Message alerting.Message
-	Receipt alerting.Receipt
+	Receipt alerting.Receipt // of a reply: that of the message it is below
+	Reply   bool
 	Edits   int
 	At      time.Time
 }
 
 // Send takes a message.
 func (r *Recorder) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
-	if r.Answer != nil {
-		if err := r.Answer(ctx, channel, m, alerting.Receipt{}); err != nil {
-			return alerting.Receipt{}, err
-		}
+	if err := r.answer(ctx, channel, m, alerting.Receipt{}); err != nil {
+		return alerting.Receipt{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -198,21 +199,26 @@ func (r *Recorder) Send(ctx context.Context, channel string, m alerting.Message)
 
 // Edit replaces a message.
 func (r *Recorder) Edit(ctx context.Context, to alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	if r.Answer != nil {
-		if err := r.Answer(ctx, to.Channel, m, to); err != nil {
-			return alerting.Receipt{}, err
-		}
+	if err := r.answer(ctx, to.Channel, m, to); err != nil {
+		return alerting.Receipt{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.sent {
-		if r.sent[i].Receipt == to {
-			r.sent[i].Message = m
-			r.sent[i].Edits++
+		if s := &r.sent[i]; s.Receipt.ID == to.ID && !s.Reply {
+			s.Message = m
+			s.Edits++
 			return to, nil
 		}
 	}
 	return to, &alerting.DeliveryError{Class: alerting.EditRefused, Err: fmt.Errorf("there is no message %q", to.ID)}
+}
+
+func (r *Recorder) answer(ctx context.Context, channel string, m alerting.Message, to alerting.Receipt) error {
+	if r.Answer == nil {
+		return nil
+	}
+	return r.Answer(ctx, channel, m, to)
 }
 
 // Sent returns the messages in order of arrival; with channels, only theirs.
@@ -221,11 +227,85 @@ func (r *Recorder) Sent(channels ...string) []Sent {
 	defer r.mu.Unlock()
 	var sent []Sent
 	for _, s := range r.sent {
-		if len(channels) == 0 || strings.Contains("\x00"+strings.Join(channels, "\x00")+"\x00", "\x00"+s.Channel+"\x00") {
+		if len(channels) == 0 || slices.Contains(channels, s.Channel) {
 			sent = append(sent, s)
 		}
 	}
 	return sent
+}
+
+// Threads is a [Recorder] that can reply.
+type Threads struct{ *Recorder }
+
+// Reply takes a reply.
+func (t Threads) Reply(ctx context.Context, to alerting.Receipt, m alerting.Message) error {
+	if err := t.answer(ctx, to.Channel, m, to); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent = append(t.sent, Sent{Channel: to.Channel, Message: m, Receipt: to, Reply: true, At: time.Now()})
+	return nil
+}
+
+// Pager is a [Recorder] whose messages ring until they are acknowledged, or no more when they are edited. Like Pushover it
+// cannot change what a message says.
+type Pager struct {
+	*Recorder
+
+	mu     sync.Mutex
+	acks   map[string]alerting.Ack
+	asked  map[string][]time.Time
+	refuse error
+}
+
+// NewPager returns a pager that records in r.
+func NewPager(r *Recorder) *Pager {
+	return &Pager{Recorder: r, acks: map[string]alerting.Ack{}, asked: map[string][]time.Time{}}
+}
+
+// Send takes a message, which rings when it fires.
+func (p *Pager) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
+	r, err := p.Recorder.Send(ctx, channel, m)
+	r.Rings = err == nil && m.State == alerting.Firing
+	return r, err
+}
+
+// Edit ends the ringing.
+func (p *Pager) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
+	if m.State == alerting.Firing {
+		return r, &alerting.DeliveryError{Class: alerting.EditRefused, Err: errors.New("what was sent cannot be changed")}
+	}
+	return p.Recorder.Edit(ctx, r, m)
+}
+
+// Acknowledgement tells what became of a message.
+func (p *Pager) Acknowledgement(_ context.Context, r alerting.Receipt) (alerting.Ack, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked[r.ID] = append(p.asked[r.ID], time.Now())
+	return p.acks[r.ID], p.refuse
+}
+
+// Tell makes a the answer about a message.
+func (p *Pager) Tell(r alerting.Receipt, a alerting.Ack) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acks[r.ID] = a
+}
+
+// Refuse makes questions fail with err until it is called with nil.
+func (p *Pager) Refuse(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = err
+}
+
+// Asked is when it was asked about a message.
+func (p *Pager) Asked(r alerting.Receipt) []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.asked[r.ID])
 }
 
 // Secret is a token that must not be seen.

@@ -40,6 +40,7 @@ type SlackMessage struct {
 	ID          string // the channel's id
 	TS          string
 	ThreadTS    string
+	Broadcast   bool            // a reply that the channel shows too
 	Text        string          // the top-level text, as it was sent
 	Attachments json.RawMessage // nil when there are none
 	Blocks      json.RawMessage
@@ -371,7 +372,12 @@ func (f *FakeSlack) post(r *http.Request) map[string]any {
 	m.Channel, m.ID = f.channels[i], channelID(i)
 	m.At = time.Now()
 	m.TS = fmt.Sprintf("%d.%06d", m.At.Unix(), len(f.messages))
-	m.ThreadTS = r.Form.Get("thread_ts")
+	// A reply to what is not there becomes a message of its own, without a word.
+	for _, root := range f.messages {
+		if root.ID == m.ID && root.TS == r.Form.Get("thread_ts") {
+			m.ThreadTS, m.Broadcast = root.TS, r.Form.Get("reply_broadcast") == "true"
+		}
+	}
 	f.messages = append(f.messages, m)
 	f.wake()
 	return map[string]any{"ok": true, "channel": m.ID, "ts": m.TS, "message": map[string]any{"text": m.Text, "ts": m.TS}}

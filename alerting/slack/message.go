@@ -29,6 +29,19 @@ var colours = map[alerting.Severity]string{
 	alerting.Info:     "#3b7dd8",
 }
 
+// The states that are not as bad as their severity have colours of their own.
+var stateColours = map[alerting.State]string{
+	alerting.Acknowledged: "#6b7a90",
+	alerting.Resolved:     "#2eb67d",
+}
+
+func colour(m alerting.Message) string {
+	if c, ok := stateColours[m.State]; ok {
+		return c
+	}
+	return colours[m.Severity]
+}
+
 // escaper makes text mean nothing to Slack's markup, mentions and links included.
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
@@ -64,13 +77,13 @@ func options(m alerting.Message) []slack.MsgOption {
 		return append(opts, slack.MsgOptionText(escaper.Replace(alerting.Cut(short.Text(), maxPlain)), false))
 	}
 	// The title is outside the blocks: it is what notifications and old clients show.
-	title := escaper.Replace(alerting.Cut(m.Title, maxTitle))
+	title := escaper.Replace(alerting.Cut(m.Heading(), maxTitle))
 	if title == "" {
 		title = "alert"
 	}
 	return append(opts,
 		slack.MsgOptionText(title, false),
-		slack.MsgOptionAttachments(slack.Attachment{Color: colours[m.Severity], Fallback: title, Blocks: slack.Blocks{BlockSet: blocks(m)}}))
+		slack.MsgOptionAttachments(slack.Attachment{Color: colour(m), Fallback: title, Blocks: slack.Blocks{BlockSet: blocks(m)}}))
 }
 
 func blocks(m alerting.Message) []slack.Block {

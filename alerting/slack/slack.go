@@ -129,6 +129,15 @@ func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Mess
 	return n.receipt(id, ts, err, m)
 }
 
+// Reply says in the message's thread, and in the channel, that it fires again. Slack posts a reply to a message that was
+// deleted meanwhile into the channel alone.
+func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
+	m.Title, m.Lines = "Again: "+m.Title, nil
+	id, ts, err := n.client.PostMessageContext(ctx, r.Channel, append(options(m), slack.MsgOptionTS(r.ID), slack.MsgOptionBroadcast())...)
+	_, err = n.receipt(id, ts, err, m)
+	return err
+}
+
 func (n *Notifier) receipt(channel, ts string, err error, m alerting.Message) (alerting.Receipt, error) {
 	// slack-go takes an answer without ok and without an error for a success.
 	if err == nil && ts == "" {
@@ -195,7 +204,8 @@ func classOf(code string, plain bool) alerting.Class {
 		return alerting.Broken
 	case "msg_too_long", "msg_blocks_too_long", "too_many_attachments", "no_text":
 		return alerting.Fault
-	case "message_not_found", "edit_window_closed", "cant_update_message", "is_inactive":
+	case "message_not_found", "edit_window_closed", "cant_update_message", "is_inactive",
+		"cannot_reply_to_message", "thread_not_found", "thread_locked":
 		return alerting.EditRefused
 	}
 	switch {

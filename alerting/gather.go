@@ -1,0 +1,142 @@
+package alerting
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// Budgets of [Weight]. A gathered message fits every notifier even as plain text, so none of its lines is cut there.
+const (
+	maxGathered = 6000
+	maxLine     = 1000
+	maxSample   = 4000
+	maxFields   = 600
+	maxOutcome  = 300
+)
+
+// addLine puts an event into the last gathered message of each of its channels, or begins one.
+func (a *application) addLine(m match) error {
+	l := line{Seq: m.event.Seq, Time: m.event.Time, Rule: m.rule.Name, Text: lineOf(m.event), Query: m.rule.text}
+	for _, channel := range m.rule.Channels {
+		if err := a.gather(channel, m.rule.Severity, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *application) gather(channel string, severity Severity, l line) error {
+	weight := Weight(l.Text) + lineOverhead
+	last, known := a.open[channel]
+	if !known {
+		var err error
+		if last, err = tail(a.tx, channel, laneEach); err != nil {
+			a.e.unreadable(err)
+			last = nil // the sender takes it out when it comes to it
+		}
+	}
+	// What has been tried may be on the screen already: it is sent again as it was.
+	if last == nil || last.Sending || last.MayRepeat || last.Weight+weight > maxGathered {
+		if err := a.write(last); err != nil {
+			return err
+		}
+		a.open[channel] = nil
+		if length(a.tx, channel, laneEach, a.e.limits.Waiting) >= a.e.limits.Waiting {
+			return a.hold(channel, l.Rule)
+		}
+		last = &queued{key: fmt.Sprintf("each|%s|%d", channel, l.Seq)}
+		last.entry = entry{Kind: kindEach, Channel: channel, Created: a.now, Rule: l.Rule, Severity: severity}
+		if err := enqueue(a.tx, last.key, &last.entry); err != nil {
+			return err
+		}
+		a.channels[channel] = true
+	}
+	last.Lines = append(last.Lines, l)
+	last.Weight += weight
+	if worse(severity, last.Severity) {
+		last.Severity = severity
+	}
+	a.open[channel] = last
+	return nil
+}
+
+// hold counts an event that is not shown.
+func (a *application) hold(channel, rule string) error {
+	s, ok := a.states[channel]
+	if !ok {
+		s = a.e.channelState(a.tx, channel)
+		a.states[channel] = s
+	}
+	s.hold(rule, a.now, a.e.limits.Window)
+	a.held++
+	a.channels[channel] = true
+	return nil
+}
+
+func (a *application) write(q *queued) error {
+	if q == nil {
+		return nil
+	}
+	return put(a.tx.Bucket(bucketOutbox), []byte(q.key), &q.entry)
+}
+
+func worse(a, b Severity) bool {
+	rank := map[Severity]int{Critical: 4, Error: 3, Warning: 2, Info: 1}
+	return rank[a] > rank[b]
+}
+
+func sampleOf(e *event.Event) sample {
+	return sample{
+		Time: e.Time, Level: e.Level.String(),
+		Service: short(e.Service), Env: short(e.Env), Host: short(e.Host), Container: short(e.Container),
+		Message: Cut(strings.TrimRight(clean(e.Message), " \t\n"), maxSample),
+		Fields:  fieldsOf(e),
+	}
+}
+
+// messageOf is an event's message in one line.
+func messageOf(e *event.Event) string {
+	return Cut(oneLine(strings.TrimSpace(clean(e.Message))), maxOutcome)
+}
+
+func short(p []byte) string { return Cut(oneLine(clean(p)), 100) }
+
+// lineOverhead is what a line takes beside its text: the time in front and the line's end.
+const lineOverhead = len("2026-11-21 15:04:05Z ") + 1
+
+// lineOf is an event in one line: service, message, fields.
+func lineOf(e *event.Event) string {
+	var b strings.Builder
+	if len(e.Service) > 0 {
+		b.WriteString(short(e.Service))
+		b.WriteByte(' ')
+	}
+	b.WriteString(oneLine(strings.TrimSpace(clean(e.Message))))
+	if f := fieldsOf(e); f != "" {
+		b.WriteByte(' ')
+		b.WriteString(f)
+	}
+	return Cut(b.String(), maxLine)
+}
+
+// fieldsOf writes the extra fields as name=value.
+func fieldsOf(e *event.Event) string {
+	var b strings.Builder
+	for i, f := range e.Fields {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if b.Len() > 4*maxFields { // enough for any weight, and no more work for a thousand fields
+			fmt.Fprintf(&b, "… and %d more", len(e.Fields)-i)
+			break
+		}
+		name, value := oneLine(clean(f.Name)), oneLine(clean(f.Value[:min(len(f.Value), 4*maxFields)]))
+		if value == "" || strings.ContainsAny(value, ` "=`) {
+			value = fmt.Sprintf("%q", value)
+		}
+		b.WriteString(name + "=" + value)
+	}
+	return Cut(b.String(), maxFields)
+}

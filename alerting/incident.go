@@ -1,0 +1,263 @@
+package alerting
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	// An incident stays open while it is quiet for no longer than ten times its usual gap, within these bounds.
+	quietFactor = 10
+	minQuiet    = 30 * time.Minute
+	maxQuiet    = 24 * time.Hour
+	// gapsKept is odd, for a median without halving.
+	gapsKept = 9
+
+	// reopenWithin is how soon after it was resolved an incident that fires again is the same one.
+	reopenWithin = 30 * time.Minute
+	// forgetAfter is when a quiet incident is dropped: later it is a new one.
+	forgetAfter = 7 * 24 * time.Hour
+)
+
+// incident is what is known about one kind of event under one rule. Its methods are the transitions; none of them reads
+// a clock or the state.
+type incident struct {
+	ID          uint64   `json:"id"` // another one each time it opens anew
+	Rule        string   `json:"rule"`
+	Fingerprint string   `json:"fingerprint"`
+	Severity    Severity `json:"severity"`
+	Query       string   `json:"query,omitempty"` // the search that shows its events
+	First       int64    `json:"first"`           // Received of the first and the last event, ns
+	Last        int64    `json:"last"`
+	Count       int64    `json:"count"`
+	// Gaps are the latest times between two events, ns: what decides how long the incident stays open.
+	Gaps   []int64 `json:"gaps,omitempty"`
+	Sample sample  `json:"sample"`
+	// BeforeLast and BeforeCount are of the time before it opened anew.
+	BeforeLast  int64 `json:"before_last,omitempty"`
+	BeforeCount int64 `json:"before_count,omitempty"`
+
+	State      State  `json:"state"`
+	Since      int64  `json:"since"`           // Received of the event it fires by, ns
+	Fired      int64  `json:"fired"`           // how often it began to fire
+	Acked      int64  `json:"acked,omitempty"` // when somebody acknowledged it, ns; 0 while nobody has
+	By         string `json:"by,omitempty"`
+	Unanswered int64  `json:"unanswered,omitempty"` // messages that rang until they expired
+	Resolved   int64  `json:"resolved,omitempty"`   // Received of the event that resolved it, ns
+	Outcome    string `json:"outcome,omitempty"`    // its message
+
+	// Rev counts what has to be told. To is who is told, and how far each has come.
+	Rev uint64        `json:"rev"`
+	To  []destination `json:"to"`
+}
+
+// destination is one channel's view of an incident.
+type destination struct {
+	Channel string `json:"channel"`
+	// Told is when its message was first delivered, or refused for good, ns; 0 when it is still to come.
+	Told    int64   `json:"told,omitempty"`
+	Receipt Receipt `json:"receipt,omitzero"`
+	// Held is when the budget kept it from being told; the overview counts it.
+	Held int64 `json:"held,omitempty"`
+	// Shown is the revision the message shows, Ring the one that people are still to notice, 0 for none.
+	Shown uint64 `json:"shown,omitempty"`
+	Ring  uint64 `json:"ring,omitempty"`
+	// Ringing is true while the message rings: the destination is asked who acknowledged it.
+	Ringing bool `json:"ringing,omitempty"`
+}
+
+// sample is an event as it is shown.
+type sample struct {
+	Time      int64  `json:"time"`
+	Level     string `json:"level,omitempty"`
+	Service   string `json:"service,omitempty"`
+	Env       string `json:"env,omitempty"`
+	Host      string `json:"host,omitempty"`
+	Container string `json:"container,omitempty"`
+	Message   string `json:"message"`
+	Fields    string `json:"fields,omitempty"`
+}
+
+func incidentKey(rule, fingerprint string) []byte { return []byte(rule + "|" + fingerprint) }
+
+func familyOf(rule, service string) string { return rule + "|" + service }
+
+func (inc *incident) family() string { return familyOf(inc.Rule, inc.Sample.Service) }
+
+// name is what all messages of this incident and of no other carry.
+func (inc *incident) name() string {
+	id := strings.Join([]string{inc.Rule, inc.Fingerprint, strconv.FormatInt(inc.First, 10)}, "|")
+	sum := strconv.FormatUint(xxhash.Sum64String(id), 16)
+	return strings.Repeat("0", 16-len(sum)) + sum
+}
+
+// to returns a channel's destination, nil when it is none.
+func (inc *incident) to(channel string) *destination {
+	for i := range inc.To {
+		if inc.To[i].Channel == channel {
+			return &inc.To[i]
+		}
+	}
+	return nil
+}
+
+// count takes one more event in, and returns its distance from the last one.
+func (inc *incident) count(received int64) (gap time.Duration) {
+	inc.Count++
+	gap = time.Duration(received - inc.Last)
+	if gap > 0 {
+		inc.Last = received
+		inc.Gaps = append(inc.Gaps, int64(gap))
+		inc.Gaps = inc.Gaps[max(0, len(inc.Gaps)-gapsKept):]
+	}
+	return gap
+}
+
+// quiet is how long the incident may be silent and still be the same one.
+func (inc *incident) quiet() time.Duration {
+	if len(inc.Gaps) == 0 {
+		return minQuiet
+	}
+	sorted := slices.Sorted(slices.Values(inc.Gaps))
+	median := time.Duration(sorted[len(sorted)/2])
+	return min(max(min(median, maxQuiet)*quietFactor, minQuiet), maxQuiet)
+}
+
+// told tells whether anybody knows of it.
+func (inc *incident) told() bool {
+	return slices.ContainsFunc(inc.To, func(d destination) bool { return d.Told != 0 })
+}
+
+// fire begins to fire, by an event received then.
+func (inc *incident) fire(received int64) {
+	inc.State, inc.Since = Firing, received
+	inc.Fired++
+	inc.Acked, inc.By, inc.Unanswered, inc.Resolved, inc.Outcome = 0, "", 0, 0, ""
+}
+
+// anew makes it another incident with this event as its first. A channel that has not come so far as to know all of the
+// last one goes on in the message it has.
+func (inc *incident) anew(received, lastBefore int64) {
+	inc.BeforeLast, inc.BeforeCount = lastBefore, inc.Count-1
+	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
+	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) })
+	inc.fire(received)
+}
+
+// ring has it noticed in these channels. A message that rings already goes on ringing; other channels' are edited.
+func (inc *incident) ring(channels []string) {
+	inc.Rev++
+	for _, c := range channels {
+		d := inc.to(c)
+		if d == nil {
+			inc.To = append(inc.To, destination{Channel: c})
+			d = inc.to(c)
+		}
+		d.Held = 0
+		if !d.Ringing {
+			d.Ring = inc.Rev
+		}
+	}
+}
+
+// acknowledge notes who sees to it. The channel that knows it already is not told.
+func (inc *incident) acknowledge(at int64, by, channel string) {
+	inc.State, inc.Acked, inc.By = Acknowledged, at, by
+	inc.changed()
+	if d := inc.to(channel); d != nil {
+		d.Shown = inc.Rev
+	}
+}
+
+// resolve ends it.
+func (inc *incident) resolve(received int64, outcome string) {
+	inc.State, inc.Resolved, inc.Outcome = Resolved, max(received, inc.Since), outcome
+	inc.changed()
+}
+
+// changed has the messages that are there edited: nobody need notice any of them any more. Who has none yet is told how
+// things stand by then.
+func (inc *incident) changed() {
+	inc.Rev++
+	for i := range inc.To {
+		d := &inc.To[i]
+		d.Ringing = false
+		if d.Receipt != (Receipt{}) {
+			d.Ring = 0
+		}
+	}
+}
+
+// expire notes that a destination's message rang in vain: it gets another one.
+func (inc *incident) expire(d *destination) {
+	inc.Unanswered++
+	inc.Rev++
+	d.Ringing, d.Receipt, d.Ring = false, Receipt{}, inc.Rev
+}
+
+// open tells whether it still goes on: what nothing resolves does while it is not quiet for too long.
+func (inc *incident) open(now int64, resolvable bool) bool {
+	return inc.State != Resolved && (resolvable || now-inc.Last <= int64(inc.quiet()))
+}
+
+// stale tells whether it can be forgotten. One that is still to be told, or to be resolved, is not.
+func (inc *incident) stale(before int64, resolvable bool) bool {
+	behind := func(d destination) bool { return d.behind(inc) }
+	return inc.Last < before && !slices.ContainsFunc(inc.To, behind) && !(resolvable && inc.State != Resolved)
+}
+
+// how is a way to bring a message up to date.
+type how int
+
+const (
+	nothing how = iota
+	send        // a new message
+	reply       // have people look at the message that is there; its edit follows
+	edit        // replace the message that is there
+)
+
+// next is what the destination needs.
+func (d *destination) next(inc *incident) how {
+	switch there := d.Receipt != (Receipt{}); {
+	case d.Ring != 0 && there:
+		return reply
+	case d.Ring != 0:
+		return send
+	case there && d.Shown < inc.Rev:
+		return edit
+	}
+	return nothing
+}
+
+func (d *destination) behind(inc *incident) bool { return d.next(inc) != nothing }
+
+// came notes that a message was brought to a revision.
+func (d *destination) came(inc *incident, how how, rev uint64, now int64, r Receipt) {
+	if how != edit && d.Ring <= rev {
+		d.Ring = 0
+	}
+	switch how {
+	case send:
+		d.Shown, d.Receipt, d.Ringing = rev, r, r.Rings && inc.State == Firing
+	case edit:
+		d.Shown, d.Receipt = rev, r
+	}
+	if d.Told == 0 {
+		d.Told = now
+	}
+}
+
+// lost notes that the message is there no more: another one takes its place.
+func (d *destination) lost(inc *incident) { d.Receipt, d.Ring = Receipt{}, inc.Rev }
+
+// hold notes that the budget does not let it be noticed.
+func (d *destination) hold(inc *incident, now int64) {
+	d.Ring = 0
+	if d.Told == 0 {
+		d.Held, d.Shown = now, inc.Rev
+	}
+}
