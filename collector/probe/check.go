@@ -68,6 +68,7 @@ func newChecker(o Options) *checker { return &checker{o} }
 
 // check asks the target once. ctx ends it early; its result means nothing then.
 func (c *checker) check(ctx context.Context, t *target) *result {
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, t.Timeout)
 	defer cancel()
 	tr := &trace{}
@@ -77,7 +78,6 @@ func (c *checker) check(ctx context.Context, t *target) *result {
 	dialer.Resolver = c.o.Resolver
 
 	r := &result{}
-	begin := time.Now()
 	var err error
 	if t.url.Scheme == "tcp" {
 		err = connect(ctx, dialer, t)
@@ -87,7 +87,7 @@ func (c *checker) check(ctx context.Context, t *target) *result {
 	r.took = time.Since(begin)
 	running := tr.copy(r)
 	if err != nil {
-		r.err = explain(ctx, err, t, running)
+		r.err = explain(err, t, r.took, running)
 		return r
 	}
 	r.judge(t)
@@ -169,20 +169,20 @@ func (c *checker) request(ctx context.Context, dialer *net.Dialer, t *target, tr
 		more, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRead-maxBody))
 		r.size += more
 	}
-	tr.end(transfer, time.Now())
 	if err != nil {
 		return fmt.Errorf("reading the answer's body: %w", err)
 	}
+	tr.end(transfer)
 	return nil
 }
 
 // explain words why a check got no answer. running is the phase it was in, phases when there is none.
-func explain(ctx context.Context, err error, t *target, running phase) string {
+func explain(err error, t *target, took time.Duration, running phase) string {
 	var refused *outbound.Refused
 	if errors.As(err, &refused) {
 		return refused.Error()
 	}
-	if ctx.Err() != nil {
+	if took >= t.Timeout { // not ctx.Err(): a socket's deadline may be noticed before that of the context
 		s := fmt.Sprintf("no answer within %v", t.Timeout)
 		if running < phases {
 			s += ": still " + phaseWords[running]
@@ -213,42 +213,49 @@ func (t *trace) begin(p phase) {
 	}
 }
 
-func (t *trace) end(p phase, at time.Time) {
+func (t *trace) end(p phase) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.begun[p].IsZero() {
 		return
 	}
-	t.took[p] += at.Sub(t.begun[p])
+	t.took[p] += time.Since(t.begun[p])
 	t.begun[p], t.had[p] = time.Time{}, true
 }
 
 func (t *trace) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		DNSStart:     func(httptrace.DNSStartInfo) { t.begin(resolving) },
-		DNSDone:      func(httptrace.DNSDoneInfo) { t.end(resolving, time.Now()) },
+		// What failed does not end its phase: the error may be that the time is over, and then it says where.
+		DNSStart: func(httptrace.DNSStartInfo) { t.begin(resolving) },
+		DNSDone: func(d httptrace.DNSDoneInfo) {
+			if d.Err == nil {
+				t.end(resolving)
+			}
+		},
 		ConnectStart: func(string, string) { t.begin(connecting) },
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil {
-				t.end(connecting, time.Now())
+				t.end(connecting)
 			}
 		},
 		TLSHandshakeStart: func() { t.begin(handshake) },
 		TLSHandshakeDone: func(cs tls.ConnectionState, err error) {
-			t.end(handshake, time.Now())
 			t.certificates(cs.PeerCertificates)
 			var bad *tls.CertificateVerificationError
 			if errors.As(err, &bad) {
 				t.certificates(bad.UnverifiedCertificates)
 			}
+			if err == nil || bad != nil {
+				t.end(handshake)
+			}
 		},
 		GotConn: func(httptrace.GotConnInfo) { t.begin(processing) },
 		GotFirstResponseByte: func() {
 			// A redirect's answer has a body too; it ends with the next request.
-			t.end(processing, time.Now())
+			t.end(processing)
 			t.begin(transfer)
 		},
-		GetConn: func(string) { t.end(transfer, time.Now()) },
+		GetConn: func(string) { t.end(transfer) },
 	}
 }
 
