@@ -27,6 +27,7 @@ import (
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/vfs"
+	"github.com/lookoutlog/lookout/internal/wal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -301,6 +302,11 @@ func TestShips(t *testing.T) {
 		if st := a.Stats(); st.Oldest != 5*time.Second {
 			t.Errorf("the oldest is %v old", st.Oldest)
 		}
+		a.close()
+		a.open()
+		if st := a.Stats(); st.Oldest != 5*time.Second || st.QueuedEvents != 3 {
+			t.Errorf("opened again: %+v", st)
+		}
 		a.run()
 		synctest.Wait()
 		equal(t, s.store.messages(), []string{"1", "2", "3"})
@@ -475,6 +481,19 @@ func TestBackoff(t *testing.T) {
 		time.Sleep(time.Second)
 		equal(t, s.store.messages(), numbers(1, 3))
 	})
+}
+
+// Agents that fail together do not come back together.
+func TestJitter(t *testing.T) {
+	waits := map[time.Duration]bool{}
+	for range 20 {
+		s := &shipper{wait: backoffMost}
+		waits[s.pause(&trouble{})] = true
+		waits[s.pause(&trouble{wait: 30 * time.Second})] = true
+	}
+	if len(waits) < 30 {
+		t.Errorf("%d different waits of 40", len(waits))
+	}
 }
 
 // An answer that gets lost is not a request that got lost: the server has the events once.
@@ -845,11 +864,67 @@ func TestDamage(t *testing.T) {
 			if st := a.Stats(); st.Lost != 2 || st.QueuedEvents != 0 || st.Acknowledged != 5 {
 				t.Errorf("%s: %+v", c.name, st)
 			}
+			if n := s.store.marks[a.Name()]; n != 7 {
+				t.Errorf("%s: the server counts %d events: the ones behind the gap have other numbers than here", c.name, n)
+			}
 			if !strings.Contains(a.log.String(), fmt.Sprintf("they are lost\" from=%d to=%d", 2*c.hit-1, 2*c.hit)) {
 				t.Errorf("%s: %s", c.name, a.log)
 			}
 		})
 	}
+}
+
+// An entry whose events do not decode, though its checksums are right, holds up nothing.
+func TestUndecodable(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newServer(t)
+		a := newAgent(t, s, nil)
+		good := event.Event{Time: 1.8e18, Message: []byte("1")}
+		bad := event.AppendEvent(nil, &good)
+		bad[12] = 200 // the level
+		data := append(event.AppendEvent(nil, &good), append(bad, bad...)...)
+		for range 2 {
+			if _, _, err := a.Queue.log.Append(context.Background(), &wal.Entry{Count: 3, Data: data}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.run()
+		time.Sleep(time.Second)
+		if st := a.Stats(); st.Lost != 4 || st.QueuedEvents != 0 || len(s.store.messages()) != 2 {
+			t.Errorf("%+v, %v", st, s.store.messages())
+		}
+		a.add("end")
+		time.Sleep(time.Second)
+		equal(t, s.store.messages(), []string{"1", "1", "end"})
+	})
+}
+
+// late reads the first request's body when the second one comes, as package http may.
+type late struct {
+	h     http.Handler
+	first *http.Request
+}
+
+func (l *late) RoundTrip(r *http.Request) (*http.Response, error) {
+	rec := httptest.NewRecorder()
+	if l.first == nil {
+		l.first = r
+		return respond(429, `{"error":{"code":"overloaded"},"accepted":1,"rejected":0}`), nil
+	}
+	l.h.ServeHTTP(rec, l.first)
+	l.h.ServeHTTP(rec, r)
+	return rec.Result(), nil
+}
+
+func TestBodyOfARequestStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := &counted{marks: map[string]uint64{}}
+		a := newAgent(t, &late{h: native.New(native.Options{Sink: store})}, nil)
+		a.add("1", "2")
+		a.run()
+		time.Sleep(time.Minute)
+		equal(t, store.messages(), []string{"1", "2"})
+	})
 }
 
 // loopback is a server whose store is the queue itself.
