@@ -77,19 +77,26 @@ func (f *lookFlags) look(p *program, cmd *cobra.Command) (look, error) {
 	if cmd.Flags().Changed("fields") && l.fields == nil {
 		l.fields = []string{}
 	}
-	tty := terminal(p.stdout)
-	switch f.color {
-	case "always":
-		l.color = true
-	case "never":
-	case "auto":
-		l.color = tty && p.getenv("NO_COLOR") == "" && colorsWork(p.stdout.(*os.File), p.getenv("TERM"))
-	default:
-		return l, fmt.Errorf("--color: there is no %q; use auto, always or never", f.color)
+	if l.color, err = p.colors(f.color); err != nil {
+		return l, err
 	}
+	tty := terminal(p.stdout)
 	l.escape = tty && !f.rawControl
 	l.align = tty
 	return l, nil
+}
+
+// colors turns --color into whether standard output has colours.
+func (p *program) colors(when string) (bool, error) {
+	switch when {
+	case "always":
+		return true, nil
+	case "never":
+		return false, nil
+	case "auto":
+		return terminal(p.stdout) && p.getenv("NO_COLOR") == "" && colorsWork(p.stdout.(*os.File), p.getenv("TERM")), nil
+	}
+	return false, fmt.Errorf("--color: there is no %q; use auto, always or never", when)
 }
 
 // soonWriter buffers writes and passes them on shortly after: a long answer is written in large pieces, and a live one

@@ -103,3 +103,15 @@ func TestNothingOnATerminal(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestListsOnATerminal(t *testing.T) {
+	s := serveLists(t, `{"containers":[{"container":"b\u001b[31m\t\u202ex\ny","service":"nginx","host":"h","state":"exited","restarts":2,"logs":"followed"}]}`, "")
+	got := s.onTerminal("", "containers")
+	if want := `b\x1b[31m \u202ex y  nginx    h     ` + "\x1b[1;31mexited\x1b[m  -   -    -       2         -        followed\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
+	}
+	s.env["NO_COLOR"] = "1"
+	if got := s.onTerminal("", "containers"); strings.Contains(got, "\x1b") || !strings.Contains(got, " exited ") {
+		t.Errorf("NO_COLOR: %q", got)
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// listFlags are the flags of the commands that list what runs.
+type listFlags struct {
+	form, color string
+	json        bool
+}
+
+func (f *listFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.form, "output", "o", formAuto, "`form`: auto, json")
+	cmd.Flags().BoolVar(&f.json, "json", false, "the same as -o json")
+	cmd.Flags().StringVar(&f.color, "color", "auto", "`when`: auto, always, never (auto honours NO_COLOR)")
+	complete(cmd, "output", formAuto, formJSON)
+	complete(cmd, "color", "auto", "always", "never")
+}
+
+// cell is one place of a table; color may be empty.
+type cell struct{ text, color string }
+
+// table is written with aligned columns, the first row being their names.
+type table struct {
+	color, escape bool
+	rows          [][]cell
+}
+
+func (p *program) newTable(color bool, names ...string) *table {
+	t := &table{color: color, escape: terminal(p.stdout)}
+	header := make([]cell, len(names))
+	for i, name := range names {
+		header[i] = cell{name, colorTime}
+	}
+	t.rows = append(t.rows, header)
+	return t
+}
+
+// add adds a row. What is empty is shown as a dash, so that each column has a word.
+func (t *table) add(cells ...cell) {
+	for i := range cells {
+		c := &cells[i]
+		if t.escape {
+			c.text = string(appendEscaped(nil, c.text))
+		}
+		if c.text = strings.Join(strings.Fields(c.text), " "); c.text == "" {
+			c.text = "-"
+		}
+	}
+	t.rows = append(t.rows, cells)
+}
+
+func (t *table) bytes() []byte {
+	widths := make([]int, len(t.rows[0]))
+	for _, row := range t.rows {
+		for i, c := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c.text))
+		}
+	}
+	var out []byte
+	for _, row := range t.rows {
+		for i, c := range row {
+			if t.color && c.color != "" {
+				out = append(append(append(out, c.color...), c.text...), colorOff...)
+			} else {
+				out = append(out, c.text...)
+			}
+			if i < len(row)-1 {
+				out = append(out, strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2)...)
+			}
+		}
+		out = append(out, '\n')
+	}
+	return out
+}
+
+// ageText writes how long something has been so, in its two largest units: 12s, 5m3s, 3h12m, 4d3h.
+func ageText(d time.Duration) string {
+	s := max(int64(d/time.Second), 0)
+	units := []struct {
+		name string
+		size int64
+	}{{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}}
+	for i, u := range units[:3] {
+		if s >= u.size {
+			text := fmt.Sprint(s/u.size) + u.name
+			if rest := s % u.size / units[i+1].size; rest > 0 {
+				text += fmt.Sprint(rest) + units[i+1].name
+			}
+			return text
+		}
+	}
+	return fmt.Sprint(s) + "s"
+}
