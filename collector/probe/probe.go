@@ -297,9 +297,10 @@ func prepare(in *Target, source string) (*target, error) {
 		if u.Hostname() == "" || u.Port() == "" || u.Path != "" || u.RawQuery != "" {
 			return nil, fmt.Errorf("url %s: write tcp://host:port", t.shown)
 		}
-		if t.Method != "" || t.Body != "" || len(t.Headers) > 0 {
-			return nil, errors.New("method, headers and body are for http:// and https:// only")
+		if t.Body != "" || len(t.Headers) > 0 {
+			return nil, errors.New("headers and body are for http:// and https:// only")
 		}
+		t.Method = "" // a configuration's default may have come with it
 	case "":
 		return nil, fmt.Errorf("url %q has no scheme: write http://, https:// or tcp:// before it", t.shown)
 	default:
