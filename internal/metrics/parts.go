@@ -1,0 +1,189 @@
+package metrics
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/pushover"
+	"github.com/lookoutlog/lookout/collector/docker"
+	"github.com/lookoutlog/lookout/collector/forward"
+	"github.com/lookoutlog/lookout/collector/gelf"
+	"github.com/lookoutlog/lookout/collector/native"
+	"github.com/lookoutlog/lookout/collector/probe"
+	"github.com/lookoutlog/lookout/index"
+)
+
+// Build says which version runs.
+func Build(version string) prometheus.Collector {
+	return of(func() string { return version },
+		gauges("build_info", "The version, as a label.", "version", func(version string) map[string]int { return map[string]int{version: 1} }))
+}
+
+// Store is the store's collector.
+func Store(stats func() index.Stats) prometheus.Collector {
+	type s = index.Stats
+	return of(stats,
+		gauge("store_sequence", "Sequence of the newest visible event.", func(s s) uint64 { return s.Sequence }),
+		gauge("store_segments", "Segments on disk.", func(s s) int { return s.Segments }),
+		gauge("store_blocks", "Blocks in the segments.", func(s s) int { return s.Blocks }),
+		gauge("store_segment_bytes", "Bytes of the segments on disk.", func(s s) int64 { return s.SegmentBytes }),
+		gauge("store_head_bytes", "Memory taken by events that are not yet in a segment.", func(s s) int64 { return s.HeadBytes }),
+		gauge("store_log_bytes", "Bytes of the write-ahead log on disk.", func(s s) int64 { return s.LogBytes }),
+		counter("store_seals_total", "Segments written.", func(s s) int64 { return s.Seals }),
+		counter("store_seal_errors_total", "Segments that could not be written; each is tried again.", func(s s) int64 { return s.SealErrors }),
+		counter("store_refused_total", "Batches turned away because memory was full; senders were told to try again.", func(s s) int64 { return s.Refused }),
+		counter("store_services_overflowed_total", "Runs of events whose service was one too many and was replaced.", func(s s) int64 { return s.Overflowed }),
+		gauge("store_damaged", "Parts of the store that cannot be read.", func(s s) int { return s.Damaged }),
+	)
+}
+
+// GELF is the collector of the GELF input.
+func GELF(stats func() gelf.Stats) prometheus.Collector {
+	type s = gelf.Stats
+	return of(stats,
+		counter("gelf_datagrams_received_total", "GELF datagrams taken from the kernel.", func(s s) int64 { return s.Received }),
+		counter("gelf_received_bytes_total", "Bytes of the GELF datagrams taken from the kernel.", func(s s) int64 { return s.Bytes }),
+		counter("gelf_datagrams_decoded_total", "GELF datagrams that became events; a message in three chunks is three.", func(s s) int64 { return s.Decoded }),
+		gauge("gelf_datagrams_pending", "GELF chunks that wait for the others of their message.", func(s s) int64 { return s.Pending }),
+		counter("gelf_events_total", "GELF messages decoded.", func(s s) int64 { return s.Events }),
+		counter("gelf_truncated_total", "GELF messages that were cut to the limits of an event.", func(s s) int64 { return s.Truncated }),
+		counter("gelf_joined_total", "GELF messages that were Docker's pieces of a long line and became part of another event.", func(s s) int64 { return s.Joined }),
+		counters("gelf_dropped_total", "GELF datagrams and events that were lost, by cause.", "cause", func(s s) map[string]int64 {
+			drops := map[string]int64{}
+			for _, d := range s.Drops() {
+				drops[d.Cause] = d.Count
+			}
+			return drops
+		}),
+	)
+}
+
+// NDJSON is the collector of POST /api/v1/events.
+func NDJSON(stats func() native.Stats) prometheus.Collector {
+	type s = native.Stats
+	return of(stats,
+		counter("ndjson_accepted_total", "Lines of POST /api/v1/events that became durable.", func(s s) int64 { return s.Accepted }),
+		counter("ndjson_received_bytes_total", "Bytes of bodies of POST /api/v1/events, decoded.", func(s s) int64 { return s.Bytes }),
+		counters("ndjson_rejected_total", "Lines of POST /api/v1/events that were refused, by cause.", "cause", func(s s) map[string]int64 {
+			return map[string]int64{"json": s.RejectedJSON, "too_long": s.RejectedLong, "empty": s.RejectedEmpty}
+		}),
+		counters("ndjson_requests_failed_total", "Requests to POST /api/v1/events that did not end in 200, by cause.", "cause", func(s s) map[string]int64 {
+			return map[string]int64{"pressure": s.Pressure, "full": s.Full, "too_large": s.TooLarge, "invalid": s.Invalid, "error": s.Failed}
+		}),
+	)
+}
+
+// Docker is the collector of the Docker input.
+func Docker(stats func() docker.Stats) prometheus.Collector {
+	type s = docker.Stats
+	return of(stats,
+		gauge("docker_connected", "Whether the Docker engine answers.", func(s s) int { return bool2int(s.Connected) }),
+		gauges("docker_containers", "Containers of the engine, by state.", "state", func(s s) map[string]int { return s.Containers }),
+		gauge("docker_containers_followed", "Containers whose log is read.", func(s s) int { return s.Followed }),
+		counter("docker_rows_total", "Lines taken from logs, or pieces of longer ones.", func(s s) int64 { return s.Rows }),
+		counter("docker_received_bytes_total", "Bytes of the lines taken from logs.", func(s s) int64 { return s.Bytes }),
+		counter("docker_events_total", "Events stored from Docker: lines, lifecycle and gaps.", func(s s) int64 { return s.Events }),
+		counters("docker_rows_skipped_total",
+			"What came from logs and is no event of its own, by cause: an empty line, one that Docker delivered twice, one that was asked for again after a break.",
+			"cause", func(s s) map[string]int64 {
+				return map[string]int64{"empty": s.Empty, "duplicate": s.Duplicates, "again": s.Again}
+			}),
+		counter("docker_truncated_total", "Lines that were cut at the longest message.", func(s s) int64 { return s.Truncated }),
+		counter("docker_oversize_total", "Frames longer than any that Docker sends; what was too much of them was thrown away.", func(s s) int64 { return s.Oversize }),
+		counter("docker_logs_reopened_total", "Logs opened again after an error.", func(s s) int64 { return s.Reopened }),
+		counter("docker_gaps_total", "Gaps in which lines were lost, certainly or possibly; an event with action:gap tells of each.", func(s s) int64 { return s.Gaps }),
+		counter("docker_rescued_total", "Lines taken by another way because the log was gone.", func(s s) int64 { return s.Rescued }),
+		counter("docker_waits_total", "Batches that were offered again because what is behind the input was too slow, or failed.", func(s s) int64 { return s.Waits }),
+		counter("docker_measurements_total", "Measurements of containers stored.", func(s s) int64 { return s.Measurements }),
+		counter("docker_measurements_dropped_total", "Measurements dropped because what is behind the input was too slow.", func(s s) int64 { return s.Unmeasured }),
+		counter("docker_api_errors_total", "Requests to the engine that failed.", func(s s) int64 { return s.APIErrors }),
+	)
+}
+
+// Probes is the collector of the prober; what it found about its targets is package fleet's.
+func Probes(stats func() probe.Stats) prometheus.Collector {
+	type s = probe.Stats
+	return of(stats,
+		counter("probe_checks_total", "Checks that ended.", func(s s) int64 { return s.Checks }),
+		counter("probe_checks_failed_total", "Checks that ended badly.", func(s s) int64 { return s.Failures }),
+		counter("probe_checks_skipped_total", "Checks that were not begun because the one before took longer than the interval.", func(s s) int64 { return s.Skipped }),
+		counter("probe_transitions_total", "Changes of a target's state that were stored: down, up, gone.", func(s s) int64 { return s.Transitions }),
+		counter("probe_results_dropped_total", "Results that were not stored because what is behind the prober was too slow, or at the end.", func(s s) int64 { return s.Dropped }),
+		counter("probe_lag_seconds_total", "How much later than due checks began, summed over all of them.", func(s s) float64 { return s.Lag.Seconds() }),
+		gauge("probe_checks_running", "Checks that run now.", func(s s) int { return s.InFlight }),
+		gauge("probe_results_pending", "Results that wait to be stored.", func(s s) int { return s.Pending }),
+		gauges("probe_targets", "What is probed, by state.", "state", func(s s) map[string]int {
+			return map[string]int{"up": s.Up, "down": s.Down, "unknown": s.Unknown}
+		}),
+	)
+}
+
+// Forward is the collector of an agent's queue.
+func Forward(stats func() forward.Stats) prometheus.Collector {
+	type s = forward.Stats
+	return of(stats,
+		counter("forward_appended_total", "Events made durable in this agent's queue.", func(s s) int64 { return s.Appended }),
+		counter("forward_requests_total", "Requests to the server.", func(s s) int64 { return s.Requests }),
+		counter("forward_sent_total", "Events in requests to the server, again each time.", func(s s) int64 { return s.Sent }),
+		counter("forward_sent_bytes_total", "Bytes of the bodies of requests to the server, compressed.", func(s s) int64 { return s.SentBytes }),
+		counter("forward_acknowledged_total", "Events that the server has confirmed.", func(s s) int64 { return s.Acknowledged }),
+		counters("forward_lost_total", "Events that will not arrive, by cause: the server could not read them, or the disk could not.", "cause", func(s s) map[string]int64 {
+			return map[string]int64{"rejected": s.Rejected, "unreadable": s.Lost}
+		}),
+		counter("forward_cut_total", "Events that were too large for a line and lost their last fields.", func(s s) int64 { return s.Cut }),
+		counter("forward_refused_total", "Batches turned away because the queue was full; inputs try again.", func(s s) int64 { return s.Refused }),
+		gauge("forward_queued_events", "Events that wait for the server.", func(s s) uint64 { return s.QueuedEvents }),
+		gauge("forward_queued_bytes", "Bytes of the queue on disk.", func(s s) int64 { return s.QueuedBytes }),
+		gauge("forward_queue_limit_bytes", "The most bytes the queue may have.", func(s s) int64 { return s.MaxBytes }),
+		gauge("forward_oldest_queued_seconds", "Age of the oldest event that waits, 0 when none does.", func(s s) float64 { return s.Oldest.Seconds() }),
+		counters("forward_retries_total", "Requests that had to be made again, by cause.", "cause", func(s s) map[string]int64 { return s.Retries }),
+	)
+}
+
+// Alerting is the collector of the rule engine. What it cannot read of its state is logged, and not shown.
+func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus.Collector {
+	type s = alerting.Stats
+	read := func() (s, bool) {
+		v, err := stats()
+		if err != nil {
+			log.Error("alerting's figures cannot be read", "error", err)
+		}
+		return v, err == nil
+	}
+	return &part[s]{read, []figure[s]{
+		gauge("alerting_rules", "Alert rules in force.", func(s s) int { return s.Rules }),
+		counters("alerting_matched_total", "Events that a rule matched.", "rule", func(s s) map[string]uint64 { return s.Matched }),
+		gauge("alerting_lag_events", "Events that the rules have not seen yet.", func(s s) uint64 { return s.Lag }),
+		gauges("alerting_incidents", "Incidents, by state.", "state", func(s s) map[alerting.State]int { return s.Open }),
+		gauge("alerting_outbox_messages", "Messages that wait to be delivered.", func(s s) int { return s.Outbox }),
+		gauge("alerting_oldest_undelivered_seconds", "Age of the oldest message that waits, 0 when none does.", func(s s) float64 { return s.OldestUndelivered.Seconds() }),
+		gauge("alerting_parked_channels", "Channels that refuse everything and are tried every five minutes.", func(s s) int { return len(s.Parked) }),
+		counter("alerting_sent_total", "Messages delivered.", func(s s) uint64 { return s.Sent }),
+		counter("alerting_edited_total", "Messages brought up to date.", func(s s) uint64 { return s.Edited }),
+		counter("alerting_repeats_total", "Messages delivered that said they may be repeats.", func(s s) uint64 { return s.Repeats }),
+		counter("alerting_held_total", "Matches that were counted in an overview instead of shown.", func(s s) uint64 { return s.Held }),
+		counters("alerting_failed_total", "Failed deliveries, by class.", "class", func(s s) map[alerting.Class]uint64 { return s.Failed }),
+		gauge("alerting_dead_letters", "Messages that were refused for good and are kept.", func(s s) int { return s.DeadLetters }),
+		counter("alerting_asked_total", "Questions to a pager whether somebody has acknowledged.", func(s s) uint64 { return s.Asked }),
+		counter("alerting_ask_errors_total", "Questions to a pager that had no answer.", func(s s) uint64 { return s.AskErrors }),
+		counter("alerting_acknowledged_total", "Messages that somebody has acknowledged.", func(s s) uint64 { return s.Acknowledged }),
+		counter("alerting_expired_total", "Messages that rang in vain, and were sent again.", func(s s) uint64 { return s.Expired }),
+		counter("alerting_gaps_total", "Ranges of events that the rules could not read.", func(s s) uint64 { return s.Gaps }),
+		counter("alerting_read_errors_total", "Failed reads of the store.", func(s s) uint64 { return s.ReadErrors }),
+		counter("alerting_state_errors_total", "Failed writes and unreadable records of alerting's state.", func(s s) uint64 { return s.StateErrors }),
+	}}
+}
+
+// Pushover is the collector of the way to Pushover. Its quota is known from the first message on.
+func Pushover(stats func() pushover.Stats) prometheus.Collector {
+	type s = pushover.Stats
+	known := func(s s) bool { return s.Limit > 0 }
+	return of(stats,
+		gauge("pushover_messages_limit", "Messages that Pushover takes in a month.", func(s s) int { return s.Limit }).when(known),
+		gauge("pushover_messages_remaining", "Messages that Pushover takes until the month ends.", func(s s) int { return s.Remaining }).when(known),
+		gauge("pushover_quota_reset_timestamp_seconds", "When Pushover's next month begins, in seconds since the Unix epoch.", func(s s) int64 { return s.Reset.Unix() }).when(known),
+		counter("pushover_withheld_total", "Resolved incidents that were not told, to keep the month's last messages for emergencies.", func(s s) uint64 { return s.Withheld }),
+	)
+}
