@@ -20,6 +20,7 @@ need() { # need COMMAND PACKAGES…
 need gcc gcc libc6-dev
 need node nodejs
 need npm npm
+need chromium chromium # the page's tests
 need dockerd docker.io iptables cgroupfs-mount
 need docker docker-cli # a package of its own in newer releases
 need docker-compose docker-compose
