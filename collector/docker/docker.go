@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lookoutlog/lookout/collector"
@@ -80,13 +83,42 @@ type Stats struct {
 	Rescued      int64 // lines taken from attaching, because the log was gone
 	Waits        int64 // appends that were offered again because the sink was under pressure, or failed
 	Measurements int64 // appended
-	Unmeasured   int64 // measurements dropped because the sink was under pressure
 	APIErrors    int64 // requests to the engine that failed
 }
 
 // Input follows the containers of one engine. It is a [collector.Input].
 type Input struct {
-	o Options
+	o         Options
+	self      self
+	begun     time.Time
+	ctx       context.Context // Run's
+	running   sync.WaitGroup  // all goroutines of Run but the followers
+	following sync.WaitGroup
+	inspects  chan struct{} // a place for each inspection
+	gauge     *gauge
+
+	teller    *teller // epoch's
+	lastEvent atomic.Int64
+	connected atomic.Bool
+
+	mu         sync.Mutex
+	eng        *engine       // nil: not connected
+	host       string        // the engine's name
+	changed    chan struct{} // closed when eng changes
+	containers map[string]*watched
+	complained map[string]time.Time
+
+	publishing sync.Mutex
+	published  []Target
+
+	attached   atomic.Int64
+	rescueSize atomic.Int64
+	stats      counters
+}
+
+type counters struct {
+	rows, bytes, events, empty, truncated, oversize, duplicates, again atomic.Int64
+	reopened, gaps, rescued, waits, measurements, apiErrors            atomic.Int64
 }
 
 // New checks the options; it does not connect.
@@ -103,14 +135,86 @@ func New(o Options) (*Input, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Input{o: o}, nil
+	in := &Input{
+		o: o, begun: time.Now(), inspects: make(chan struct{}, maxInspects), changed: make(chan struct{}),
+		containers: map[string]*watched{}, complained: map[string]time.Time{},
+	}
+	in.gauge = newGauge(in)
+	in.self = findSelf(readFile("/proc/self/cgroup"), readFile("/proc/self/mountinfo"), hostname())
+	return in, nil
+}
+
+// readFile returns a file's text, empty when there is none: not every system has these.
+func readFile(name string) string {
+	p, _ := os.ReadFile(name)
+	return string(p)
+}
+
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 // Run follows until ctx ends. An engine that cannot be reached is tried again, for as long as it takes. An Input runs once.
 func (in *Input) Run(ctx context.Context) error {
-	<-ctx.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in.ctx, in.begun = ctx, time.Now()
+	in.running.Go(func() { in.gauge.run(ctx) })
+	wait := backoff{first: firstWait, longest: longWait}
+	for ctx.Err() == nil {
+		err := in.epoch(ctx)
+		if in.connected.Swap(false) {
+			wait.reset()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		in.stats.apiErrors.Add(1)
+		in.complain("engine", "docker: no connection to the engine; trying again", "address", in.o.Address, "error", err)
+		sleep(ctx, wait.next())
+	}
+	in.running.Wait()
+	in.following.Wait()
 	return nil
 }
 
+// tellerOf returns the teller of an engine, which goes on over connections.
+func (in *Input) tellerOf(e *engine) *teller {
+	if t := in.teller; t != nil {
+		if t.producer == "docker-events/"+e.id {
+			return t
+		}
+		t.cancel() // another engine has the address now
+	}
+	t := in.newTeller(e)
+	in.teller = t
+	in.lastEvent.Store(t.life.last)
+	var ctx context.Context
+	ctx, t.cancel = context.WithCancel(in.ctx)
+	in.running.Go(func() { t.run(ctx) })
+	return t
+}
+
 // Stats returns the counters. It may be called at any time, also after Run.
-func (in *Input) Stats() Stats { return Stats{} }
+func (in *Input) Stats() Stats {
+	c := &in.stats
+	s := Stats{
+		Connected: in.connected.Load(), Containers: map[string]int{},
+		Rows: c.rows.Load(), Bytes: c.bytes.Load(), Events: c.events.Load(), Empty: c.empty.Load(), Truncated: c.truncated.Load(),
+		Oversize: c.oversize.Load(), Duplicates: c.duplicates.Load(), Again: c.again.Load(), Reopened: c.reopened.Load(),
+		Gaps: c.gaps.Load(), Rescued: c.rescued.Load(), Waits: c.waits.Load(), Measurements: c.measurements.Load(),
+		APIErrors: c.apiErrors.Load(),
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, c := range in.containers {
+		if c.known {
+			s.Containers[c.state]++
+		}
+		if c.follower != nil && c.logs == logsFollowed {
+			s.Followed++
+		}
+	}
+	return s
+}

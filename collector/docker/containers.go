@@ -1,0 +1,427 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/moby/api/types/events"
+)
+
+// What Run does:
+//
+//	epoch (one connection) ─► events of the engine ─┬─► teller: lifecycle events
+//	        └► list ─► inspect ─► apply ────────────┼─► follower: one a container ◄─ rescue (attached before its start)
+//	                                                ├─► gauge: measurements
+//	                                                └─► targets
+
+// watched is what the input knows of one container of the engine. in.mu guards it.
+type watched struct {
+	details
+	known    bool   // details are filled in
+	off      string // why it is left out, empty: it is not
+	logs     string // what becomes of its log, for the measurements
+	follower *follower
+	target   *Target
+	asked    bool // to stop, since its last start
+	started  bool // a start was seen
+	attached bool // attaching was tried
+
+	inspecting sync.Mutex // one inspection after the other; not for what is above
+}
+
+// maxInspects is how many inspections run at a time.
+const maxInspects = 4
+
+// maxAttached is how many containers are attached to at a time.
+const maxAttached = 256
+
+// engine returns the connected engine, waiting for it; nil when ctx has ended.
+func (in *Input) engine(ctx context.Context) *engine {
+	for {
+		in.mu.Lock()
+		e, changed := in.eng, in.changed
+		in.mu.Unlock()
+		if e != nil {
+			return e
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// engineNow returns the connected engine, nil when there is none.
+func (in *Input) engineNow() *engine {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.eng
+}
+
+func (in *Input) setEngine(e *engine) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.eng = e
+	if e != nil {
+		in.host = e.name
+	}
+	close(in.changed)
+	in.changed = make(chan struct{})
+}
+
+// errBehind ends an epoch: more of the engine's events wait to be told than are kept.
+var errBehind = errors.New("docker: too many events of the engine wait")
+
+// epoch connects and does its work until the connection ends. It never returns nil.
+func (in *Input) epoch(ctx context.Context) error {
+	e, err := in.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t := in.tellerOf(e)
+
+	// What happened since the last event that was taken, as far as the engine remembers.
+	if last := in.lastEvent.Load(); last != 0 && last < e.now.UnixNano() {
+		r := e.events(ctx, last, e.now.UnixNano())
+		for open := true; open; {
+			select {
+			case msg := <-r.Messages:
+				if !t.put(tellItem{msg: &msg}) {
+					return errBehind
+				}
+				in.sawEvent(&msg)
+			case err := <-r.Err:
+				if open = false; err != nil && err != io.EOF {
+					return fmt.Errorf("reading past events: %w", err)
+				}
+			}
+		}
+	}
+	in.sawTime(e.now.UnixNano())
+	// From here on nothing is missed: the events are open before the list is read.
+	r := e.events(ctx, in.lastEvent.Load(), 0)
+	in.setEngine(e)
+	defer in.setEngine(nil)
+	looked := make(chan error, 1)
+	var looking sync.WaitGroup
+	looking.Go(func() { looked <- in.look(ctx, e, t) })
+	defer looking.Wait()
+	defer cancel()
+	for {
+		select {
+		case msg := <-r.Messages:
+			if !t.put(tellItem{msg: &msg}) {
+				return errBehind
+			}
+			in.sawEvent(&msg)
+			in.event(ctx, e, &msg)
+		case err := <-r.Err:
+			if err == nil || err == io.EOF {
+				err = errors.New("the engine has ended its events")
+			}
+			return err
+		case err := <-looked:
+			if err != nil {
+				return err
+			}
+			in.connected.Store(true)
+		}
+	}
+}
+
+func (in *Input) sawEvent(msg *events.Message) { in.sawTime(msg.TimeNano) }
+
+func (in *Input) sawTime(ns int64) {
+	if ns > in.lastEvent.Load() {
+		in.lastEvent.Store(ns)
+	}
+}
+
+// look lists all containers and inspects each.
+func (in *Input) look(ctx context.Context, e *engine, t *teller) error {
+	in.mu.Lock()
+	before := slices.Collect(maps.Keys(in.containers))
+	in.mu.Unlock()
+	ids, err := e.list(ctx)
+	if err != nil {
+		return err
+	}
+	in.forgetOthers(before, ids)
+	tasks := make(chan string)
+	var workers sync.WaitGroup
+	errs := make(chan error, len(ids))
+	for range maxInspects {
+		workers.Go(func() {
+			for id := range tasks {
+				if err := in.refresh(ctx, e, id, t); err != nil {
+					errs <- err
+				}
+			}
+		})
+	}
+	for _, id := range ids {
+		tasks <- id
+	}
+	close(tasks)
+	workers.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+	}
+	if ids == nil {
+		ids = []string{}
+	}
+	if !t.put(tellItem{looked: ids}) {
+		return errBehind
+	}
+	in.publish()
+	return nil
+}
+
+// entry returns what is known of a container, which is new when it was not known at all.
+func (in *Input) entry(id string) *watched {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	c := in.containers[id]
+	if c == nil {
+		c = &watched{details: details{id: id}}
+		in.containers[id] = c
+	}
+	return c
+}
+
+// event does what an event of the engine asks for at once.
+func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
+	id := msg.Actor.ID
+	switch string(msg.Action) {
+	case "create":
+		in.entry(id)
+	case "start":
+		c := in.entry(id)
+		in.mu.Lock()
+		c.started, c.asked = true, false
+		f := c.follower
+		in.mu.Unlock()
+		if f != nil {
+			f.startedNow()
+		}
+	case "kill":
+		c := in.entry(id)
+		in.mu.Lock()
+		c.asked = c.asked || stops(msg.Actor.Attributes["signal"], c.stopSignal)
+		in.mu.Unlock()
+		return
+	case "destroy":
+		in.remove(id)
+		return
+	case "die", "rename", "pause", "unpause", "update":
+	default:
+		if !strings.HasPrefix(string(msg.Action), "health_status") {
+			return
+		}
+	}
+	in.running.Go(func() {
+		if in.refresh(ctx, e, id, nil) == nil {
+			in.publish()
+		}
+	})
+}
+
+// refresh inspects a container and applies what it finds; with a teller it is compared with what was told, too.
+func (in *Input) refresh(ctx context.Context, e *engine, id string, t *teller) error {
+	c := in.entry(id)
+	c.inspecting.Lock()
+	defer c.inspecting.Unlock()
+	select {
+	case in.inspects <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	d, err := e.inspect(ctx, id)
+	<-in.inspects
+	switch {
+	case err == nil:
+		in.apply(e, c, &d)
+		if t != nil && in.leftOut(&d) == "" && !t.put(tellItem{look: &d, host: e.name}) {
+			return errBehind
+		}
+	case isGone(err):
+		in.remove(id)
+	case ctx.Err() == nil:
+		in.stats.apiErrors.Add(1)
+		in.complain("inspect", "docker: a container could not be inspected", "container", shortOf(id), "error", err)
+	}
+	return nil
+}
+
+// followed are the drivers whose logs are read; what the others have sent somewhere may have arrived here already.
+var followed = []string{"json-file", "local", "journald"}
+
+const logsFollowed = "followed"
+
+// apply notes what inspecting has told, and begins to follow a container that was not known.
+func (in *Input) apply(e *engine, c *watched, d *details) {
+	in.mu.Lock()
+	if in.containers[d.id] != c {
+		in.mu.Unlock()
+		return // it was removed meanwhile
+	}
+	first := !c.known
+	changed := first || c.state != d.state || c.health != d.health || c.restarts != d.restarts || c.name != d.name || c.details.started != d.started
+	c.details, c.known = *d, true
+	if first {
+		c.off = in.leftOut(d)
+		switch {
+		case c.off != "":
+			c.logs = "off (" + c.off + ")"
+		case d.driver == "none":
+			c.logs = "unreadable (none)"
+		case !slices.Contains(followed, d.driver):
+			c.logs = "sent by its driver (" + d.driver + ")"
+		default:
+			c.logs = logsFollowed
+		}
+	}
+	c.retarget()
+	var attach *follower
+	if c.logs == logsFollowed {
+		l := newLabels(e.name, d)
+		if c.follower == nil {
+			from := int64(0)
+			if d.started != 0 && d.started < in.begun.UnixNano() {
+				from = in.begun.Add(-in.o.Since).UnixNano()
+			}
+			c.follower = in.newFollower(d, from)
+			c.follower.labels.Store(l)
+			if c.started {
+				c.follower.startedNow()
+			}
+			f, known := c.follower, *d
+			in.following.Go(func() { f.run(in.ctx, &known) })
+		} else if !c.follower.labels.Load().equal(l) {
+			c.follower.labels.Store(l)
+		}
+		if d.running() {
+			c.follower.isRunning(d.started)
+		}
+		if d.state == "created" && !c.started && !c.attached && in.attached.Load() < maxAttached {
+			c.attached, attach = true, c.follower
+		}
+	}
+	in.mu.Unlock()
+	if changed {
+		in.gauge.soon(d.id)
+	}
+	if attach != nil {
+		in.rescueOf(e, c, attach, d)
+	}
+}
+
+// rescueOf attaches to a container that has been created and not yet started.
+func (in *Input) rescueOf(e *engine, c *watched, f *follower, d *details) {
+	in.attached.Add(1)
+	r, err := in.attach(in.ctx, e, d)
+	if err != nil {
+		in.attached.Add(-1)
+		if !isGone(err) {
+			in.stats.apiErrors.Add(1)
+		}
+		return
+	}
+	in.mu.Lock()
+	late := c.started // then it does not have all
+	if !late {
+		f.rescue.Store(r)
+	}
+	in.mu.Unlock()
+	if late {
+		r.mu.Lock()
+		r.drop()
+		r.mu.Unlock()
+	}
+}
+
+// leftOut returns why a container is left out, empty when it is not.
+func (in *Input) leftOut(d *details) string {
+	switch {
+	case d.labels["lookout.enable"] == "false":
+		return "lookout.enable=false"
+	case in.isSelf(d):
+		return "lookout itself"
+	}
+	return ""
+}
+
+func (in *Input) isSelf(d *details) bool {
+	return in.self.is(d.id) || d.labels["lookout.self"] == "true"
+}
+
+// remove forgets a container.
+func (in *Input) remove(id string) {
+	in.mu.Lock()
+	c := in.containers[id]
+	if c == nil {
+		in.mu.Unlock()
+		return
+	}
+	delete(in.containers, id)
+	if c.follower != nil {
+		close(c.follower.gone)
+	}
+	m := in.measured(c)
+	known := c.known
+	in.mu.Unlock()
+	if known {
+		in.gauge.removed(m)
+	}
+	in.publish()
+}
+
+// measured returns what a measurement says of a container. in.mu is held.
+func (in *Input) measured(c *watched) measured {
+	return measured{details: c.details, logs: c.logs, host: in.host}
+}
+
+func (in *Input) measuredOf(id string) (measured, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	c := in.containers[id]
+	if c == nil || !c.known {
+		return measured{}, false
+	}
+	return in.measured(c), true
+}
+
+// forgetOthers forgets those that were known before the list was read and are not in it.
+func (in *Input) forgetOthers(before, list []string) {
+	exists := make(map[string]bool, len(list))
+	for _, id := range list {
+		exists[id] = true
+	}
+	for _, id := range before {
+		if !exists[id] {
+			in.remove(id)
+		}
+	}
+}
+
+// unreadable notes that a container's log cannot be read.
+func (in *Input) unreadable(id string) {
+	in.mu.Lock()
+	if c := in.containers[id]; c != nil {
+		c.logs = "unreadable (" + c.driver + ")"
+	}
+	in.mu.Unlock()
+	in.gauge.soon(id)
+}

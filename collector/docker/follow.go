@@ -1,0 +1,717 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+const (
+	// gather is the time at whose multiples batches are appended: those of all containers then share an fsync.
+	gather = 100 * time.Millisecond
+	// A batch of so many bytes or lines is appended at once.
+	maxBatchBytes = 256 << 10
+	maxBatchLines = 2000
+	// pieceWait is how long a line waits for its next piece before it is let go as it is.
+	pieceWait = 5 * time.Second
+	// A reader that has read all that was there rests, so that it is woken once for many rows: for restLong, and for restShort
+	// when more than restRows have come since the last rest, or the log is so small that it soon rotates.
+	restLong  = 40 * time.Millisecond
+	restShort = 2 * time.Millisecond
+	restRows  = 32
+	smallLog  = 1 << 20
+	// wellAfter is how long a log must have been followed for the next error to count as the first.
+	wellAfter = 10 * time.Second
+)
+
+// follower reads the log of one container into events, over all its starts, until it is removed.
+//
+//	rows ─► skipper (resuming) ─► ring (rotation) ─► line (pieces) ─► batch ─► Joiner ─► Stages ─► Sink
+//	                                                  └ marks: where each line ends that is not yet in an appended event
+//
+// One goroutine reads and appends; timers append what waits when nothing is read.
+type follower struct {
+	in       *Input
+	id       string
+	producer string
+	from     int64         // read from here when the log was never read before
+	wake     chan struct{} // the container was started (capacity 1)
+	gone     chan struct{} // closed: it was removed
+	labels   atomic.Pointer[labels]
+	rescue   atomic.Pointer[rescue] // set before the first start, nil: none
+	opened   atomic.Bool            // the log could be opened
+	since    atomic.Int64           // the last start that isRunning was told
+
+	mu     sync.Mutex // for all below; the reader holds it while it takes a row
+	ctx    context.Context
+	failed error // append's, for good: ctx has ended
+
+	tty      bool
+	anyTime  bool  // pieces of a line have times of their own (journald)
+	ring     *ring // nil: the log is never rotated
+	next     uint64
+	read     cursor // behind the last row taken
+	done     cursor // what all events appended so far, or in batch and complete, have covered
+	skip     [streams]skipper
+	check    stream // whose row must be there when the log is opened again
+	suspect  string // rows may be lost in front of the next one, and why
+	suspectT int64  // since when
+	lines    [streams]line
+	marks    [streams][]position
+	counted  [streams]int // lines taken, empty ones too: what a rescue is compared with
+	small    bool         // the log soon rotates
+
+	batch  event.Batch
+	bytes  int
+	using  *labels // of the lines in batch and joiner
+	joiner Joiner
+	stages []collector.Stage
+	timer  *time.Timer
+	due    time.Time // of batch, zero when it is empty
+	held   time.Time // when the joiner is to be asked again, zero when it holds nothing
+}
+
+// line is what has come of a line in pieces.
+type line struct {
+	open bool
+	time int64
+	text []byte
+	end  position
+	due  time.Time
+	cut  bool
+}
+
+// labels is what all events of a container have in common. It does not change once made.
+type labels struct {
+	service, env, host, container []byte
+	fields                        []event.Field
+}
+
+var (
+	fieldVersion     = []byte("version")
+	fieldContainerID = []byte("container_id")
+)
+
+func newLabels(host string, d *details) *labels {
+	n := nameOf(d.labels, d.name, d.image)
+	l := &labels{service: []byte(n.service), env: []byte(n.env), host: []byte(host), container: []byte(d.name)}
+	if n.version != "" {
+		l.fields = append(l.fields, event.Field{Name: fieldVersion, Value: []byte(n.version)})
+	}
+	l.fields = append(l.fields, event.Field{Name: fieldContainerID, Value: []byte(shortOf(d.id))})
+	return l
+}
+
+func (l *labels) equal(o *labels) bool {
+	if !bytes.Equal(l.service, o.service) || !bytes.Equal(l.env, o.env) || !bytes.Equal(l.host, o.host) ||
+		!bytes.Equal(l.container, o.container) || len(l.fields) != len(o.fields) {
+		return false
+	}
+	for i := range l.fields {
+		if !bytes.Equal(l.fields[i].Value, o.fields[i].Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// shortOf returns an id as people know it.
+func shortOf(id string) string { return id[:min(len(id), 12)] }
+
+func (in *Input) newFollower(d *details, from int64) *follower {
+	f := &follower{
+		in: in, id: d.id, producer: "docker/" + d.id, from: from, wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		tty: d.tty, anyTime: d.driver == "journald",
+	}
+	if d.rotated > 0 {
+		f.ring, f.small = newRing(), d.rotated < smallLog
+	}
+	if in.o.Joiner != nil {
+		f.joiner = in.o.Joiner()
+	}
+	if in.o.Stages != nil {
+		f.stages = in.o.Stages()
+	}
+	return f
+}
+
+// startedNow tells the follower that its container has been started.
+func (f *follower) startedNow() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+	if f.rescue.Load() != nil {
+		time.AfterFunc(rescueFor, func() {
+			if f.opened.Load() {
+				f.drop()
+			}
+		})
+	}
+}
+
+// isRunning tells the follower that its container runs, since when.
+func (f *follower) isRunning(since int64) {
+	if f.since.Swap(since) != since {
+		f.startedNow()
+	}
+}
+
+// run follows until the container is removed, its log cannot be read, or ctx ends. d is how the container was found.
+func (f *follower) run(ctx context.Context, d *details) {
+	f.mu.Lock()
+	f.ctx = ctx
+	f.load()
+	waiting := d.started == 0 || !d.running() && f.read == cursor{} && d.finished < f.from // nothing is to be read
+	f.timer = time.AfterFunc(time.Hour, f.tick)
+	f.timer.Stop()
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.timer.Stop()
+		f.failed = cmpErr(f.failed, context.Canceled)
+		f.mu.Unlock()
+		f.drop()
+	}()
+	if waiting && !f.await(ctx) {
+		return
+	}
+	wait := backoff{first: firstWait, longest: 30 * time.Second}
+	for ctx.Err() == nil {
+		e := f.in.engine(ctx)
+		if e == nil {
+			return
+		}
+		begun := time.Now()
+		rows, err := f.session(ctx, e, true)
+		if ctx.Err() != nil {
+			return
+		}
+		well := err == nil
+		switch {
+		case errors.Is(err, errAgain):
+			continue
+		case isUnreadable(err):
+			f.in.unreadable(f.id)
+			return
+		case err != nil && !isGone(err):
+			f.in.stats.apiErrors.Add(1)
+		}
+		if rows > 0 || time.Since(begun) > wellAfter {
+			wait.reset()
+		}
+		d, ierr := e.inspect(ctx, f.id)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case isGone(ierr):
+			f.end(ctx, well)
+			return
+		case ierr == nil && well && !d.running():
+			// What came between the last row and the log's end.
+			if _, err = f.session(ctx, e, false); err == nil {
+				f.settle()
+				f.drop()
+				if !f.await(ctx) {
+					f.end(ctx, true)
+					return
+				}
+				wait.reset()
+				continue
+			}
+		case ierr != nil:
+			err = cmpErr(err, ierr)
+			f.in.stats.apiErrors.Add(1)
+		}
+		if err != nil {
+			f.in.stats.reopened.Add(1)
+			f.note(err)
+		}
+		if !f.pause(ctx, wait.next()) {
+			return
+		}
+	}
+}
+
+func cmpErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// await waits for the container's next start, and reports false when it was removed or ctx has ended.
+func (f *follower) await(ctx context.Context) bool {
+	select {
+	case <-f.wake:
+		return true
+	case <-f.gone:
+		select { // it may have been started before
+		case <-f.wake:
+			return true
+		default:
+			return false
+		}
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// pause waits before the log is opened again; the container's start ends that, its removal makes it short.
+func (f *follower) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.wake:
+	case <-f.gone:
+		return sleep(ctx, min(d, firstWait))
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// load takes from the sink how far the log was read. mu is held.
+func (f *follower) load() {
+	f.next = 1
+	next, data, ok := f.in.o.Sink.Producer(f.producer)
+	if !ok {
+		return
+	}
+	f.next = max(next, 1)
+	c, err := decodeCursor(data)
+	if err != nil {
+		f.in.o.Log.Warn("docker: it is not known how far a log was read; it is read as that of a new container",
+			"container", shortOf(f.id), "error", err)
+		return
+	}
+	f.read, f.done = c, c
+}
+
+// errAgain asks for the log to be opened again at once.
+var errAgain = errors.New("docker: read again")
+
+// session opens the log where it was left and reads to its end. rows is how many new ones came.
+func (f *follower) session(ctx context.Context, e *engine, follow bool) (rows int, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.mu.Lock()
+	since := f.read.since()
+	f.check = f.read.latest()
+	for s := range f.skip {
+		f.skip[s] = newSkipper(f.read[s])
+	}
+	if since == 0 {
+		since = f.from
+	}
+	f.mu.Unlock()
+	body, err := e.logs(ctx, f.id, since, follow)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	f.opened.Store(true)
+	counted := &countingReader{r: body}
+	var reader rowReader
+	if f.tty {
+		reader = &ttyReader{r: bufio.NewReaderSize(counted, ttyBuffer), now: func() int64 { return time.Now().UnixNano() }}
+	} else {
+		reader = &muxReader{r: bufio.NewReaderSize(counted, readBuffer), oversize: &f.in.stats.oversize}
+	}
+	some := 0 // rows since the last rest
+	for {
+		before := counted.reads
+		r, err := reader.next()
+		if err == io.EOF {
+			return rows, f.ended()
+		}
+		if err != nil {
+			return rows, err
+		}
+		f.mu.Lock()
+		fresh, err := f.take(&r)
+		f.mu.Unlock()
+		if err != nil {
+			return rows, err
+		}
+		if fresh {
+			rows++
+		}
+		// It had to be waited for this row, and little came: let some more come before the next read.
+		some++
+		if follow && counted.reads != before && counted.last < readBuffer/2 {
+			rest := restLong
+			if some > restRows || f.small {
+				rest = restShort
+			}
+			some = 0
+			if !sleep(ctx, rest) {
+				return rows, ctx.Err()
+			}
+		}
+	}
+}
+
+// ended looks at a clean end: if the row was not met behind which to go on, rows behind it may have gone with it.
+func (f *follower) ended() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &f.skip[f.check]
+	if s.done || s.seen > 0 || s.to.count == 0 || f.failed != nil {
+		return f.failed
+	}
+	if err := f.flush(true); err != nil {
+		return err
+	}
+	f.read[f.check].count = 0
+	f.done = f.read
+	return f.tell(s.to.time, 0, lostPosition)
+}
+
+const lostPosition = "the log no longer has the line up to which it was read"
+
+// countingReader knows how much the last read brought.
+type countingReader struct {
+	r     io.Reader
+	reads int
+	last  int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.reads++
+	c.last = n
+	return n, err
+}
+
+// take takes a row. fresh: it was not taken before. mu is held.
+func (f *follower) take(r *row) (fresh bool, err error) {
+	if f.failed != nil {
+		return false, f.failed
+	}
+	hash := hashRow(r)
+	identity := ringRow{time: r.time, hash: hash, size: uint32(len(r.text))<<1 | uint32(r.stream)}
+	switch f.skip[r.stream].row(r.time, hash) {
+	case isOld:
+		f.in.stats.again.Add(1)
+		if f.ring != nil {
+			f.ring.add(identity)
+		}
+		return false, nil
+	case isAnother:
+		f.read[r.stream] = f.skip[r.stream].correct()
+		return false, errAgain
+	case isLost:
+		if r.stream == f.check {
+			f.doubt(lostPosition)
+		}
+	}
+	if f.ring != nil {
+		if at := &f.read[r.stream]; r.time <= at.high && f.ring.repeated(identity, r.more() && filler(r.text)) {
+			f.in.stats.duplicates.Add(1)
+			return false, nil
+		}
+		f.ring.add(identity)
+	}
+	if f.suspect != "" {
+		if err := f.gap(r); err != nil {
+			return false, err
+		}
+	}
+	f.in.stats.rows.Add(1)
+	f.in.stats.bytes.Add(int64(len(r.text)))
+	at := f.read[r.stream].after(r.time, hash)
+	f.read[r.stream] = at
+	return true, f.addRow(r, at)
+}
+
+// filler tells whether a piece of a line consists of two equal halves, so that the next piece may be equal to it.
+func filler(p []byte) bool {
+	half := len(p) / 2
+	return bytes.Equal(p[:half], p[half:2*half])
+}
+
+// doubt notes that rows may be missing in front of the next one. mu is held.
+func (f *follower) doubt(why string) {
+	if f.suspect == "" {
+		f.suspect, f.suspectT = why, f.read[f.read.latest()].time
+	}
+}
+
+// note keeps an error in mind that may mean loss: the daemon gave up reading a log that is rotated.
+func (f *follower) note(err error) {
+	var system *systemError
+	switch {
+	case errors.As(err, &system) && f.ring != nil:
+		f.mu.Lock()
+		f.doubt(system.Error())
+		f.mu.Unlock()
+	case errors.Is(err, errGarbage):
+		f.in.complain("garbage", "docker: a log could not be read; it is opened again", "container", shortOf(f.id), "error", err)
+	}
+}
+
+// addRow makes the row a part of its line. mu is held.
+func (f *follower) addRow(r *row, at position) error {
+	l := &f.lines[r.stream]
+	if l.open && r.time != l.time && !f.anyTime {
+		if err := f.complete(r.stream); err != nil {
+			return err
+		}
+	}
+	if !l.open {
+		if !r.more() {
+			return f.addLine(r.stream, r.time, r.text, at, false)
+		}
+		l.open, l.time, l.cut = true, r.time, false
+	}
+	keep := min(len(r.text), maxText-len(l.text))
+	l.text = append(l.text, r.text[:keep]...)
+	l.cut = l.cut || keep < len(r.text)
+	l.end = at
+	if !r.more() {
+		return f.complete(r.stream)
+	}
+	l.due = time.Now().Add(pieceWait)
+	f.schedule()
+	return nil
+}
+
+// complete ends the line of a stream. mu is held.
+func (f *follower) complete(s stream) error {
+	l := &f.lines[s]
+	text := l.text
+	l.open, l.text = false, l.text[:0]
+	if cap(l.text) > keepBuffer {
+		l.text = nil
+	}
+	return f.addLine(s, l.time, text, l.end, l.cut)
+}
+
+// addLine adds an event, and appends the batch when it is full. mu is held.
+func (f *follower) addLine(s stream, at int64, text []byte, end position, cut bool) error {
+	f.counted[s]++
+	if f.tty {
+		text = bytes.TrimSuffix(text, carriageReturn)
+	}
+	if len(text) == 0 {
+		f.in.stats.empty.Add(1)
+		if m := f.marks[s]; len(m) > 0 {
+			m[len(m)-1] = end // it is in front of what follows the line before it
+		} else {
+			f.done[s] = end
+		}
+		return nil
+	}
+	if l := f.labels.Load(); l != f.using {
+		// Lines with another name are not joined with these.
+		if f.using != nil && !f.using.equal(l) {
+			if err := f.flush(true); err != nil {
+				return err
+			}
+		}
+		f.using = l
+	}
+	e := f.event(s, at, text)
+	if len(text) > event.MaxMessage {
+		f.batch.Clamp(e)
+		cut = true
+	}
+	if cut {
+		f.in.stats.truncated.Add(1)
+	}
+	f.marks[s] = append(f.marks[s], end)
+	f.bytes += len(text)
+	if f.bytes >= maxBatchBytes || len(f.batch.Events) >= maxBatchLines {
+		return f.flush(false)
+	}
+	if f.due.IsZero() {
+		now := time.Now()
+		f.due = now.Truncate(gather).Add(gather)
+		f.schedule()
+	}
+	return nil
+}
+
+var carriageReturn = []byte{'\r'}
+
+// event adds a line's event to the batch. mu is held.
+func (f *follower) event(s stream, at int64, text []byte) *event.Event {
+	e := f.batch.Add()
+	l := f.using
+	e.Time, e.Stream, e.Message = at, streamNames[s], f.batch.Copy(text)
+	e.Service, e.Env, e.Host, e.Container = l.service, l.env, l.host, l.container
+	for _, field := range l.fields {
+		f.batch.AddField(e, field)
+	}
+	return e
+}
+
+// schedule sets the timer to what is due first. mu is held.
+func (f *follower) schedule() {
+	var first time.Time
+	for _, t := range [...]time.Time{f.due, f.held, f.lines[stdout].dueIf(), f.lines[stderr].dueIf()} {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	if !first.IsZero() {
+		f.timer.Reset(time.Until(first))
+	}
+}
+
+func (l *line) dueIf() time.Time {
+	if !l.open {
+		return time.Time{}
+	}
+	return l.due
+}
+
+// tick does what is due.
+func (f *follower) tick() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed != nil {
+		return
+	}
+	now := time.Now()
+	for s := range f.lines {
+		if l := &f.lines[s]; l.open && !l.due.After(now) {
+			if f.complete(stream(s)) != nil {
+				return
+			}
+		}
+	}
+	if dueBy(f.due, now) || dueBy(f.held, now) {
+		if f.flush(false) != nil {
+			return
+		}
+	}
+	f.schedule()
+}
+
+func dueBy(t, now time.Time) bool { return !t.IsZero() && !t.After(now) }
+
+// settle makes events of all that was read. The log has ended.
+func (f *follower) settle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settleLocked()
+}
+
+func (f *follower) settleLocked() {
+	if f.failed != nil {
+		return
+	}
+	for s := range f.lines {
+		if f.lines[s].open && f.complete(stream(s)) != nil {
+			return
+		}
+	}
+	_ = f.flush(true) // the error is ctx's: the rows will be read again
+}
+
+// flush appends what is complete, all that is there if all is set. mu is held; the error is ctx's.
+func (f *follower) flush(all bool) error {
+	now := time.Now()
+	f.due, f.held, f.bytes = time.Time{}, time.Time{}, 0
+	if f.joiner != nil {
+		f.joiner.Join(&f.batch, now.UnixNano())
+		if next := f.joiner.Flush(&f.batch, now.UnixNano(), all); next != 0 {
+			f.held = time.Unix(0, next)
+		}
+	}
+	for s := range f.marks {
+		held := 0
+		if f.joiner != nil {
+			held = f.joiner.Held(streamNames[s])
+		}
+		if n := len(f.marks[s]) - held; n > 0 {
+			f.done[s] = f.marks[s][n-1]
+			f.marks[s] = append(f.marks[s][:0], f.marks[s][n:]...)
+		}
+	}
+	if len(f.batch.Events) > 0 {
+		for _, stage := range f.stages {
+			stage.Process(&f.batch)
+		}
+		if err := f.store(); err != nil {
+			return err
+		}
+	}
+	f.batch.Reset()
+	if !f.held.IsZero() {
+		f.schedule()
+	}
+	return nil
+}
+
+// store appends the batch. mu is held; the error is ctx's.
+func (f *follower) store() error {
+	f.batch.Producer, f.batch.FirstSeq, f.batch.Cursor = f.producer, f.next, f.done.encode()
+	if err := f.in.append(f.ctx, &f.batch); err != nil {
+		f.failed = err
+		return err
+	}
+	f.next += uint64(len(f.batch.Events))
+	f.in.stats.events.Add(int64(len(f.batch.Events)))
+	return nil
+}
+
+// gap tells that rows in front of r are or may be missing. The cursor that is stored with it stands at r, so that it is told
+// once. mu is held; the error is ctx's.
+func (f *follower) gap(r *row) error {
+	for s := range f.lines {
+		if f.lines[s].open {
+			if err := f.complete(stream(s)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := f.flush(true); err != nil {
+		return err
+	}
+	p := &f.read[r.stream]
+	*p = position{time: r.time, high: max(p.high, r.time)}
+	f.done[r.stream] = *p
+	why, from := f.suspect, f.suspectT
+	f.suspect = ""
+	return f.tell(from, r.time, why)
+}
+
+// tell appends an event about a gap in the log between two times, to 0 for its end. mu is held; the error is ctx's.
+func (f *follower) tell(from, to int64, why string) error {
+	f.in.stats.gaps.Add(1)
+	f.using = f.labels.Load()
+	l := f.using
+	text := fmt.Sprintf("container %s: lines may be missing", l.container)
+	if from != 0 {
+		text += " from " + clock(from)
+	}
+	at := to
+	if to != 0 {
+		text += " to " + clock(to)
+	} else {
+		at = time.Now().UnixNano()
+	}
+	e := f.event(stdout, at, []byte(text+": "+why))
+	e.Stream, e.Level = streamDocker, event.Warning
+	f.batch.AddField(e, event.Field{Name: fieldAction, Value: []byte("gap")})
+	err := f.store()
+	f.batch.Reset()
+	return err
+}
+
+// clock writes a time for people, in UTC.
+func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000Z") }
