@@ -335,6 +335,50 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// One event is found by its sequence without a look at the other segments, and a range of sequences is counted.
+func TestSequences(t *testing.T) {
+	s := open(t, Options{})
+	for range 3 {
+		var b event.Batch
+		for range 3 {
+			line(&b, "a", "x", 1)
+		}
+		if err := s.Append(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		if s.LastSeq() < 9 {
+			sealActive(t, s)
+		}
+	}
+	for seq := uint64(1); seq <= 10; seq++ {
+		var got []uint64
+		sum, err := s.Search(t.Context(), query.Request{MinSeq: seq, MaxSeq: seq}, func(r query.Row) error {
+			got = append(got, r.Event.Seq)
+			return nil
+		})
+		want, blocks := []uint64{seq}, 1
+		if seq > 6 { // in memory
+			blocks = 0
+		}
+		if seq == 10 { // not there
+			want = nil
+		}
+		if err != nil || !cmp.Equal(got, want) || sum.Blocks != blocks || sum.Events > 3 {
+			t.Errorf("sequence %d: %v, %+v, %v", seq, got, sum, err)
+		}
+		for last := uint64(0); last <= 9; last++ {
+			want := int64(9)
+			if last > 0 {
+				want = int64(last)
+			}
+			want = max(want-int64(seq)+1, 0)
+			if sum, err := s.Search(t.Context(), query.Request{MinSeq: seq, MaxSeq: last, CountOnly: true}, nil); err != nil || sum.Matched != want {
+				t.Errorf("%d to %d: %d, want %d, %v", seq, last, sum.Matched, want, err)
+			}
+		}
+	}
+}
+
 func TestUnknownFieldsAreNamed(t *testing.T) {
 	s := open(t, Options{})
 	var b event.Batch

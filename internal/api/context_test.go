@@ -100,6 +100,21 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// What arrives while the answer is made is not in it.
+func TestContextIsOfOneMoment(t *testing.T) {
+	for _, c := range []struct{ id, want string }{{"1", "[1] 2"}, {"2", "1 [2]"}} {
+		f := newFixture(t)
+		f.store.append(line("a", "x", 1), line("a", "y", 3))
+		f.store.hook = func(context.Context, query.Request) error {
+			f.store.append(line("a", "late", 2))
+			return nil
+		}
+		if ids, s := around(t, f.do("GET", "/api/v1/context?id="+c.id, "").Body.Bytes()); ids != c.want || s.Sequence != 2 {
+			t.Errorf("%s, want %s", ids, c.want)
+		}
+	}
+}
+
 func TestContextOfADamagedStore(t *testing.T) {
 	f := newFixture(t)
 	f.store.append(line("a", "x", 1), line("a", "y", 2))

@@ -149,6 +149,7 @@ func TestSession(t *testing.T) {
 	}{
 		{"no session", nil, 401, "unauthorized"},
 		{"a token", []string{"Authorization", "Bearer " + token}, 400, "no_session"},
+		{"a token for writing", []string{"Authorization", "Bearer " + writer}, 400, "no_session"},
 		{"a session", []string{"Cookie", cookie}, 204, ""},
 		{"the same again", []string{"Cookie", cookie}, 401, "session_ended"},
 	} {

@@ -66,7 +66,6 @@ func (c *codes) take(text string, now time.Time) *known {
 			rest = append(rest, one)
 		}
 	}
-	clear(c.list[len(rest):])
 	c.list = rest
 	return found
 }
@@ -148,7 +147,7 @@ func clientOf(r *http.Request) netip.Prefix {
 		return netip.Prefix{}
 	}
 	bits := 64
-	if ip = ip.WithZone("").Unmap(); ip.Is4() {
+	if ip = ip.Unmap(); ip.Is4() {
 		bits = 32
 	}
 	p, err := ip.Prefix(bits)

@@ -100,6 +100,15 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+func TestLoginAsNobody(t *testing.T) {
+	a := New(Token{Identity{"nobody", Admin}, ""}, Token{Identity{"without a role", 0}, "canary"})
+	for _, token := range []string{"", "canary"} {
+		if c, err := a.Login(from("192.0.2.1:1"), "", token); err != ErrWrong {
+			t.Errorf("%q: %v, %v", token, c, err)
+		}
+	}
+}
+
 // Of many who show one code at once, one gets in.
 func TestCodeWorksOnce(t *testing.T) {
 	h := newHouse(t)

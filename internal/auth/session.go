@@ -190,14 +190,19 @@ func (s *sessions) use(id string, now time.Time) *session {
 	s.mu.Unlock()
 	if note {
 		// When it cannot be written, the session ends earlier after a restart; the request need not fail for that.
-		_ = s.update(func(b *bbolt.Bucket) error {
-			if b.Get(key[:]) == nil { // logged out at this moment
-				return nil
-			}
-			return b.Put(key[:], value)
-		})
+		_ = s.note(key, value)
 	}
 	return n
+}
+
+// note writes a record anew.
+func (s *sessions) note(key sessionKey, value []byte) error {
+	return s.update(func(b *bbolt.Bucket) error {
+		if b.Get(key[:]) == nil { // logged out at this moment
+			return nil
+		}
+		return b.Put(key[:], value)
+	})
 }
 
 // finish ends a session.

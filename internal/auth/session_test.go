@@ -196,6 +196,18 @@ func TestCookieRequests(t *testing.T) {
 	}
 }
 
+// A request without a host, which HTTP/1.0 allows, is no page's.
+func TestOriginWithoutHost(t *testing.T) {
+	h := newHouse(t)
+	for _, origin := range []string{"null", "", "/", "%"} {
+		r := request("GET", h.login(), "Origin", origin)
+		r.Host = ""
+		if _, err := h.Check(r); err != ErrCrossSite {
+			t.Errorf("Origin %q: %v", origin, err)
+		}
+	}
+}
+
 // A session has its role, and no more.
 func TestSessionRoles(t *testing.T) {
 	a := three()
@@ -429,31 +441,39 @@ func keyOf(id string) []byte {
 
 // The context of a request ends with its session, and says so.
 func TestRequestsEndWithTheirSession(t *testing.T) {
-	for name, end := range map[string]func(a *Authenticator, other *http.Request){
-		"logout": func(a *Authenticator, other *http.Request) {
+	for _, c := range []struct {
+		name  string
+		end   func(a *Authenticator, other *http.Request)
+		after time.Duration
+	}{
+		{"logout", func(a *Authenticator, other *http.Request) {
 			serve(a, other, func(_ http.ResponseWriter, r *http.Request) {
 				if _, err := a.Logout(r); err != nil {
 					t.Error(err)
 				}
 			})
-		},
-		"time":      func(*Authenticator, *http.Request) { time.Sleep(SessionTime) },
-		"crowd out": func(a *Authenticator, _ *http.Request) { crowd(t, a) },
+		}, 0},
+		{"time", func(*Authenticator, *http.Request) {}, SessionTime - time.Minute},
+		{"crowd out", func(a *Authenticator, _ *http.Request) { crowd(t, a) }, 0},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := three()
-				c, err := a.Login(httptest.NewRequest("POST", "/", nil), "", admin)
+				cookie, err := a.Login(httptest.NewRequest("POST", "/", nil), "", admin)
 				if err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Minute)
-				code := serve(a, request("GET", c.Value), func(_ http.ResponseWriter, r *http.Request) {
+				code := serve(a, request("GET", cookie.Value), func(_ http.ResponseWriter, r *http.Request) {
 					if r.Context().Err() != nil {
 						t.Fatal("over before its end")
 					}
-					end(a, request("POST", c.Value))
+					start := time.Now()
+					c.end(a, request("POST", cookie.Value))
 					<-r.Context().Done()
+					if took := time.Since(start); took != c.after {
+						t.Errorf("after %v", took)
+					}
 					if !errors.Is(context.Cause(r.Context()), ErrEnded) {
 						t.Error(context.Cause(r.Context()))
 					}
@@ -461,7 +481,7 @@ func TestRequestsEndWithTheirSession(t *testing.T) {
 				if code != 200 {
 					t.Error(code)
 				}
-				if code := serve(a, request("GET", c.Value), nil); code != 401 {
+				if code := serve(a, request("GET", cookie.Value), nil); code != 401 {
 					t.Errorf("%d after the end", code)
 				}
 			})
@@ -528,6 +548,9 @@ func TestFileFails(t *testing.T) {
 // A use that is noted at the moment of a logout does not bring the session back.
 func TestUseAndLogoutAtOnce(t *testing.T) {
 	h := newHouse(t)
+	if err := h.sessions.note(sessionKey(keyOf("x")), []byte("x")); err != nil || len(h.stored()) != 0 {
+		t.Error("what is gone is noted", err)
+	}
 	for range 50 {
 		id := h.login()
 		h.clock.pass(time.Hour)
