@@ -375,10 +375,10 @@ func (n *Notifier) judge(resp *http.Response, a *answer) error {
 	case code >= 500:
 		d.Class = alerting.Transient
 		return n.unanswered(d)
-	case code < 300 && !ours:
+	case code/100 == 2 && !ours:
 		d.Class, d.Err = alerting.Transient, errors.New("the answer is not Pushover's: is a proxy in between?")
 		return n.unanswered(d)
-	case code < 300 && a.Status == 1:
+	case code/100 == 2 && a.Status == 1:
 		return nil
 	case !ours:
 		// A wrong address, a proxy that says no, or Pushover's own block of this machine.
