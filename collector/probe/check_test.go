@@ -65,7 +65,7 @@ func TestHTTP(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		user, password, _ := r.BasicAuth()
-		fmt.Fprintf(w, "%s %s %s %s|%s|%s|%s:%s|%s", r.Method, r.URL, r.Host, r.UserAgent(), r.Header.Get("X-Key"), body, user, password, r.Header.Get("Accept-Encoding"))
+		fmt.Fprintf(w, "%s %s %s %s|%s|%s|%s:%s|%s%v", r.Method, r.URL, r.Host, r.UserAgent(), r.Header.Get("X-Key"), body, user, password, r.Header.Get("Accept-Encoding"), r.Close)
 	}))
 	srv.Config.ConnState = func(c net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -77,7 +77,7 @@ func TestHTTP(t *testing.T) {
 	host := strings.TrimPrefix(srv.URL, "http://")
 	in := local("http://u:secret@" + host + "/status?a=b")
 	_, r := check(t, Options{Version: "1.2"}, in)
-	if want := "GET /status?a=b " + host + " lookout/1.2|||u:secret|"; !r.ok || string(r.body) != want || r.status != 200 || r.size != int64(len(want)) || r.err != "" {
+	if want := "GET /status?a=b " + host + " lookout/1.2|||u:secret|true"; !r.ok || string(r.body) != want || r.status != 200 || r.size != int64(len(want)) || r.err != "" {
 		t.Errorf("%+v: %s", r, r.body)
 	}
 	for p, want := range [phases]bool{connecting: true, processing: true, transfer: true} {
@@ -88,7 +88,7 @@ func TestHTTP(t *testing.T) {
 	in.Method, in.Body = "POST", "ping"
 	in.Headers = map[string]string{"x-key": "k", "host": "shop.test", "user-agent": "me"}
 	tg, r := check(t, Options{}, in)
-	if want := "POST /status?a=b shop.test me|k|ping|u:secret|"; string(r.body) != want {
+	if want := "POST /status?a=b shop.test me|k|ping|u:secret|true"; string(r.body) != want {
 		t.Errorf("%s", r.body)
 	}
 	n := 0
@@ -105,8 +105,9 @@ func TestHTTP(t *testing.T) {
 
 // No proxy of the environment: it would resolve names where the dialer sees nothing.
 func TestNoProxy(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	if u, err := http.ProxyFromEnvironment(httptest.NewRequest("GET", "http://shop.test/", nil)); u == nil {
+		t.Fatalf("the test has no proxy to avoid: %v", err)
+	}
 	_, r := check(t, Options{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, fmt.Errorf("no name server here")
 	}}}, Target{URL: "http://shop.test/"})
@@ -158,6 +159,7 @@ func TestConditions(t *testing.T) {
 		{body, `size>1000`, `size 82, expected size>1000`},
 		{body, `header.content-type:application/json header.x-twice:b`, ""},
 		{body, `header.x-twice:c`, `header.x-twice a, header.x-twice b, expected header.x-twice:c`},
+		{body, `body~nothing`, `status 200 in X, expected body~"nothing"`},
 		{body, `nothing:*`, `status 200 in X, expected nothing:*`},
 		{body, `"all is well"`, `status 200 in X, expected "all is well"`},
 		{body, `sales`, `status 200 in X, expected sales`},         // the name is not in it,
@@ -211,6 +213,14 @@ func TestRedirects(t *testing.T) {
 	post := Target{URL: a.URL + "/10", AllowLoopback: true, Method: "POST", Body: "ping"}
 	if _, r := check(t, Options{}, post); !r.ok || string(r.body) != "there POST ping" {
 		t.Errorf("10 redirects: %+v %s", r, r.body)
+	} else {
+		var sum time.Duration
+		for p := range phases {
+			sum += r.phase[p]
+		}
+		if sum > r.took {
+			t.Errorf("phases of %v in %v: they overlap", sum, r.took)
+		}
 	}
 	for _, c := range []struct{ url, want string }{
 		{a.URL + "/11", "more than 10 redirects"},
@@ -477,6 +487,32 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("%s: behind a redirect %v", c.what, again.ends)
 		}
 		srv.Close()
+	}
+}
+
+func TestTrace(t *testing.T) {
+	for _, days := range [][]int{{3, 2, 4}, {2, 3}, {3, 2}, {2}} {
+		var tr trace
+		for _, d := range days {
+			tr.certificates([]*x509.Certificate{{NotAfter: begin.AddDate(0, 0, d)}})
+		}
+		if want := begin.AddDate(0, 0, 2); !tr.ends.Equal(want) {
+			t.Errorf("of %v: %v", days, tr.ends)
+		}
+	}
+	var tr trace
+	tr.begun[connecting] = begin
+	tr.begin(connecting) // the second address
+	if !tr.begun[connecting].Equal(begin) {
+		t.Error("the time for the first address is lost")
+	}
+	var r result
+	if running := tr.copy(&r); running != connecting || r.had[connecting] {
+		t.Errorf("%v %+v", running, r)
+	}
+	tr.end(connecting)
+	if running := tr.copy(&r); running != phases || !r.had[connecting] || r.phase[connecting] == 0 {
+		t.Errorf("%v %+v", running, r)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,7 +21,11 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// For TestNoProxy: net/http reads it once.
+	os.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	goleak.VerifyTestMain(m)
+}
 
 var errLost = errors.New("the answer is lost")
 
@@ -270,6 +275,53 @@ func TestScheduleOfARareTarget(t *testing.T) {
 		}
 		w.stop()
 	})
+}
+
+// After a restart a rare target that was down is looked at soon, not in an hour.
+func TestScheduleAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(t)
+		w := newWorld(t, s, Options{}, script("b")).run(t)
+		set(t, w.Prober, "config", one("backup", time.Hour))
+		forTime(2 * time.Minute)
+		w.stop()
+		w = newWorld(t, s, Options{}, script("g")).run(t)
+		set(t, w.Prober, "config", one("backup", time.Hour))
+		forTime(recheck + DefaultRecover + recheck)
+		same(t, "changes", s.changes(), []string{"backup down", "backup up"})
+		w.stop()
+	})
+}
+
+// Re-checks are five seconds apart from begin to begin; one that takes longer is followed at once.
+func TestSlowRechecks(t *testing.T) {
+	for _, c := range []struct{ takes, apart time.Duration }{{2 * time.Second, 5 * time.Second}, {5 * time.Second, 5 * time.Second}, {8 * time.Second, 8 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSink(t)
+			w := newWorld(t, s, Options{}, func(*target, int) (bool, time.Duration) { return false, c.takes }).run(t)
+			x := one("a", 30*time.Second)
+			x.Confirm = time.Hour
+			set(t, w.Prober, "config", x)
+			forTime(5 * time.Minute)
+			var at []time.Duration
+			for _, r := range s.results("a") {
+				d, err := time.ParseDuration(strings.Fields(r)[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = append(at, d)
+			}
+			for i := 1; i < len(at); i++ {
+				if at[i]-at[i-1] != c.apart {
+					t.Errorf("checks of %v begin %v apart", c.takes, at[i]-at[i-1])
+				}
+			}
+			if len(at) < 30 {
+				t.Errorf("%d checks", len(at))
+			}
+			w.stop()
+		})
+	}
 }
 
 func TestFlappingIsOneIncident(t *testing.T) {
@@ -797,9 +849,29 @@ func TestGoneIsNotLost(t *testing.T) {
 		w.stop()
 		s.fault = nil
 		same(t, "changes", s.changes(), []string{"a down"})
+		names := func() string {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return string(s.producers[rosterProducer].cursor)
+		}
+		if got := names(); got != `{"v":1,"targets":{"":["a"]}}` {
+			t.Errorf("it is forgotten: %s", got)
+		}
+		// It takes a while again, but not for ever.
+		until := time.Now().Add(10 * time.Second)
+		s.fault = func(_ int, b *event.Batch) (bool, error) {
+			if b.Producer != rosterProducer && time.Now().Before(until) {
+				return false, pressure{time.Second}
+			}
+			return true, nil
+		}
 		w = newWorld(t, s, Options{}, script("b")).run(t)
 		set(t, w.Prober, "config")
 		forTime(time.Minute)
+		same(t, "changes", s.changes(), []string{"a down", "a gone"})
+		if got := names(); got != `{"v":1,"targets":{}}` {
+			t.Errorf("it is not forgotten: %s", got)
+		}
 		w.stop()
 		same(t, "changes", s.changes(), []string{"a down", "a gone"})
 	})

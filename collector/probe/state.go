@@ -69,7 +69,7 @@ func (s *state) step(at time.Time, ok bool, p periods) change {
 	if !ok {
 		s.good, s.healthy = time.Time{}, 0
 		if s.failing.IsZero() {
-			s.failing, s.failed = at, 0
+			s.failing = at
 		}
 		if s.status != down && s.failed >= p.confirm {
 			s.status, s.since = down, at
