@@ -97,7 +97,6 @@ func Docker(stats func() docker.Stats) prometheus.Collector {
 		counter("docker_rescued_total", "Lines taken by another way because the log was gone.", func(s s) int64 { return s.Rescued }),
 		counter("docker_waits_total", "Batches that were offered again because what is behind the input was too slow, or failed.", func(s s) int64 { return s.Waits }),
 		counter("docker_measurements_total", "Measurements of containers stored.", func(s s) int64 { return s.Measurements }),
-		counter("docker_measurements_dropped_total", "Measurements dropped because what is behind the input was too slow.", func(s s) int64 { return s.Unmeasured }),
 		counter("docker_api_errors_total", "Requests to the engine that failed.", func(s s) int64 { return s.APIErrors }),
 	)
 }
