@@ -20,6 +20,7 @@ import (
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
+	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -28,20 +29,21 @@ var errKilled = errors.New("killed")
 
 // crash is a store and a Slack that live on while engines are killed and started again on what the disk held.
 type crash struct {
-	t      *testing.T
-	dir    string
-	source *alertingtest.Source
-	slack  *alertingtest.FakeSlack
-	opts   alerting.Options
-	lives  int
-	state  string // the file the next life starts with
-	points int    // hook points passed in all lives
-	dead   string // the texts of the dead letters
+	t        *testing.T
+	dir      string
+	source   *alertingtest.Source
+	slack    *alertingtest.FakeSlack
+	pushover *alertingtest.FakePushover
+	opts     alerting.Options
+	lives    int
+	state    string // the file the next life starts with
+	points   int    // hook points passed in all lives
+	dead     string // the texts of the dead letters
 }
 
 // mortal passes messages on until its engine is dead: what a killed process would have sent afterwards, it does not send.
 type mortal struct {
-	alerting.Notifier
+	alerting.Mux
 	dead *atomic.Bool
 }
 
@@ -49,14 +51,42 @@ func (m mortal) Send(ctx context.Context, channel string, msg alerting.Message) 
 	if m.dead.Load() {
 		return alerting.Receipt{}, errKilled
 	}
-	return m.Notifier.Send(ctx, channel, msg)
+	return m.Mux.Send(ctx, channel, msg)
 }
 
 func (m mortal) Edit(ctx context.Context, r alerting.Receipt, msg alerting.Message) (alerting.Receipt, error) {
 	if m.dead.Load() {
 		return alerting.Receipt{}, errKilled
 	}
-	return m.Notifier.Edit(ctx, r, msg)
+	return m.Mux.Edit(ctx, r, msg)
+}
+
+func (m mortal) Reply(ctx context.Context, r alerting.Receipt, msg alerting.Message) error {
+	if m.dead.Load() {
+		return errKilled
+	}
+	return m.Mux.Reply(ctx, r, msg)
+}
+
+func (m mortal) Acknowledgement(ctx context.Context, r alerting.Receipt) (alerting.Ack, error) {
+	if m.dead.Load() {
+		return alerting.Ack{}, errKilled
+	}
+	return m.Mux.Acknowledgement(ctx, r)
+}
+
+// ways are Slack, and Pushover under its channel's name.
+func (c *crash) ways() alerting.Mux {
+	s, err := slack.New(slack.Options{Token: "xoxb-crash", Transport: c.slack.Transport()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	key := strings.Repeat("k", 30)
+	p, err := pushover.New(pushover.Options{Token: key, User: key, API: c.pushover.URL(), Transport: c.pushover.Transport()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return alerting.Mux{Default: s, Ways: map[string]alerting.Notifier{"pushover": p}}
 }
 
 // live runs an engine until it passes its killAt'th hook point, or for the time given. It tells whether it was killed.
@@ -76,13 +106,9 @@ func (c *crash) live(killAt int, lasts time.Duration) bool {
 			c.t.Error(err)
 		}
 	}()
-	notifier, err := slack.New(slack.Options{Token: "xoxb-crash", Transport: c.slack.Transport()})
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	var dead atomic.Bool
 	o := c.opts
-	o.DB, o.Source, o.Notifier = db, c.source, mortal{notifier, &dead}
+	o.DB, o.Source, o.Notifier = db, c.source, mortal{c.ways(), &dead}
 	e, err := alerting.New(o)
 	if err != nil {
 		c.t.Fatal(err)
@@ -193,7 +219,7 @@ func (c *crash) check(n int) {
 
 func newCrash(t *testing.T) *crash {
 	return &crash{
-		t: t, dir: t.TempDir(), source: &alertingtest.Source{Batch: 3}, slack: alertingtest.NewUnlistening(),
+		t: t, dir: t.TempDir(), source: &alertingtest.Source{Batch: 3}, slack: alertingtest.NewUnlistening(), pushover: alertingtest.NewUnlisteningPushover(),
 		opts: alerting.Options{
 			Rules:  []alerting.Rule{rule(t, "errors", "level>=error", "#errors"), each(rule(t, "info", "level=info", "#info"))},
 			Limits: alerting.Limits{Budget: 1000},

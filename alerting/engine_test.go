@@ -878,3 +878,16 @@ func TestStateOfAnotherFormatIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// records counts the records of a bucket.
+func (r *rig) records(bucket string) (n int) {
+	r.t.Helper()
+	err := r.db.View(func(tx *bbolt.Tx) error {
+		n = tx.Bucket([]byte(bucket)).Stats().KeyN
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}

@@ -66,6 +66,8 @@ type destination struct {
 	// Shown is the revision the message shows, Ring the one that people are still to notice, 0 for none.
 	Shown uint64 `json:"shown,omitempty"`
 	Ring  uint64 `json:"ring,omitempty"`
+	// Repeat is true for a message that may be there twice.
+	Repeat bool `json:"repeat,omitempty"`
 	// Ringing is true while the message rings: the destination is asked who acknowledged it.
 	Ringing bool `json:"ringing,omitempty"`
 }

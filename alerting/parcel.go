@@ -105,7 +105,13 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 			return call{}, err
 		}
 	}
-	c.message = p.s.e.renderIncident(inc, &p.q, c.how, now)
+	c.message = p.s.e.renderIncident(inc, &p.q)
+	switch {
+	case c.how != edit:
+		c.message.Notes = notes(&p.q.entry, now)
+	case d.Repeat:
+		c.message.Notes = []string{noteAgain}
+	}
 	return c, nil
 }
 
@@ -130,7 +136,13 @@ func (p *incidentParcel) delivered(tx *bbolt.Tx, state *channelState, now int64,
 	if how != edit {
 		state.Posts = append(state.Posts, now)
 	}
-	return p.step(tx, func(inc *incident, d *destination) { d.came(inc, how, p.rev, now, r) })
+	repeat := p.q.MayRepeat
+	return p.step(tx, func(inc *incident, d *destination) {
+		d.came(inc, how, p.rev, now, r)
+		if how == send {
+			d.Repeat = repeat
+		}
+	})
 }
 
 func (p *incidentParcel) refused(tx *bbolt.Tx, state *channelState, next nextTry) error {

@@ -37,12 +37,12 @@ func (e *Engine) render(q *queued, now int64) Message {
 		m = e.renderEach(q)
 	}
 	m.Plain = q.Plain
-	m.Notes = notes(q, now)
+	m.Notes = notes(&q.entry, now)
 	return m
 }
 
 // notes are about the delivery of a new message.
-func notes(q *queued, now int64) (notes []string) {
+func notes(q *entry, now int64) (notes []string) {
 	if q.MayRepeat {
 		notes = append(notes, noteAgain)
 	}
@@ -54,15 +54,12 @@ func notes(q *queued, now int64) (notes []string) {
 
 // renderIncident makes the message of an incident as it stands now. A record that cannot be read is nil: the sample is
 // lost, that it happened is not.
-func (e *Engine) renderIncident(inc *incident, q *queued, how how, now int64) Message {
+func (e *Engine) renderIncident(inc *incident, q *queued) Message {
 	m := Message{Severity: q.Severity, State: Firing, Title: fmt.Sprintf("rule %s matched at %s", q.Rule, at(q.Created))}
 	if inc != nil {
 		m = e.messageOf(inc)
 	}
 	m.Plain = q.Plain
-	if how != edit {
-		m.Notes = notes(q, now)
-	}
 	return m
 }
 
