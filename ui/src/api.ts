@@ -103,10 +103,18 @@ export function parameters(p: Record<string, string | number | undefined>): stri
 }
 
 /** Runs a search and hands its rows over as they come, some at a time. The summary is the proof that all came. */
-export async function query(p: Record<string, string | number | undefined>, rows: (events: { event: LogEvent; context: boolean }[]) => void, signal: AbortSignal, path = "/api/v1/query"): Promise<Summary> {
+export async function query(
+  p: Record<string, string | number | undefined>,
+  rows: (events: { event: LogEvent; context: boolean }[]) => void,
+  signal: AbortSignal,
+  path = "/api/v1/query",
+): Promise<Summary> {
   const text = parameters(p);
   const long = text.length > 4000;
-  const answer = await request(long ? path : `${path}?${text}`, long ? { method: "POST", headers: { "Content-Type": "application/x-www-form-urlencoded" }, body: text, signal } : { signal });
+  const answer = await request(
+    long ? path : `${path}?${text}`,
+    long ? { method: "POST", headers: { "Content-Type": "application/x-www-form-urlencoded" }, body: text, signal } : { signal },
+  );
   let summary: Summary | undefined;
   const take = (text: string) => {
     const events: { event: LogEvent; context: boolean }[] = [];
@@ -125,7 +133,7 @@ export async function query(p: Record<string, string | number | undefined>, rows
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
   const broken = new Failure("cut_off", "the answer broke off: what is shown is not all", "search again");
   try {
-    for (let rest = ""; ; ) {
+    for (let rest = ""; ;) {
       const { done, value } = await reader.read();
       if (done) break;
       rest += value;

@@ -74,7 +74,12 @@ function Top() {
   const down = store.lists.probes?.rows.filter((p) => (p as { state?: string }).state === "down").length;
   return (
     <header>
-      <button class="plain fold" aria-label="Levels, services, fields" aria-expanded={store.sidebar} onClick={() => ((store.sidebar = !store.sidebar), store.draw())}>
+      <button
+        class="plain fold"
+        aria-label="Levels, services, fields"
+        aria-expanded={store.sidebar}
+        onClick={() => ((store.sidebar = !store.sidebar), store.draw())}
+      >
         <Icon name="menu" />
       </button>
       <a class="brand" href="/" onClick={(e) => go(e, "explore")}>
@@ -83,7 +88,11 @@ function Top() {
       </a>
       <nav aria-label="Views">
         {views.map((v) => (
-          <a href={writeAddress({ ...store.place, view: v.view, id: "" })} aria-current={v.view === store.place.view ? "page" : undefined} onClick={(e) => go(e, v.view)}>
+          <a
+            href={writeAddress({ ...store.place, view: v.view, id: "" })}
+            aria-current={v.view === store.place.view ? "page" : undefined}
+            onClick={(e) => go(e, v.view)}
+          >
             {v.label}
             {v.view === "probes" && down ? <b>{down}</b> : null}
           </a>
@@ -113,7 +122,12 @@ function LiveButton() {
   const c = live ? s?.connection : undefined;
   const word = !live ? "Live" : c === "waiting" ? "Reconnecting" : c !== "on" ? "Connecting" : s!.waiting.length ? "Paused" : "Live";
   return (
-    <button class={`live ${live ? "is-" + word.toLowerCase() : ""}`} aria-pressed={live} title={live ? "Stop following (l)" : "Follow what arrives (l)"} onClick={() => store.setLive(!live)}>
+    <button
+      class={`live ${live ? "is-" + word.toLowerCase() : ""}`}
+      aria-pressed={live}
+      title={live ? "Stop following (l)" : "Follow what arrives (l)"}
+      onClick={() => store.setLive(!live)}
+    >
       <i aria-hidden="true" />
       {word}
     </button>
@@ -170,7 +184,7 @@ const examples: [string, string][] = [
   ['"connection refused" -healthz', "a phrase, and without a word"],
   ["service:pay* level>=warning", "a field, with a glob; a level and worse"],
   ["status:500..599 duration>1.5s", "a range; a duration"],
-  ["path~\"^/api/v[12]/\" NOT user.id:*", "a regular expression; a field that is not there"],
+  ['path~"^/api/v[12]/" NOT user.id:*', "a regular expression; a field that is not there"],
   ["a OR (b -c)", "either; parentheses"],
 ];
 
@@ -178,7 +192,13 @@ function Help() {
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => box.current?.showModal(), []);
   return (
-    <dialog ref={box} class="help" aria-label="Keys and the query language" onClose={() => showHelp(false)} onClick={(e) => e.target === box.current && showHelp(false)}>
+    <dialog
+      ref={box}
+      class="help"
+      aria-label="Keys and the query language"
+      onClose={() => showHelp(false)}
+      onClick={(e) => e.target === box.current && showHelp(false)}
+    >
       <div>
         <h2>Keys</h2>
         <dl>

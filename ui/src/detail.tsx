@@ -28,7 +28,13 @@ export function Detail({ event: e }: { event: LogEvent }) {
           Context ±10 lines
         </button>
         {request && (
-          <button class="link" title={fieldTerm(request.field, [request.value])} onClick={() => store.ask(fieldTerm(request.field, [request.value]), { since: moved(e.time, -600_000), until: moved(e.time, 600_000), live: false })}>
+          <button
+            class="link"
+            title={fieldTerm(request.field, [request.value])}
+            onClick={() =>
+              store.ask(fieldTerm(request.field, [request.value]), { since: moved(e.time, -600_000), until: moved(e.time, 600_000), live: false })
+            }
+          >
             This request, all services
           </button>
         )}
@@ -61,7 +67,9 @@ export function Detail({ event: e }: { event: LogEvent }) {
       <table>
         <tbody>
           {Object.entries(e.fields ?? {}).map(([name, value]) => valuesOf(value).map((v) => <Field name={name} value={v} />))}
-          {(["service", "level", "container", "host", "env", "stream"] as const).map((name) => e[name] && <Field name={name} value={e[name]!} built />)}
+          {(["service", "level", "container", "host", "env", "stream"] as const).map(
+            (name) => e[name] && <Field name={name} value={e[name]!} built />,
+          )}
           <Line name="time" copy={e.time}>
             {fullTime(e.time)} <span class="x">{e.time}</span>
           </Line>
@@ -106,7 +114,19 @@ function Message({ text }: { text: string }) {
   );
 }
 
-function Line({ name, copy, children, acts, built = true }: { name: string; copy: string; children: ComponentChildren; acts?: ComponentChildren; built?: boolean }) {
+function Line({
+  name,
+  copy,
+  children,
+  acts,
+  built = true,
+}: {
+  name: string;
+  copy: string;
+  children: ComponentChildren;
+  acts?: ComponentChildren;
+  built?: boolean;
+}) {
   return (
     <tr class={built ? "built" : ""}>
       <th scope="row">
@@ -140,10 +160,22 @@ function Field({ name, value, built = false }: { name: string; value: Value; bui
       acts={
         can && (
           <>
-            <button class="plain" aria-pressed={asked === "with"} title={only} aria-label={`${only}: ${name}`} onClick={() => store.toggle(name, text)}>
+            <button
+              class="plain"
+              aria-pressed={asked === "with"}
+              title={only}
+              aria-label={`${only}: ${name}`}
+              onClick={() => store.toggle(name, text)}
+            >
               <Icon name="plus" />
             </button>
-            <button class="plain" aria-pressed={asked === "without"} title={without} aria-label={`${without}: ${name}`} onClick={() => store.toggle(name, text, "without")}>
+            <button
+              class="plain"
+              aria-pressed={asked === "without"}
+              title={without}
+              aria-label={`${without}: ${name}`}
+              onClick={() => store.toggle(name, text, "without")}
+            >
               <Icon name="minus" />
             </button>
           </>

@@ -32,7 +32,8 @@ export function readAddress(search: string): Place {
 
 export function writeAddress(place: Place): string {
   const parts: string[] = [];
-  const add = (name: string, value: string) => value && parts.push(`${name}=${encodeURIComponent(value).replace(/%20/g, "+").replace(/%3A/g, ":").replace(/%2C/g, ",")}`);
+  const add = (name: string, value: string) =>
+    value && parts.push(`${name}=${encodeURIComponent(value).replace(/%20/g, "+").replace(/%3A/g, ":").replace(/%2C/g, ",")}`);
   if (place.view !== "explore") add("view", place.view);
   add("q", place.q);
   if (place.since !== standardSince || place.until) add("since", place.since);

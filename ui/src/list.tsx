@@ -166,7 +166,15 @@ function Row({ event, at, marks }: { event: LogEvent; at: number; marks: Marks }
 }
 
 /** For a narrow screen. */
-const shortLevels: Record<string, string> = { emergency: "emer", alert: "alrt", critical: "crit", error: "err", warning: "warn", notice: "note", debug: "debg" };
+const shortLevels: Record<string, string> = {
+  emergency: "emer",
+  alert: "alrt",
+  critical: "crit",
+  error: "err",
+  warning: "warn",
+  notice: "note",
+  debug: "debg",
+};
 
 /** Level, time and service of a row. */
 export function Cells({ event: e }: { event: LogEvent }) {

@@ -12,6 +12,8 @@ export interface Listener {
   gap(failure: Failure): void;
   /** Following cannot go on: the session is over, or the server has another store. */
   failed(failure: Failure): void;
+  /** The server does not answer; following goes on when it does. */
+  offline(failure: Failure): void;
   warnings(texts: string[]): void;
 }
 
@@ -95,6 +97,7 @@ export class Tail {
       } catch (err) {
         const f = err as Failure;
         if (!this.closed && f.status >= 400 && f.status < 429) return this.on.failed(f);
+        if (!this.closed && f.code === "offline") this.on.offline(f);
       } finally {
         stop.abort();
       }

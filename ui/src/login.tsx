@@ -25,7 +25,17 @@ export function Login() {
         {why && <p class="x">{why}</p>}
         <label>
           Token
-          <input type="password" name="token" autocomplete="current-password" autofocus value={token} disabled={busy} onInput={(e) => setToken(e.currentTarget.value)} aria-invalid={problem !== undefined} aria-describedby={problem ? "login-problem" : undefined} />
+          <input
+            type="password"
+            name="token"
+            autocomplete="current-password"
+            autofocus
+            value={token}
+            disabled={busy}
+            onInput={(e) => setToken(e.currentTarget.value)}
+            aria-invalid={problem !== undefined}
+            aria-describedby={problem ? "login-problem" : undefined}
+          />
         </label>
         {problem && (
           <p id="login-problem" class="problem" role="alert">
@@ -44,7 +54,8 @@ export function Login() {
           {busy ? "Logging in …" : "Log in"}
         </button>
         <p class="x">
-          The token is in the file <code>token</code> of the server's data folder. Or use the one-time address that <code>lookout serve</code> prints at its start.
+          The token is in the file <code>token</code> of the server's data folder. On that machine <code>lookout ui</code> prints an address that logs in
+          without it.
         </p>
       </form>
     </main>

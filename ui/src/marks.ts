@@ -70,7 +70,7 @@ export function fromRE2(source: string): Mark | undefined {
 function openRepeats(source: string): number {
   let text = source.replace(/\\./g, "a").replace(/\[\^?\]?[^\]]*\]/g, "a");
   const repeats = (text.match(/[*+]|\{\d+,\d*\}|\{\d{3,}\}/g) ?? []).length;
-  for (let group; (group = /\(([^()]*)\)([*+]|\{\d+,?\d*\})?/.exec(text)); ) {
+  for (let group; (group = /\(([^()]*)\)([*+]|\{\d+,?\d*\})?/.exec(text));) {
     if (group[2] && /[*+|{?]/.test(group[1]!.replace(/^\?(?::|P?<[^>]*>)/, ""))) return Infinity;
     text = text.slice(0, group.index) + group[1]!.replace(/^\?(?::|P?<[^>]*>)/, "") + text.slice(group.index + group[0].length);
   }

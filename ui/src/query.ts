@@ -254,7 +254,8 @@ export function withTerm(query: string, term: string): string {
   return `${parse(text).or ? `(${text})` : text} ${term}`;
 }
 
-const isList = (t: Term, field: string) => t.depth === 0 && t.field === field && t.operator === ":" && !t.regex && t.values.length > 0 && t.signs <= 1;
+const isList = (t: Term, field: string) =>
+  t.depth === 0 && t.field === field && t.operator === ":" && !t.regex && t.values.length > 0 && t.signs <= 1;
 
 /** Whether the query asks for this value of a field, or for events without it. */
 export function asksFor(p: Parsed, field: string, value: string): "with" | "without" | undefined {
@@ -272,10 +273,11 @@ export function toggle(query: string, field: string, value: string, want: "with"
   let text = query;
   let done = false;
   for (const t of p.or ? [] : p.terms.slice().reverse()) {
-    if (!isList(t, field) || (t.values.length === 1 && t.values[0]!.text === "*" && !t.values[0]!.quoted)) continue;
-    // What stands without quotes stays so: it may be a glob or a range.
+    if (!isList(t, field)) continue;
+    // What stands without quotes stays so: it may be a glob or a range. Such a term is not joined: the value narrows it.
     const values = t.values.filter((v) => v.text !== value).map((v) => (v.quoted ? quoted(v.text) : v.text));
-    if (values.length === t.values.length && before !== want && t.negated === (want === "without") && !done) {
+    const exact = t.values.every((v) => v.quoted || plain.test(v.text));
+    if (values.length === t.values.length && exact && before !== want && t.negated === (want === "without") && !done) {
       values.push(valueText(value));
       done = true;
     }

@@ -112,7 +112,7 @@ export function QueryBox() {
           spellcheck={false}
           autocomplete="off"
           autocapitalize="off"
-          placeholder="Search: words, &quot;a phrase&quot;, service:pay* level>=warning -healthz"
+          placeholder='Search: words, "a phrase", service:pay* level>=warning -healthz'
           aria-label="Query"
           aria-invalid={error !== undefined}
           aria-describedby={error ? "query-problem" : undefined}

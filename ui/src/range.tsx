@@ -6,7 +6,12 @@ import { store } from "./store.ts";
 import { duration, fullTime, rangeLabel, ranges, readTime, standardSince } from "./time.ts";
 
 /** A range's end as one writes it: local, without what is zero. */
-const asWritten = (text: string) => (text === "" || text === "all" || duration(text) !== undefined ? text : fullTime(text).replace(/ [+-]\d\d:\d\d$/, "").replace(/(:\d\d)(?:\.0+)?$/, "$1"));
+const asWritten = (text: string) =>
+  text === "" || text === "all" || duration(text) !== undefined
+    ? text
+    : fullTime(text)
+        .replace(/ [+-]\d\d:\d\d$/, "")
+        .replace(/(:\d\d)(?:\.0+)?$/, "$1");
 
 export function RangeMenu() {
   const menu = useRef<HTMLDivElement>(null);

@@ -165,6 +165,7 @@ export class Search {
         this.warnings = [...new Set([...this.warnings, ...texts])];
         this.changed();
       },
+      offline: (f) => this.failed(f),
       failed: (f) => {
         this.unfollow();
         this.fail(f, () => undefined);
@@ -213,10 +214,27 @@ export class Search {
     for (const item of out) {
       if (isGap(item)) {
         if (!gap) gap = item;
-        else gap = { ...gap, rows: gap.rows + item.rows, last: item.last, since: item.since < gap.since ? item.since : gap.since, until: item.until > gap.until ? item.until : gap.until };
+        else
+          gap = {
+            ...gap,
+            rows: gap.rows + item.rows,
+            last: item.last,
+            since: item.since < gap.since ? item.since : gap.since,
+            until: item.until > gap.until ? item.until : gap.until,
+          };
         continue;
       }
-      gap ??= { gap: true, id: `gap ${++this.gaps}`, rows: 0, first: item.id, last: item.id, why: "more came than a page can hold while it was scrolled away", since: item.time, until: item.time, loading: false };
+      gap ??= {
+        gap: true,
+        id: `gap ${++this.gaps}`,
+        rows: 0,
+        first: item.id,
+        last: item.id,
+        why: "more came than a page can hold while it was scrolled away",
+        since: item.time,
+        until: item.time,
+        loading: false,
+      };
       gap.rows++;
       gap.last = item.id;
       if (item.time < gap.since) gap.since = item.time;
@@ -227,7 +245,17 @@ export class Search {
 
   private serverGap(f: Failure): Gap {
     const [, first = "0", last = "0"] = /(\d+) to (\d+)/.exec(f.message) ?? [];
-    return { gap: true, id: `gap ${++this.gaps}`, rows: Number(BigInt(last) - BigInt(first) + 1n), first, last, why: f.message, since: "", until: "", loading: false };
+    return {
+      gap: true,
+      id: `gap ${++this.gaps}`,
+      rows: Number(BigInt(last) - BigInt(first) + 1n),
+      first,
+      last,
+      why: f.message,
+      since: "",
+      until: "",
+      loading: false,
+    };
   }
 
   /** Shows what waits. */
@@ -256,9 +284,14 @@ export class Search {
     const came: LogEvent[] = [];
     try {
       const range = { since, until: until && justAfter(until) };
-      const s = await this.page({ ...range, order: "newest", limit: mostWaiting, sequence: gap.last }, (events) => came.push(...events.filter((e) => !later(gap.first, e.id))));
+      const s = await this.page({ ...range, order: "newest", limit: mostWaiting, sequence: gap.last }, (events) =>
+        came.push(...events.filter((e) => !later(gap.first, e.id))),
+      );
       came.sort((a, b) => (later(b.id, a.id) ? 1 : -1));
-      const rest = s.matched >= mostWaiting && came.length ? [{ ...gap, loading: false, rows: Math.max(gap.rows - came.length, 1), last: String(BigInt(came[came.length - 1]!.id) - 1n) }] : [];
+      const rest =
+        s.matched >= mostWaiting && came.length
+          ? [{ ...gap, loading: false, rows: Math.max(gap.rows - came.length, 1), last: String(BigInt(came[came.length - 1]!.id) - 1n) }]
+          : [];
       const place = this.items.indexOf(gap);
       if (place >= 0) this.items.splice(place, 1, ...came, ...rest);
       this.version++;

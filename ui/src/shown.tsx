@@ -4,7 +4,13 @@ import { find, type Mark } from "./marks.ts";
 import { show } from "./text.ts";
 
 export function Text({ text, marks }: { text: string; marks?: readonly Mark[] }) {
-  return <bdi>{show(text, marks?.length ? find(text, marks) : []).map((p) => (p.marked ? <mark class={p.written ? "written" : undefined}>{p.text}</mark> : p.written ? <span class="written">{p.text}</span> : p.text))}</bdi>;
+  return (
+    <bdi>
+      {show(text, marks?.length ? find(text, marks) : []).map((p) =>
+        p.marked ? <mark class={p.written ? "written" : undefined}>{p.text}</mark> : p.written ? <span class="written">{p.text}</span> : p.text,
+      )}
+    </bdi>
+  );
 }
 
 const icons = {

@@ -70,21 +70,51 @@ function Values({ name, facet }: { name: string; facet: Facet }) {
       {values.slice(0, mostValues).map(([v, n]) => (
         <Choice field={name} value={v} asked={asksFor(asked, name, v)} note={count(n)} share={n / facet.rows} />
       ))}
-      {values.length > mostValues && <p class="x">and {values.length - mostValues}{facet.many ? "+" : ""} more</p>}
+      {values.length > mostValues && (
+        <p class="x">
+          and {values.length - mostValues}
+          {facet.many ? "+" : ""} more
+        </p>
+      )}
       {values.length === 0 && <p class="x">nested values</p>}
     </div>
   );
 }
 
-function Choice({ field, value, asked, note, share, className = "" }: { field: string; value: string; asked: "with" | "without" | undefined; note: string; share?: number; className?: string }) {
+function Choice({
+  field,
+  value,
+  asked,
+  note,
+  share,
+  className = "",
+}: {
+  field: string;
+  value: string;
+  asked: "with" | "without" | undefined;
+  note: string;
+  share?: number;
+  className?: string;
+}) {
   return (
     <div class={`choice ${asked ?? ""} ${className}`}>
-      <button class="pick" aria-pressed={asked === "with"} title={asked ? "Take it out of the query" : "Only with it"} onClick={() => store.toggle(field, value, asked ?? "with")}>
+      <button
+        class="pick"
+        aria-pressed={asked === "with"}
+        title={asked ? "Take it out of the query" : "Only with it"}
+        onClick={() => store.toggle(field, value, asked ?? "with")}
+      >
         <span class="name">{value ? <Text text={cut(value, 80)} /> : <i>empty</i>}</span>
         <span class="n">{note}</span>
         {share ? <i class="bar" style={{ "--share": `${share * 100}%` }} /> : null}
       </button>
-      <button class="plain not" aria-pressed={asked === "without"} title={asked === "without" ? "Take it out of the query" : "Without it"} aria-label={`Without ${cut(value, 60)}`} onClick={() => store.toggle(field, value, "without")}>
+      <button
+        class="plain not"
+        aria-pressed={asked === "without"}
+        title={asked === "without" ? "Take it out of the query" : "Without it"}
+        aria-label={`Without ${cut(value, 60)}`}
+        onClick={() => store.toggle(field, value, "without")}
+      >
         <Icon name="minus" />
       </button>
     </div>

@@ -15,7 +15,8 @@ export function Status() {
   const errors = serious.reduce((n, l) => n + (f.levels.get(l) ?? 0), 0);
   const warnings = f.levels.get("warning") ?? 0;
   const all = f.rows >= rows ? "" : ` among the newest ${count(f.rows)}`;
-  const matched = s.total !== undefined ? plural(s.total, "match", "matches") : s.state === "done" ? `more than ${plural(rows, "match", "matches")}` : "";
+  const matched =
+    s.total !== undefined ? plural(s.total, "match", "matches") : s.state === "done" ? `more than ${plural(rows, "match", "matches")}` : "";
   return (
     <div class="status">
       {errors > 0 && (
@@ -34,8 +35,13 @@ export function Status() {
           <>
             {matched}
             {s.arrived > 0 && `, ${count(s.arrived)} of them live`}
-            {sum.searched.events >= rows && <span class="of"> in {short(sum.searched.events)} {sum.searched.events === 1 ? "event" : "events"}</span>} · {milliseconds(sum.took_ms)} ·{" "}
-            {sum.complete ? "complete" : <b class="incomplete">not complete</b>}
+            {sum.searched.events >= rows && (
+              <span class="of">
+                {" "}
+                in {short(sum.searched.events)} {sum.searched.events === 1 ? "event" : "events"}
+              </span>
+            )}{" "}
+            · {milliseconds(sum.took_ms)} · {sum.complete ? "complete" : <b class="incomplete">not complete</b>}
           </>
         )}
         {s.state === "failed" && <b class="incomplete">no answer</b>}

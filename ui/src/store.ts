@@ -61,9 +61,12 @@ class Store {
     } catch {
       this.history = []; // somebody else's
     }
-    const code = /^#login=(.+)$/.exec(location.hash)?.[1];
-    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+    const code = takeCode();
     this.read();
+    addEventListener("hashchange", () => {
+      const code = takeCode(); // a one-time address, opened where the page is already
+      if (code) void this.enter({ code });
+    });
     addEventListener("popstate", () => {
       this.read();
       this.run();
@@ -71,7 +74,7 @@ class Store {
     addEventListener("online", () => void this.refresh());
     document.addEventListener("visibilitychange", () => document.hidden || void this.refresh());
     this.every("services", 30_000, () => document.hidden || this.login.needed || void this.refresh());
-    if (code) await this.enter({ code: decodeURIComponent(code) });
+    if (code) await this.enter({ code });
     else await this.open();
   }
 
@@ -117,8 +120,12 @@ class Store {
 
   /** The services, and with them whether the server is there. */
   async refresh(): Promise<void> {
+    if (this.login.needed) return;
     try {
+      const none = this.services?.length === 0;
       this.services = (await get<{ services: Service[] }>("/api/v1/services")).services;
+      if (this.services.length === 0) this.after("first", 2000, () => void this.refresh());
+      else if (none && this.shown?.items.length === 0 && !this.shown.connection) this.run();
       const back = this.offline;
       this.offline = false;
       if (back && !this.me) return void this.open();
@@ -380,6 +387,13 @@ class Store {
     }
     this.say(`Copied: ${what}`);
   }
+}
+
+/** The code of a one-time address, which is taken out of the address and the browser's history. */
+function takeCode(): string | undefined {
+  const code = /^#login=([^&]+)$/.exec(location.hash)?.[1];
+  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+  return code;
 }
 
 function* events(s: Search): Iterable<LogEvent> {

@@ -9,9 +9,18 @@ export interface Shown {
   marked: boolean;
 }
 
-// Control characters but for tab and newline, C1, format characters (bidi, zero width, tags), separators, lone surrogates,
-// private noncharacters. The joiners are for scripts and emoji that need them: they stay between characters beyond ASCII.
-const active = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202f\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])|\p{Cs}/u;
+const active = new RegExp(
+  [
+    "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]", // control characters but for tab and newline
+    "[\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]", // the direction of text
+    "[\\u00ad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u202f\\u2060-\\u2065\\u206a-\\u206f\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb]", // no width, no ink
+    "[\\u2028\\u2029]", // ends of lines
+    "[\\u{e0000}-\\u{e0fff}]", // tags
+    "(?<![^\\x00-\\x7f])[\\u200c\\u200d]|[\\u200c\\u200d](?![^\\x00-\\x7f])", // joiners, but where scripts and emoji need them
+    "\\p{Cs}", // halves of characters
+  ].join("|"),
+  "u",
+);
 const activeAll = new RegExp(active, "gu");
 
 /** Whether a text can be shown as it is. */

@@ -90,7 +90,9 @@ export function readTime(text: string, now: Date): string | undefined {
   if (s === "all" || (duration(s) ?? 0) > 0) return s;
   const m = /^(?:(today|yesterday)|(\d{4})-(\d\d?)-(\d\d?))?(?:[ T]?(\d\d?):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?$/i.exec(s);
   if (m) {
-    const date = m[2] ? new Date(+m[2], +m[3]! - 1, +m[4]!) : new Date(now.getFullYear(), now.getMonth(), now.getDate() - (m[1]?.toLowerCase() === "yesterday" ? 1 : 0));
+    const date = m[2]
+      ? new Date(+m[2], +m[3]! - 1, +m[4]!)
+      : new Date(now.getFullYear(), now.getMonth(), now.getDate() - (m[1]?.toLowerCase() === "yesterday" ? 1 : 0));
     if (m[2] && (date.getMonth() !== +m[3]! - 1 || date.getDate() !== +m[4]!)) return undefined;
     const [h, min, sec] = [+(m[5] ?? 0), +(m[6] ?? 0), +(m[7] ?? 0)];
     if (h > 23 || min > 59 || sec > 59) return undefined;

@@ -12,7 +12,19 @@ import { age, fullTime } from "./time.ts";
 type Cell = { sort: string | number; show: ComponentChildren; title?: string };
 
 /** A table that sorts by a click on a column's head. */
-function Table<T>({ name, rows, columns, first, open }: { name: string; rows: T[]; columns: [head: string, cell: (row: T) => Cell, kind?: "number"][]; first: number; open: (row: T) => void }) {
+function Table<T>({
+  name,
+  rows,
+  columns,
+  first,
+  open,
+}: {
+  name: string;
+  rows: T[];
+  columns: [head: string, cell: (row: T) => Cell, kind?: "number"][];
+  first: number;
+  open: (row: T) => void;
+}) {
   const [sort, setSort] = useState({ column: first, down: false });
   const cell = columns[sort.column]![1];
   const sorted = [...rows].sort((a, b) => {
@@ -68,7 +80,10 @@ const named = (s: string): Cell => ({
     </span>
   ),
 });
-const number = (n: number | undefined, show: (n: number) => ComponentChildren = count): Cell => ({ sort: n ?? -1, show: n === undefined ? "" : show(n) });
+const number = (n: number | undefined, show: (n: number) => ComponentChildren = count): Cell => ({
+  sort: n ?? -1,
+  show: n === undefined ? "" : show(n),
+});
 
 function when(time: string | undefined): Cell {
   const d = time ? new Date(time) : undefined;
@@ -161,7 +176,11 @@ export function Containers() {
             ["Service", (c) => named(c.service)],
             ["Version", (c) => text(c.version)],
             ["CPU", (c) => number(c.cpu_percent, (n) => `${n < 10 ? n.toFixed(1) : Math.round(n)} %`), "number"],
-            ["Memory", (c) => ({ ...number(c.memory_bytes, bytes), ...(c.memory_limit_bytes ? { title: `of ${bytes(c.memory_limit_bytes)}` } : {}) }), "number"],
+            [
+              "Memory",
+              (c) => ({ ...number(c.memory_bytes, bytes), ...(c.memory_limit_bytes ? { title: `of ${bytes(c.memory_limit_bytes)}` } : {}) }),
+              "number",
+            ],
             ["Restarts", (c) => number(c.restarts || undefined, (n) => <b class="warn">{count(n)}</b>), "number"],
             ["Started", (c) => when(c.started), "number"],
             ["Host", (c) => text(c.host)],
@@ -220,9 +239,11 @@ export function Probes() {
           ]}
         />
       ) : (
-        list && !list.loading && (
+        list &&
+        !list.loading && (
           <p class="x">
-            None. A container gets one by the label <code>lookout.probe=http://:8080/status</code>, anything else by <code>probes:</code> in the configuration.
+            None. A container gets one by the label <code>lookout.probe=http://:8080/status</code>, anything else by <code>probes:</code> in the
+            configuration.
           </p>
         )
       )}

@@ -23,9 +23,17 @@ test("what cannot be shown is written out", () => {
     ["\u3164\u115f", "\\u3164\\u115f"],
   ] as [string, string][]) {
     assert.equal(plainText(text), want);
-    assert.equal(show(text).map((p) => p.text).join(""), want);
+    assert.equal(
+      show(text)
+        .map((p) => p.text)
+        .join(""),
+      want,
+    );
   }
-  assert.deepEqual(show("a\x1bb").map((p) => p.written), [false, true, false]);
+  assert.deepEqual(
+    show("a\x1bb").map((p) => p.written),
+    [false, true, false],
+  );
   assert.deepEqual(show(""), []);
 });
 
@@ -61,7 +69,8 @@ test("numbers are shown as they were sent", () => {
     ['{"f":[1,12345678901234567890]}', [1, "12345678901234567890"]],
     ['{"f":"a \\" 12345678901234567890"}', 'a " 12345678901234567890'],
     ['{"f":"x","g":12345678901234567890}', "x"],
-  ] as [string, unknown][]) assert.deepEqual(fields(line), want, line);
+  ] as [string, unknown][])
+    assert.deepEqual(fields(line), want, line);
 });
 
 const event = (id: string, time: string, more: Partial<LogEvent> = {}): LogEvent => ({ id, time, ...more });
@@ -69,7 +78,9 @@ const at = (n: number) => `2026-11-21T14:00:00.${String(n).padStart(9, "0")}Z`;
 
 /** A server's answer: newest first by (time, sequence), up to until (exclusive). */
 function answer(all: LogEvent[], until: string | undefined, limit: number): LogEvent[] {
-  const sorted = all.filter((e) => !until || e.time < until).sort((a, b) => (a.time === b.time ? Number(b.id) - Number(a.id) : a.time < b.time ? 1 : -1));
+  const sorted = all
+    .filter((e) => !until || e.time < until)
+    .sort((a, b) => (a.time === b.time ? Number(b.id) - Number(a.id) : a.time < b.time ? 1 : -1));
   return sorted.slice(0, limit);
 }
 
@@ -81,14 +92,17 @@ test("pages lose nothing and bring nothing twice, however many rows have one tim
     const all = Array.from({ length: next(60) }, (_, i) => event(String(i + 1), at(next(times))));
     const page = 1 + next(7);
     const rows = answer(all, undefined, page);
-    for (let more = rows.length === page; more; ) {
+    for (let more = rows.length === page; more;) {
       const p = nextPage(rows, justAfter)!;
       const limit = page + p.seen.size;
       const came = answer(all, p.until, limit);
       rows.push(...came.filter((e) => !p.seen.has(e.id)));
       more = came.length === limit;
     }
-    assert.deepEqual(rows.map((e) => e.id), answer(all, undefined, 1000).map((e) => e.id));
+    assert.deepEqual(
+      rows.map((e) => e.id),
+      answer(all, undefined, 1000).map((e) => e.id),
+    );
   }
   assert.equal(nextPage([], justAfter), undefined);
 });
@@ -108,7 +122,10 @@ test("times", () => {
 });
 
 test("durations and ends of ranges", () => {
-  assert.deepEqual([duration("15m"), duration("1h30m"), duration("7d"), duration("1.5h"), duration("x"), duration(""), duration("5")], [900_000, 5_400_000, 604_800_000, 5_400_000, undefined, undefined, undefined]);
+  assert.deepEqual(
+    [duration("15m"), duration("1h30m"), duration("7d"), duration("1.5h"), duration("x"), duration(""), duration("5")],
+    [900_000, 5_400_000, 604_800_000, 5_400_000, undefined, undefined, undefined],
+  );
   assert.equal(toServer("15m", 0), "900s");
   assert.equal(toServer("15m", 1234.4), "901.234s"); // the range stays where it was
   assert.equal(toServer("all", 5), "");
@@ -131,7 +148,8 @@ test("durations and ends of ranges", () => {
     ["2026-02-30", undefined],
     ["25:00", undefined],
     ["soon", undefined],
-  ] as [string, string | undefined][]) assert.equal(readTime(text, now), want, text);
+  ] as [string, string | undefined][])
+    assert.equal(readTime(text, now), want, text);
   assert.equal(rangeLabel({ since: "1h", until: "" }, now), "Last 1 hour");
   assert.equal(rangeLabel({ since: "2h", until: "" }, now), "Last 2h");
   assert.equal(rangeLabel({ since: iso(2026, 10, 21, 13, 0), until: iso(2026, 10, 21, 13, 30) }, now), "13:00 – 13:30");
@@ -151,7 +169,13 @@ test("addresses say the place and back", () => {
     assert.deepEqual(readAddress(address.slice(1)), { ...base, ...place });
   }
   assert.deepEqual(readAddress("?view=<script>&id=1;2&live=1&until=5m"), { ...base, until: "5m" });
-  assert.deepEqual(placeOf("x", event("5", "2026-11-21T14:00:00.5Z")), { ...base, q: "x", since: "2026-11-21T13:59:00.500Z", until: "2026-11-21T14:00:01.500Z", id: "5" });
+  assert.deepEqual(placeOf("x", event("5", "2026-11-21T14:00:00.5Z")), {
+    ...base,
+    q: "x",
+    since: "2026-11-21T13:59:00.500Z",
+    until: "2026-11-21T14:00:01.500Z",
+    id: "5",
+  });
 });
 
 test("the same search as a command", () => {
@@ -161,7 +185,10 @@ test("the same search as a command", () => {
   assert.equal(c("it's $HOME `x`", "24h"), "lookout grep -s 24h 'it'\\''s $HOME `x`'");
   assert.equal(c("-debug web"), "lookout grep -- '-debug web'");
   assert.equal(c("a", "all"), "lookout grep --all a");
-  assert.equal(c("a", "2026-11-21T14:00:00.000Z", "2026-11-21T15:00:00.000Z"), "lookout grep -s 2026-11-21T14:00:00.000Z -u 2026-11-21T15:00:00.000Z a");
+  assert.equal(
+    c("a", "2026-11-21T14:00:00.000Z", "2026-11-21T15:00:00.000Z"),
+    "lookout grep -s 2026-11-21T14:00:00.000Z -u 2026-11-21T15:00:00.000Z a",
+  );
   assert.equal(c("a", "1h", "", true), "lookout grep -f a");
   assert.equal(shellWord(""), "''");
 });
@@ -181,7 +208,8 @@ test("a request's id is found", () => {
     ["user_id", false],
     ["id", false],
     ["request", false],
-  ] as [string, boolean][]) assert.equal(requestOf(event("1", at(0), { fields: { [field]: "x" } })) !== undefined, found, field);
+  ] as [string, boolean][])
+    assert.equal(requestOf(event("1", at(0), { fields: { [field]: "x" } })) !== undefined, found, field);
   assert.equal(requestOf(event("1", at(0), { fields: { request_id: "" } })), undefined);
 });
 
@@ -194,10 +222,19 @@ test("facets count the newest rows, and names do no harm", () => {
   const f = facetsOf(rows, 2);
   assert.equal(f.rows, 2);
   assert.deepEqual([...f.levels], [["error", 2]]);
-  assert.deepEqual([...f.services], [["a", 1], ["__proto__", 1]]);
+  assert.deepEqual(
+    [...f.services],
+    [
+      ["a", 1],
+      ["__proto__", 1],
+    ],
+  );
   assert.deepEqual([...f.fields.get("n")!.values], [["1", 2]]);
   assert.deepEqual([...f.fields.get("tags")!.values.keys()], ["x", "y"]);
   assert.equal(f.fields.get("o")!.values.size, 0);
-  const many = facetsOf(Array.from({ length: 300 }, (_, i) => event(String(i), at(i), { fields: { n: i } })), 1000);
+  const many = facetsOf(
+    Array.from({ length: 300 }, (_, i) => event(String(i), at(i), { fields: { n: i } })),
+    1000,
+  );
   assert(many.fields.get("n")!.many && many.fields.get("n")!.values.size === 100);
 });
