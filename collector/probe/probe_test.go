@@ -142,7 +142,8 @@ type world struct {
 	answer func(t *target, n int) (ok bool, takes time.Duration)
 	n      map[string]int
 	active map[string]int
-	most   int // checks at once
+	most   int  // checks at once
+	deaf   bool // checks end in their own time, not with their context
 	log    []string
 	stop   func()
 }
@@ -172,9 +173,13 @@ func newWorld(t *testing.T, s *sink, o Options, answer func(*target, int) (bool,
 		w.mu.Unlock()
 		ok, takes := w.answer(tg, n)
 		if takes > 0 {
+			gone := ctx.Done()
+			if w.deaf {
+				gone = nil
+			}
 			select {
 			case <-time.After(takes):
-			case <-ctx.Done():
+			case <-gone:
 			}
 		}
 		w.mu.Lock()
@@ -473,6 +478,56 @@ func TestTakenAwayDuringACheck(t *testing.T) {
 		w.mu.Unlock()
 		w.stop()
 	})
+}
+
+// The checks of a target that has changed wait for the one that is still under way.
+func TestChangedDuringACheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSink(t)
+		w := newWorld(t, s, Options{}, func(*target, int) (bool, time.Duration) { return true, 5 * time.Second })
+		w.deaf = true
+		w.run(t)
+		for i := range 20 { // each check that begins is overtaken
+			x := one("a", time.Second)
+			x.Body = fmt.Sprint(i)
+			set(t, w.Prober, "config", x)
+			forTime(1500 * time.Millisecond)
+		}
+		forTime(time.Minute)
+		if n := len(s.results("a")); n < 9 {
+			t.Errorf("%d results", n)
+		}
+		w.stop()
+	})
+}
+
+func TestSameTarget(t *testing.T) {
+	base := func() Target {
+		return Target{Name: "x", URL: "http://h/", Headers: map[string]string{"a": "b"}, Expect: mustQuery(t, "status:200")}
+	}
+	for _, c := range []struct {
+		change func(*Target)
+		same   bool
+	}{
+		{func(*Target) {}, true},
+		{func(x *Target) { x.Every = DefaultEvery }, true}, // as it is by default
+		{func(x *Target) { x.Expect = mustQuery(t, " status:200 ") }, true},
+		{func(x *Target) { x.Expect = mustQuery(t, "status:201") }, false},
+		{func(x *Target) { x.Expect = nil }, false},
+		{func(x *Target) { x.Headers["a"] = "c" }, false},
+		{func(x *Target) { x.URL = "http://h/x" }, false},
+		{func(x *Target) { x.Page = true }, false},
+		{func(x *Target) { x.Recover = time.Second }, false},
+		{func(x *Target) { x.AllowLoopback = true }, false},
+	} {
+		x, y := base(), base()
+		c.change(&y)
+		a, err := prepare(&x, "config")
+		b, err2 := prepare(&y, "config")
+		if err != nil || err2 != nil || a.same(b) != c.same || b.same(a) != c.same {
+			t.Errorf("%+v: %v %v, want %v", y, err, err2, c.same)
+		}
+	}
 }
 
 func TestNamesAreUniqueOverSources(t *testing.T) {
