@@ -1,11 +1,9 @@
 package docker
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -19,26 +17,32 @@ const (
 	rescueTotal = 32 << 20
 	// rescueFor is how long after its start a container counts as short-lived.
 	rescueFor = 10 * time.Second
-	// rescueLine is about what a line takes beside its bytes.
-	rescueLine = 64
+	// chunkSize is about what a chunk takes beside its bytes.
+	chunkSize = 64
 	// rescueEnd is how long to wait for the end of what a removed container wrote.
 	rescueEnd = 2 * time.Second
 )
 
 // rescue holds what a container writes from its first byte on, until it is known that its log can be read to the end: one
 // that is removed as soon as it ends (docker run --rm) may be gone before that. It is attached to when it has been created,
-// and not yet started.
+// and not yet started: without inspecting it first, for the daemon would answer that only after the start.
 type rescue struct {
 	in     *Input
 	cancel context.CancelFunc
 	done   chan struct{} // closed: nothing more comes
 
-	mu      sync.Mutex
-	lines   [streams][]rescued
-	partial [streams][]byte
-	size    int
-	whole   bool // all that the container has written is in lines
-	dropped bool
+	mu     sync.Mutex
+	chunks []chunk
+	size   int
+	ended  bool // to the container's end
+	tardy  bool // it may not have the beginning
+	over   bool // dropped
+}
+
+// chunk is what one read has given.
+type chunk struct {
+	at   int64
+	data []byte
 }
 
 // rescued is a line and when it came.
@@ -48,136 +52,141 @@ type rescued struct {
 	text   []byte
 }
 
-// attach begins to read what the container writes. The error says why it could not.
-func (in *Input) attach(ctx context.Context, e *engine, d *details) (*rescue, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	conn, err := e.attach(ctx, d.id)
+// attach begins to read what the container writes.
+func (in *Input) attach(e *engine, id string) (*rescue, error) {
+	ctx, cancel := context.WithCancel(in.ctx)
+	conn, err := e.attach(ctx, id)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
 	r := &rescue{in: in, cancel: cancel, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, conn.Close)
-	tty := d.tty
 	in.running.Go(func() {
 		defer close(r.done)
 		defer in.attached.Add(-1)
 		defer cancel()
-		defer stop()
 		defer conn.Close()
-		err := r.read(conn.Reader, tty)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.whole = err == nil && !r.dropped
-		for s := range r.partial {
-			if len(r.partial[s]) > 0 {
-				r.line(stream(s), nil)
-			}
-		}
+		defer stop()
+		r.read(conn.Reader)
 	})
 	return r, nil
 }
 
-// read reads to the end, which is nil, or until more came than is kept.
-func (r *rescue) read(from *bufio.Reader, tty bool) error {
+// read reads to the end, or until more came than is kept.
+func (r *rescue) read(from io.Reader) {
 	buf := make([]byte, 4<<10)
-	if tty {
-		for {
-			n, err := from.Read(buf)
-			if !r.add(stdout, buf[:n]) {
-				return errTooMuch
-			}
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
 	for {
-		var head [frameHeader]byte
-		if _, err := io.ReadFull(from, head[:]); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if head[0] < 1 || head[0] > 2 || head[1]|head[2]|head[3] != 0 {
-			return fmt.Errorf("%w: a frame begins with % x", errGarbage, head)
-		}
-		for n := int(binary.BigEndian.Uint32(head[4:])); n > 0; {
-			k, err := from.Read(buf[:min(n, len(buf))])
-			if !r.add(stream(head[0]-1), buf[:k]) {
-				return errTooMuch
+		n, err := from.Read(buf)
+		r.mu.Lock()
+		if n > 0 && !r.over {
+			r.size += n + chunkSize
+			if r.in.rescueSize.Add(int64(n+chunkSize)) > rescueTotal || r.size > rescueBytes {
+				r.forget()
+			} else {
+				r.chunks = append(r.chunks, chunk{time.Now().UnixNano(), bytes.Clone(buf[:n])})
 			}
-			n -= k
-			if err != nil && n > 0 {
-				return unexpected(err)
-			}
+		}
+		r.ended = err == io.EOF && !r.over
+		over := r.over
+		r.mu.Unlock()
+		if err != nil || over {
+			return
 		}
 	}
 }
 
-var errTooMuch = fmt.Errorf("docker: more than %d bytes", rescueBytes)
+// forget ends the reading and forgets what was read. mu is held.
+func (r *rescue) forget() {
+	if r.over {
+		return
+	}
+	r.over, r.ended = true, false
+	r.in.rescueSize.Add(-int64(r.size))
+	r.chunks, r.size = nil, 0
+	r.cancel()
+}
 
-// add keeps what came of a stream. It reports false when that was dropped.
-func (r *rescue) add(s stream, p []byte) bool {
+func (r *rescue) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(p) > 0 && !r.dropped {
-		line, rest, ended := bytes.Cut(p, newline)
-		if !r.grow(len(line)) {
-			break
+	r.forget()
+}
+
+// raw guesses whether what was read comes from a terminal: without the frames of the others.
+func (r *rescue) raw() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.chunks {
+		return len(c.data) >= 4 && (c.data[0] < 1 || c.data[0] > 2 || c.data[1]|c.data[2]|c.data[3] != 0)
+	}
+	return false
+}
+
+func (r *rescue) late() {
+	r.mu.Lock()
+	r.tardy = true
+	r.mu.Unlock()
+}
+
+// lines returns what the container wrote, and whether that is all.
+func (r *rescue) lines(tty bool) (lines [streams][]rescued, whole bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		return lines, false
+	}
+	var open [streams][]byte // lines that have not ended
+	add := func(s stream, at int64, p []byte) {
+		for len(p) > 0 {
+			line, rest, ended := bytes.Cut(p, newline)
+			open[s] = append(open[s], line...)
+			if ended {
+				lines[s] = append(lines[s], rescued{s, at, open[s]})
+				open[s] = nil
+			}
+			p = rest
 		}
-		if ended {
-			r.line(s, line)
-		} else {
-			r.partial[s] = append(r.partial[s], line...)
+	}
+	var head []byte // of a frame
+	s, left := stdout, 0
+	at := int64(0)
+	for _, c := range r.chunks {
+		at = c.at
+		if tty {
+			add(stdout, at, c.data)
+			continue
 		}
-		p = rest
+		for p := c.data; len(p) > 0; {
+			if left > 0 {
+				n := min(left, len(p))
+				add(s, at, p[:n])
+				p, left = p[n:], left-n
+				continue
+			}
+			n := min(frameHeader-len(head), len(p))
+			head, p = append(head, p[:n]...), p[n:]
+			if len(head) < frameHeader {
+				break
+			}
+			if head[0] < 1 || head[0] > 2 || head[1]|head[2]|head[3] != 0 {
+				return [streams][]rescued{}, false
+			}
+			s, left, head = stream(head[0]-1), int(binary.BigEndian.Uint32(head[4:])), head[:0]
+		}
 	}
-	return !r.dropped
-}
-
-// line ends a line. mu is held.
-func (r *rescue) line(s stream, end []byte) {
-	if !r.grow(rescueLine) {
-		return
+	for s := range open {
+		if len(open[s]) > 0 { // the last bytes of a container need no line's end
+			lines[s] = append(lines[s], rescued{stream(s), at, open[s]})
+		}
 	}
-	r.lines[s] = append(r.lines[s], rescued{s, time.Now().UnixNano(), slices.Concat(r.partial[s], end)})
-	r.partial[s] = nil
-}
-
-// grow takes n bytes of what is allowed; if there are no more everything is dropped. mu is held.
-func (r *rescue) grow(n int) bool {
-	if r.dropped {
-		return false
-	}
-	r.size += n
-	if r.in.rescueSize.Add(int64(n)) > rescueTotal || r.size > rescueBytes {
-		r.drop()
-		return false
-	}
-	return true
-}
-
-// drop ends the reading and forgets what was read. mu is held.
-func (r *rescue) drop() {
-	if r.dropped {
-		return
-	}
-	r.dropped, r.whole = true, false
-	r.in.rescueSize.Add(-int64(r.size))
-	r.lines, r.partial, r.size = [streams][]rescued{}, [streams][]byte{}, 0
-	r.cancel()
+	return lines, !r.tardy
 }
 
 // drop ends the rescue of a container whose log can be read.
 func (f *follower) drop() {
 	if r := f.rescue.Load(); r != nil {
-		r.mu.Lock()
 		r.drop()
-		r.mu.Unlock()
 	}
 }
 
@@ -201,7 +210,12 @@ func (f *follower) end(ctx context.Context, well bool) {
 		return
 	}
 	for s := range lines {
-		lines[s] = lines[s][min(len(lines[s]), f.counted[s]):]
+		switch {
+		case whole:
+			lines[s] = lines[s][min(len(lines[s]), f.counted[s]):]
+		case well || f.counted != [streams]int{}:
+			lines[s] = nil // there is no telling which of them are missing
+		}
 	}
 	all := slices.Concat(lines[stdout], lines[stderr])
 	slices.SortStableFunc(all, func(a, b rescued) int { return int(a.at - b.at) })
@@ -233,12 +247,7 @@ func (f *follower) rescued(ctx context.Context) (lines [streams][]rescued, whole
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.whole {
-		return lines, false
-	}
-	return r.lines, true
+	return r.lines(f.tty)
 }
 
 // streamDocker is the stream of events that are about a container, not by it.

@@ -30,7 +30,7 @@ type watched struct {
 	target   *Target
 	asked    bool // to stop, since its last start
 	started  bool // a start was seen
-	attached bool // attaching was tried
+	rescue   *rescue
 
 	inspecting sync.Mutex // one inspection after the other; not for what is above
 }
@@ -70,7 +70,7 @@ func (in *Input) setEngine(e *engine) {
 	defer in.mu.Unlock()
 	in.eng = e
 	if e != nil {
-		in.host = e.name
+		in.host, in.driver = e.name, e.driver
 	}
 	close(in.changed)
 	in.changed = make(chan struct{})
@@ -206,7 +206,17 @@ func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
 	id := msg.Actor.ID
 	switch string(msg.Action) {
 	case "create":
-		in.entry(id)
+		c := in.entry(id)
+		in.mu.Lock()
+		if a := msg.Actor.Attributes; !c.known {
+			c.name, c.image, c.details.labels = a["name"], a["image"], a
+		}
+		wanted := in.leftOut(&c.details) == ""
+		in.mu.Unlock()
+		if wanted && in.attached.Load() < maxAttached {
+			in.attached.Add(1)
+			in.running.Go(func() { in.rescueOf(e, c) })
+		}
 	case "start":
 		c := in.entry(id)
 		in.mu.Lock()
@@ -225,7 +235,13 @@ func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
 	case "destroy":
 		in.remove(id)
 		return
-	case "die", "rename", "pause", "unpause", "update":
+	case "die":
+		in.mu.Lock()
+		if c := in.containers[id]; c != nil && c.follower != nil {
+			c.follower.died.Store(true)
+		}
+		in.mu.Unlock()
+	case "rename", "pause", "unpause", "update":
 	default:
 		if !strings.HasPrefix(string(msg.Action), "health_status") {
 			return
@@ -294,7 +310,6 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 		}
 	}
 	c.retarget()
-	var attach *follower
 	if c.logs == logsFollowed {
 		l := newLabels(e.name, d)
 		if c.follower == nil {
@@ -304,6 +319,7 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 			}
 			c.follower = in.newFollower(d, from)
 			c.follower.labels.Store(l)
+			c.follower.rescue.Store(c.rescue)
 			if c.started {
 				c.follower.startedNow()
 			}
@@ -315,23 +331,18 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 		if d.running() {
 			c.follower.isRunning(d.started)
 		}
-		if d.state == "created" && !c.started && !c.attached && in.attached.Load() < maxAttached {
-			c.attached, attach = true, c.follower
-		}
+	} else if c.rescue != nil {
+		c.rescue.drop()
 	}
 	in.mu.Unlock()
 	if changed {
 		in.gauge.soon(d.id)
 	}
-	if attach != nil {
-		in.rescueOf(e, c, attach, d)
-	}
 }
 
 // rescueOf attaches to a container that has been created and not yet started.
-func (in *Input) rescueOf(e *engine, c *watched, f *follower, d *details) {
-	in.attached.Add(1)
-	r, err := in.attach(in.ctx, e, d)
+func (in *Input) rescueOf(e *engine, c *watched) {
+	r, err := in.attach(e, c.id)
 	if err != nil {
 		in.attached.Add(-1)
 		if !isGone(err) {
@@ -340,15 +351,17 @@ func (in *Input) rescueOf(e *engine, c *watched, f *follower, d *details) {
 		return
 	}
 	in.mu.Lock()
-	late := c.started // then it does not have all
-	if !late {
-		f.rescue.Store(r)
-	}
-	in.mu.Unlock()
-	if late {
-		r.mu.Lock()
+	defer in.mu.Unlock()
+	if in.containers[c.id] != c || c.known && c.follower == nil {
 		r.drop()
-		r.mu.Unlock()
+		return
+	}
+	if c.started {
+		r.late() // it may not have all
+	}
+	c.rescue = r
+	if c.follower != nil {
+		c.follower.rescue.Store(r)
 	}
 }
 
@@ -381,6 +394,14 @@ func (in *Input) remove(id string) {
 	}
 	m := in.measured(c)
 	known := c.known
+	if !known && c.started && c.rescue != nil && slices.Contains(followed, in.driver) {
+		// It was gone before it could be inspected: all there is of it is what it wrote.
+		f := in.newFollower(&c.details, 0)
+		f.tty = c.rescue.raw()
+		f.labels.Store(newLabels(in.host, &c.details))
+		f.rescue.Store(c.rescue)
+		in.following.Go(func() { f.runRemoved(in.ctx) })
+	}
 	in.mu.Unlock()
 	if known {
 		in.gauge.removed(m)

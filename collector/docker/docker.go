@@ -104,6 +104,7 @@ type Input struct {
 	mu         sync.Mutex
 	eng        *engine       // nil: not connected
 	host       string        // the engine's name
+	driver     string        // its default for logs
 	changed    chan struct{} // closed when eng changes
 	containers map[string]*watched
 	complained map[string]time.Time

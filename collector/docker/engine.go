@@ -26,9 +26,10 @@ const readBuffer = 16 << 10
 
 // engine is a Docker engine during one connection: from the first answer until its events end.
 type engine struct {
-	cli  *client.Client
-	id   string
-	name string
+	cli    *client.Client
+	id     string
+	name   string
+	driver string // of logs, by default
 	// now is the engine's clock when it was connected to.
 	now time.Time
 }
@@ -63,7 +64,7 @@ func (in *Input) connect(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{cli: cli, id: r.Info.ID, name: r.Info.Name, now: time.Now()}
+	e := &engine{cli: cli, id: r.Info.ID, name: r.Info.Name, driver: r.Info.LoggingDriver, now: time.Now()}
 	if t, err := time.Parse(time.RFC3339Nano, r.Info.SystemTime); err == nil {
 		e.now = t
 	}
@@ -99,14 +100,15 @@ type details struct {
 	driver  string // of its log
 	rotated int64  // the size at which its log is rotated, in bytes; 0: never
 
-	state     string // created, running, paused, restarting, removing, exited, dead
-	started   int64  // ns since the Unix epoch, 0: never
-	finished  int64
-	exitCode  int
-	oomKilled bool
-	restarts  int    // by its policy
-	policy    bool   // it is started again when it ends by itself
-	health    string // starting, healthy, unhealthy; empty: it is not checked
+	state      string // created, running, paused, restarting, removing, exited, dead
+	started    int64  // ns since the Unix epoch, 0: never
+	finished   int64
+	exitCode   int
+	oomKilled  bool
+	restarts   int // by its policy
+	autoRemove bool
+	policy     bool   // it is started again when it ends by itself
+	health     string // starting, healthy, unhealthy; empty: it is not checked
 
 	hostNetwork bool
 	address     string // in its first network by name
@@ -134,6 +136,7 @@ func detailsOf(c *container.InspectResponse) details {
 		d.driver = h.LogConfig.Type
 		d.rotated = rotationSize(h.LogConfig.Type, h.LogConfig.Config["max-size"])
 		d.hostNetwork = h.NetworkMode == "host"
+		d.autoRemove = h.AutoRemove
 		d.policy = !h.RestartPolicy.IsNone()
 	}
 	if s := c.State; s != nil {

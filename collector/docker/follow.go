@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,10 @@ type follower struct {
 	labels   atomic.Pointer[labels]
 	rescue   atomic.Pointer[rescue] // set before the first start, nil: none
 	opened   atomic.Bool            // the log could be opened
+	died     atomic.Bool            // since the last start
 	since    atomic.Int64           // the last start that isRunning was told
+
+	autoRemove bool // it is removed when it has ended
 
 	mu     sync.Mutex // for all below; the reader holds it while it takes a row
 	ctx    context.Context
@@ -130,7 +134,7 @@ func shortOf(id string) string { return id[:min(len(id), 12)] }
 func (in *Input) newFollower(d *details, from int64) *follower {
 	f := &follower{
 		in: in, id: d.id, producer: "docker/" + d.id, from: from, wake: make(chan struct{}, 1), gone: make(chan struct{}),
-		tty: d.tty, anyTime: d.driver == "journald",
+		tty: d.tty, anyTime: d.driver == "journald", autoRemove: d.autoRemove,
 	}
 	if d.rotated > 0 {
 		f.ring, f.small = newRing(), d.rotated < smallLog
@@ -146,10 +150,8 @@ func (in *Input) newFollower(d *details, from int64) *follower {
 
 // startedNow tells the follower that its container has been started.
 func (f *follower) startedNow() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
+	f.died.Store(false)
+	f.stir()
 	if f.rescue.Load() != nil {
 		time.AfterFunc(rescueFor, func() {
 			if f.opened.Load() {
@@ -159,87 +161,173 @@ func (f *follower) startedNow() {
 	}
 }
 
-// isRunning tells the follower that its container runs, since when.
+// isRunning tells the follower that its container was found running, since when.
 func (f *follower) isRunning(since int64) {
 	if f.since.Swap(since) != since {
-		f.startedNow()
+		f.stir()
 	}
+}
+
+func (f *follower) stir() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// begin makes the follower ready to append.
+func (f *follower) begin(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ctx = ctx
+	f.load()
+	f.timer = time.AfterFunc(time.Hour, f.tick)
+	f.timer.Stop()
+}
+
+// close ends the timer's work.
+func (f *follower) close() {
+	f.mu.Lock()
+	f.timer.Stop()
+	f.failed = cmpErr(f.failed, context.Canceled)
+	f.mu.Unlock()
+	f.drop()
+}
+
+// runRemoved appends what is known of a container that was removed before its log could be opened.
+func (f *follower) runRemoved(ctx context.Context) {
+	f.begin(ctx)
+	defer f.close()
+	f.end(ctx, false)
 }
 
 // run follows until the container is removed, its log cannot be read, or ctx ends. d is how the container was found.
 func (f *follower) run(ctx context.Context, d *details) {
-	f.mu.Lock()
-	f.ctx = ctx
-	f.load()
-	waiting := d.started == 0 || !d.running() && f.read == cursor{} && d.finished < f.from // nothing is to be read
-	f.timer = time.AfterFunc(time.Hour, f.tick)
-	f.timer.Stop()
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.timer.Stop()
-		f.failed = cmpErr(f.failed, context.Canceled)
-		f.mu.Unlock()
-		f.drop()
-	}()
-	if waiting && !f.await(ctx) {
+	f.begin(ctx)
+	defer f.close()
+	nothing := d.started == 0 || !d.running() && f.read == cursor{} && d.finished < f.from // yet to be read
+	if nothing && f.wait(ctx, forever) != wasStarted {
 		return
 	}
 	wait := backoff{first: firstWait, longest: 30 * time.Second}
+	well, open := false, true // the log was read to its end; it may be opened
 	for ctx.Err() == nil {
 		e := f.in.engine(ctx)
 		if e == nil {
 			return
 		}
-		begun := time.Now()
-		rows, err := f.session(ctx, e, true)
-		if ctx.Err() != nil {
-			return
+		var err error
+		if open && !(f.autoRemove && f.died.Load()) {
+			begun, rows := time.Now(), 0
+			rows, err = f.session(ctx, e, true)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, errAgain):
+				continue
+			case isUnreadable(err):
+				f.in.unreadable(f.id)
+				return
+			case err != nil && !isGone(err):
+				f.in.stats.apiErrors.Add(1)
+			}
+			if well = err == nil; rows > 0 || time.Since(begun) > wellAfter {
+				wait.reset()
+			}
 		}
-		well := err == nil
-		switch {
-		case errors.Is(err, errAgain):
-			continue
-		case isUnreadable(err):
-			f.in.unreadable(f.id)
-			return
-		case err != nil && !isGone(err):
-			f.in.stats.apiErrors.Add(1)
-		}
-		if rows > 0 || time.Since(begun) > wellAfter {
-			wait.reset()
-		}
+		open = true
 		d, ierr := e.inspect(ctx, f.id)
-		if ctx.Err() != nil {
-			return
-		}
 		switch {
+		case ctx.Err() != nil:
+			return
 		case isGone(ierr):
 			f.end(ctx, well)
 			return
-		case ierr == nil && well && !d.running():
-			// What came between the last row and the log's end.
+		case ierr != nil:
+			err = cmpErr(err, ierr)
+			f.in.stats.apiErrors.Add(1)
+		case d.state == "removing" || d.state == "dead" || d.autoRemove && !d.running():
+			// Reading the log of a container that does not run makes the file again if it is gone (moby daemon/logs.go,
+			// getLogger), and then its folder cannot be removed.
+			if what := f.wait(ctx, longWait); what == wasRemoved {
+				f.end(ctx, well)
+				return
+			} else if what == hasEnded {
+				return
+			} else if what == isLate {
+				open = false
+			}
+			continue
+		case well && !d.running():
+			f.settle()
+			switch f.wait(ctx, catchUp) {
+			case wasStarted: // what is missing comes with what it writes now
+				continue
+			case wasRemoved:
+				f.end(ctx, true)
+				return
+			case hasEnded:
+				return
+			}
 			if _, err = f.session(ctx, e, false); err == nil {
 				f.settle()
 				f.drop()
-				if !f.await(ctx) {
+				if what := f.wait(ctx, forever); what == wasRemoved {
 					f.end(ctx, true)
+					return
+				} else if what == hasEnded {
 					return
 				}
 				wait.reset()
 				continue
 			}
-		case ierr != nil:
-			err = cmpErr(err, ierr)
-			f.in.stats.apiErrors.Add(1)
 		}
 		if err != nil {
 			f.in.stats.reopened.Add(1)
 			f.note(err)
 		}
-		if !f.pause(ctx, wait.next()) {
+		if what := f.wait(ctx, wait.next()); what == hasEnded {
+			return
+		} else if what == wasRemoved && !sleep(ctx, firstWait) {
 			return
 		}
+	}
+}
+
+// catchUp is how long after a container's end its log is read once more, for what the daemon had not yet written when it
+// ended the log. It is not done at once, for then a container that is removed as soon as it ended may be in the way.
+const catchUp = 3 * time.Second
+
+const forever = time.Duration(math.MaxInt64)
+
+// What ended a wait.
+type occasion uint8
+
+const (
+	isLate     occasion = iota // the time is over
+	wasStarted                 // the container
+	wasRemoved                 // the container
+	hasEnded                   // ctx
+)
+
+// wait waits for what happens to the container.
+func (f *follower) wait(ctx context.Context, d time.Duration) occasion {
+	select { // a start comes before a removal
+	case <-f.wake:
+		return wasStarted
+	default:
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-f.wake:
+		return wasStarted
+	case <-f.gone:
+		return wasRemoved
+	case <-t.C:
+		return isLate
+	case <-ctx.Done():
+		return hasEnded
 	}
 }
 
@@ -248,38 +336,6 @@ func cmpErr(a, b error) error {
 		return a
 	}
 	return b
-}
-
-// await waits for the container's next start, and reports false when it was removed or ctx has ended.
-func (f *follower) await(ctx context.Context) bool {
-	select {
-	case <-f.wake:
-		return true
-	case <-f.gone:
-		select { // it may have been started before
-		case <-f.wake:
-			return true
-		default:
-			return false
-		}
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// pause waits before the log is opened again; the container's start ends that, its removal makes it short.
-func (f *follower) pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-f.wake:
-	case <-f.gone:
-		return sleep(ctx, min(d, firstWait))
-	case <-ctx.Done():
-		return false
-	}
-	return true
 }
 
 // load takes from the sink how far the log was read. mu is held.
