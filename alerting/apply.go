@@ -90,7 +90,7 @@ func (a *application) match(m match) error {
 	}
 	return a.happened(happening{
 		rule: m.rule.Name, fingerprint: fp, channels: m.rule.Channels, severity: severity,
-		query: m.rule.text, resolvable: m.rule.Resolve != nil, event: ev,
+		query: m.rule.text, resolvable: m.rule.Resolve != nil && named(fp), event: ev,
 	})
 }
 

@@ -3,7 +3,6 @@ package alerting
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -22,23 +21,24 @@ type book struct {
 
 type standing struct {
 	state State
-	until int64 // when it leaves the list, ns
+	until int64  // when it leaves the list, ns
+	rule  string // while this rule can resolve it, it stays; empty for none
 }
 
-func (b *book) note(key string, inc *incident, resolvable bool) {
+func (b *book) note(key string, inc *incident) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.m == nil {
 		b.m = map[string]standing{}
 	}
-	l := standing{inc.State, inc.Last + int64(inc.quiet())}
+	s := standing{state: inc.State, until: inc.Last + int64(inc.quiet())}
 	switch {
 	case inc.State == Resolved:
-		l.until = inc.Resolved + int64(listedAfter)
-	case resolvable:
-		l.until = math.MaxInt64
+		s.until = inc.Resolved + int64(listedAfter)
+	case named(inc.Fingerprint):
+		s.rule = inc.Rule
 	}
-	b.m[key] = l
+	b.m[key] = s
 }
 
 func (b *book) remove(key string) {
@@ -48,16 +48,16 @@ func (b *book) remove(key string) {
 }
 
 // at returns what is listed at a time, and drops what is over.
-func (b *book) at(now int64) map[string]State {
+func (b *book) at(now int64, resolves func(rule string) bool) map[string]State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := map[string]State{}
-	for key, l := range b.m {
-		if l.until < now {
+	for key, s := range b.m {
+		if s.until < now && (s.rule == "" || !resolves(s.rule)) {
 			delete(b.m, key)
 			continue
 		}
-		list[key] = l.state
+		list[key] = s.state
 	}
 	return list
 }
@@ -94,7 +94,7 @@ func (i *IncidentInfo) changed() time.Time {
 func (e *Engine) Incidents() ([]IncidentInfo, error) {
 	infos := []IncidentInfo{}
 	err := e.db.View(func(tx *bbolt.Tx) error {
-		for key := range e.book.at(e.clock.Now().UnixNano()) {
+		for key := range e.book.at(e.clock.Now().UnixNano(), e.resolves) {
 			if inc := e.incident(tx, []byte(key)); inc != nil {
 				infos = append(infos, e.info(inc))
 			}

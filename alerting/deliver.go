@@ -129,8 +129,8 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 		class = Fault // there was nothing to edit
 	}
 	var pause time.Duration
-	next, refused, dead, told := asItWas, true, false, ""
-	tell := false
+	next, refused, dead := asItWas, true, false
+	parks, fallback := false, ""
 	switch class {
 	case Wait:
 		pause = jitter(defaultWait)
@@ -152,7 +152,7 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 	err := e.update(ctx, "noting a failed delivery", func(tx *bbolt.Tx) error {
 		state := e.channelState(tx, s.channel)
 		now := e.clock.Now().UnixNano()
-		tell, told = false, ""
+		parks = class == Broken && state.Parked == nil
 		if refused {
 			if err := p.refused(tx, state, next); err != nil {
 				return err
@@ -168,10 +168,10 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 				return err
 			}
 		}
-		if class == Broken && state.Parked == nil {
+		if parks {
 			state.Parked = &parked{Since: now, Reason: failure.Err.Error()}
-			tell, told = true, e.fallback(s.channel)
-			if err := s.tellFallback(tx, told, now, failure); err != nil {
+			fallback = e.fallback(s.channel)
+			if err := s.tellFallback(tx, fallback, now, failure); err != nil {
 				return err
 			}
 		}
@@ -186,10 +186,10 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 	case dead:
 		e.c.dead.Add(1)
 		e.log.Error("an alert became a dead letter", "channel", s.channel, "title", m.Title, "error", failure)
-	case tell:
+	case parks:
 		e.log.Error("a channel refuses alerts; they are kept and tried again", "channel", s.channel, "error", failure, "every", pause)
-		if told != "" {
-			e.wake(map[string]bool{told: true})
+		if fallback != "" {
+			e.wake(map[string]bool{fallback: true})
 		}
 	default:
 		e.log.Warn("an alert could not be delivered", "channel", s.channel, "error", failure, "pause", pause)

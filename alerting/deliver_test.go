@@ -466,6 +466,13 @@ func TestUnreadableEntry(t *testing.T) {
 				if letters, err := r.engine.DeadLetters(); err != nil || len(letters) != 2 || letters[0].Text != want || r.stats().Outbox != 0 {
 					t.Errorf("dead letters %+v, %v", letters, err)
 				}
+				// The incident whose message is lost can speak again.
+				r.pass(time.Hour)
+				r.source.Add(ev(event.Error, "shop", "one"), ev(event.Error, "shop", "two"))
+				r.pass(time.Minute)
+				if got := len(r.out.Sent("#errors")); got != 3 {
+					t.Errorf("%d alerts after an hour, want both told again", got)
+				}
 			})
 		})
 	}

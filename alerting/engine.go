@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,12 +142,14 @@ func (e *Engine) setRules(rules []Rule) error {
 	return nil
 }
 
-// resolvable tells whether an incident stays open until an event resolves it. Only a field names both events alike; what
-// is grouped by its text nothing resolves.
+// resolves tells whether a rule in force ends its incidents by events.
+func (e *Engine) resolves(name string) bool {
+	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && r.Resolve != nil })
+}
+
+// resolvable tells whether an incident stays open until an event resolves it.
 func (e *Engine) resolvable(inc *incident) bool {
-	return strings.HasPrefix(inc.Fingerprint, given) && slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool {
-		return r.Name == inc.Rule && r.Resolve != nil
-	})
+	return named(inc.Fingerprint) && e.resolves(inc.Rule)
 }
 
 // fallback is the channel that is told about another one: the first that goes another way, or the first of the same way.
@@ -570,7 +571,7 @@ func (e *Engine) putIncident(tx *bbolt.Tx, key []byte, inc *incident) error {
 
 // noted takes a stored incident up in memory.
 func (e *Engine) noted(key string, inc *incident) {
-	e.book.note(key, inc, e.resolvable(inc))
+	e.book.note(key, inc)
 	for _, d := range inc.To {
 		if d.Ringing {
 			e.asker.add(question{key, d.Channel})

@@ -563,6 +563,9 @@ func TestGapIsAnAlert(t *testing.T) {
 		r.wantTitles("#errors", "[error] shop: before",
 			"[error] lookout: Events 2 to 40 could not be held against the rules: block 7 is damaged. The server's log says which file is damaged.",
 			"[error] shop: behind")
+		if m := r.out.Sent("#errors")[1].Message; m.State != "" || m.Incident != "" {
+			t.Errorf("a way that rings would ring for the gap: %q %q", m.State, m.Incident)
+		}
 		if s := r.stats(); s.Gaps != 1 || s.Position != 41 {
 			t.Errorf("gaps %d, position %d", s.Gaps, s.Position)
 		}

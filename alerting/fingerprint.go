@@ -3,6 +3,7 @@ package alerting
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -22,6 +23,10 @@ const (
 	manyPatterns = "many"
 	gapPrint     = "gap"
 )
+
+// named tells a fingerprint that both events have, the one that opens an incident and the one that resolves it: a text is
+// never the same.
+func named(fingerprint string) bool { return strings.HasPrefix(fingerprint, given) }
 
 // maskLimit is how much of a headline tells events apart.
 const maskLimit = 512

@@ -547,6 +547,25 @@ func TestDownWithoutUp(t *testing.T) {
 	})
 }
 
+// What has no fingerprint of its own nothing can resolve, whatever its rule: it opens anew after a quiet time.
+func TestRuleThatCannotResolve(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		bare := down("sales")
+		bare.Fields = bare.Fields[:1]
+		r.run()
+		r.source.Add(bare)
+		r.pass(time.Hour)
+		if s := r.stats(); s.Open[alerting.Firing] != 0 {
+			t.Errorf("open %v after an hour of quiet", s.Open)
+		}
+		r.source.Add(bare)
+		r.pass(time.Minute)
+		if sent := r.out.Sent(); len(sent) != 2 || sent[1].Reply || sent[0].Edits != 0 {
+			t.Errorf("messages %+v", sent)
+		}
+	})
+}
+
 // A week later an incident is forgotten, but not while it waits for its end.
 func TestOpenIncidentsAreNotForgotten(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -671,11 +690,24 @@ func TestIncidents(t *testing.T) {
 		r.halt()
 		r.run()
 		want("customers resolved, sales acknowledged, shop firing", 1, 1)
+		// It stays open for as long as a rule can resolve it.
+		rules := r.opts.Rules
+		if err := r.engine.Reload(rules[1:]); err != nil {
+			t.Fatal(err)
+		}
+		want("customers resolved, sales acknowledged, shop firing", 1, 1)
+		if err := r.engine.Reload(rules); err != nil {
+			t.Fatal(err)
+		}
 		// What nothing resolves leaves when it is quiet, what is resolved after a day.
 		r.pass(30 * time.Minute)
 		want("customers resolved, sales acknowledged", 0, 1)
 		r.pass(24 * time.Hour)
 		want("sales acknowledged", 0, 1)
+		if err := r.engine.Reload(rules[1:]); err != nil {
+			t.Fatal(err)
+		}
+		want("", 0, 0)
 	})
 }
 

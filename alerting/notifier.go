@@ -60,8 +60,8 @@ type Message struct {
 	Severity Severity
 	// State is how its incident stands; empty for gathered events, overviews and notices.
 	State State
-	// Incident is the same in all messages of one incident and in no other's: 16 hex digits, empty where State is. A way
-	// that rings finds by it what it has no receipt for, to silence that too.
+	// Incident is the same in all messages of one incident and in no other's: 16 hex digits, or empty. A way that rings
+	// finds by it what it has no receipt for, to silence that too.
 	Incident string
 	Title    string   // one line: what happened, and where; Heading has the state in front
 	Lines    []string // log text, shown as it is

@@ -78,8 +78,10 @@ func (p *entryParcel) dead(tx *bbolt.Tx, _ *channelState, _ int64, _ how) (strin
 // decided when it is sent. The incident may go on meanwhile; then the entry stays.
 type incidentParcel struct {
 	entryParcel
-	rev   uint64 // what the message on its way shows
-	state State
+	// What the message on its way shows, and whether it says that it may be a repeat.
+	rev    uint64
+	state  State
+	repeat bool
 }
 
 func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, error) {
@@ -105,6 +107,7 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 			return call{}, err
 		}
 	}
+	p.repeat = p.q.MayRepeat
 	c.message = p.s.e.renderIncident(inc, &p.q)
 	switch {
 	case c.how != edit:
@@ -136,11 +139,10 @@ func (p *incidentParcel) delivered(tx *bbolt.Tx, state *channelState, now int64,
 	if how != edit {
 		state.Posts = append(state.Posts, now)
 	}
-	repeat := p.q.MayRepeat
 	return p.step(tx, func(inc *incident, d *destination) {
 		d.came(inc, how, p.rev, now, r)
 		if how == send {
-			d.Repeat = repeat
+			d.Repeat = p.repeat
 		}
 	})
 }

@@ -65,7 +65,10 @@ func (e *Engine) renderIncident(inc *incident, q *queued) Message {
 
 func (e *Engine) messageOf(inc *incident) Message {
 	s := inc.Sample
-	m := Message{Severity: inc.Severity, State: inc.State, Incident: inc.name(), Title: e.titleOf(inc), Link: e.linkOf(inc)}
+	m := Message{Severity: inc.Severity, Title: e.titleOf(inc), Link: e.linkOf(inc)}
+	if inc.Rule != Service { // what alerting has to say about itself rings nobody
+		m.State, m.Incident = inc.State, inc.name()
+	}
 	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
 		m.Lines = append(m.Lines, s.Message)
 	}

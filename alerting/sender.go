@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -289,15 +290,26 @@ func (s *sender) holdOne(tx *bbolt.Tx, q *queued, now int64) error {
 	return s.e.putIncident(tx, incidentKey(q.Rule, q.Fingerprint), inc)
 }
 
-// bury moves an entry that cannot be read to the dead letters: it must not block the others.
+// bury moves an entry that cannot be read to the dead letters: it must not block the others, nor keep its incident from
+// speaking again.
 func (s *sender) bury(ctx context.Context, q *queued, why error) error {
 	err := s.e.update(ctx, "keeping a dead letter", func(tx *bbolt.Tx) error {
 		lost := string(tx.Bucket(bucketOutbox).Get([]byte(q.key)))
 		if err := dequeue(tx, q.key, &q.entry); err != nil {
 			return err
 		}
+		now := s.e.clock.Now().UnixNano()
+		key := []byte(strings.TrimSuffix(q.key, "|"+s.channel)) // of its incident, if it is about one
+		if inc := s.e.incident(tx, key); inc != nil {
+			if d := inc.to(s.channel); d != nil {
+				d.came(inc, send, inc.Rev, now, d.Receipt)
+				if err := s.e.putIncident(tx, key, inc); err != nil {
+					return err
+				}
+			}
+		}
 		return keepDead(tx, DeadLetter{
-			Time: s.e.clock.Now().UnixNano(), Key: q.key, Channel: s.channel, Title: "unreadable", Error: why.Error(), Text: lost,
+			Time: now, Key: q.key, Channel: s.channel, Title: "unreadable", Error: why.Error(), Text: lost,
 		})
 	})
 	if err == nil {

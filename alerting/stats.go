@@ -89,7 +89,7 @@ func (e *Engine) Stats() (Stats, error) {
 	if last := e.source.LastSeq(); last > s.Position {
 		s.Lag = last - s.Position
 	}
-	for _, state := range e.book.at(e.clock.Now().UnixNano()) {
+	for _, state := range e.book.at(e.clock.Now().UnixNano(), e.resolves) {
 		if state != Resolved {
 			s.Open[state]++
 		}

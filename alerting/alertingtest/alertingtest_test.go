@@ -13,6 +13,7 @@ import (
 	slackapi "github.com/slack-go/slack"
 	"go.uber.org/goleak"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
@@ -152,6 +153,41 @@ func TestFakeSlackFailsAsTold(t *testing.T) {
 	cancel()
 	if _, err := f.Wait(ctx, func(m []alertingtest.SlackMessage) bool { return len(m) == 3 }); !errors.Is(err, context.Canceled) {
 		t.Errorf("Wait: %v", err)
+	}
+}
+
+// The notifiers that record are what the engine takes them for.
+func TestRecorders(t *testing.T) {
+	ctx := t.Context()
+	firing, over := alerting.Message{State: alerting.Firing, Title: "one"}, alerting.Message{State: alerting.Resolved, Title: "two"}
+	r := new(alertingtest.Recorder)
+	threads, pager := alertingtest.Threads{Recorder: r}, alertingtest.NewPager(r)
+	var _ alerting.Replier = threads
+	var _ alerting.Acknowledger = pager
+	quiet, err1 := threads.Send(ctx, "#ops", firing)
+	page, err2 := pager.Send(ctx, "pushover", firing)
+	late, err3 := pager.Send(ctx, "pushover", over)
+	_, err4 := threads.Edit(ctx, quiet, over)
+	_, err5 := pager.Edit(ctx, page, over)
+	if err := errors.Join(err1, err2, err3, err4, err5, threads.Reply(ctx, quiet, firing)); err != nil {
+		t.Fatal(err)
+	}
+	if quiet.Rings || !page.Rings || late.Rings {
+		t.Errorf("receipts %+v %+v %+v", quiet, page, late)
+	}
+	for name, r := range map[string]alerting.Receipt{"no such message": {ID: "7"}, "a page that fires": page} {
+		var refused *alerting.DeliveryError
+		if _, err := pager.Edit(ctx, r, firing); !errors.As(err, &refused) || refused.Class != alerting.EditRefused {
+			t.Errorf("edit of %s: %v", name, err)
+		}
+	}
+	if sent := r.Sent("#ops"); len(sent) != 2 || sent[0].Edits != 1 || sent[0].Message.Title != "two" || !sent[1].Reply || len(r.Sent()) != 4 {
+		t.Errorf("recorded %+v", r.Sent())
+	}
+	pager.Tell(page, alerting.Ack{By: "x"})
+	pager.Refuse(errors.New("no"))
+	if ack, err := pager.Acknowledgement(ctx, page); ack.By != "x" || err == nil || len(pager.Asked(page)) != 1 {
+		t.Errorf("%+v %v, asked %v", ack, err, pager.Asked(page))
 	}
 }
 

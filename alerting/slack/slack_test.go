@@ -111,6 +111,9 @@ func TestClasses(t *testing.T) {
 		{alertingtest.SlackError("edit_window_closed"), "edit_window_closed", alerting.EditRefused, 0},
 		{alertingtest.SlackError("cant_update_message"), "cant_update_message", alerting.EditRefused, 0},
 		{alertingtest.SlackError("is_inactive"), "is_inactive", alerting.EditRefused, 0},
+		{alertingtest.SlackError("cannot_reply_to_message"), "cannot_reply_to_message", alerting.EditRefused, 0},
+		{alertingtest.SlackError("thread_not_found"), "thread_not_found", alerting.EditRefused, 0},
+		{alertingtest.SlackError("thread_locked"), "thread_locked", alerting.EditRefused, 0},
 		{alertingtest.SlackError("something_new"), "unknown", alerting.Fault, 0},
 		{alertingtest.SlackError("you sent " + token), "an error that repeats the token", alerting.Fault, 0},
 	}
@@ -124,6 +127,9 @@ func TestClasses(t *testing.T) {
 				{"Send", func() (alerting.Receipt, error) { return n.Send(t.Context(), "#a", alerting.Message{Title: "x"}) }},
 				{"Edit", func() (alerting.Receipt, error) {
 					return n.Edit(t.Context(), alerting.Receipt{Channel: "C0001", ID: "1.2"}, alerting.Message{Title: "x"})
+				}},
+				{"Reply", func() (alerting.Receipt, error) {
+					return alerting.Receipt{}, n.Reply(t.Context(), alerting.Receipt{Channel: "C0001", ID: "1.2"}, alerting.Message{Title: "x"})
 				}},
 			} {
 				f.Script(tt.reply)
@@ -245,6 +251,68 @@ func TestSendAndEdit(t *testing.T) {
 	}
 	if m := f.Messages()[0]; len(f.Messages()) != 1 || m.Edits != 1 || m.Text != "two" {
 		t.Errorf("after the edit: %+v", m)
+	}
+}
+
+// The state is the colour and the first word, in both forms.
+func TestStates(t *testing.T) {
+	for _, tt := range []struct {
+		state  alerting.State
+		colour string
+		text   string
+	}{
+		{"", "#d9372c", "no stock"},
+		{alerting.Firing, "#d9372c", "no stock"},
+		{alerting.Acknowledged, "#6b7a90", "Acknowledged: no stock"},
+		{alerting.Resolved, "#2eb67d", "Resolved: no stock"},
+	} {
+		f, n := fake(t)
+		for _, plain := range []bool{false, true} {
+			if _, err := n.Send(t.Context(), "#ops", alerting.Message{State: tt.state, Severity: alerting.Error, Title: "no stock", Plain: plain}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		messages := f.Messages()
+		if messages[0].Text != tt.text || messages[1].Text != tt.text || !strings.Contains(string(messages[0].Attachments), `"color":"`+tt.colour+`"`) {
+			t.Errorf("state %q: %q and %q, %s", tt.state, messages[0].Text, messages[1].Text, messages[0].Attachments)
+		}
+	}
+}
+
+func TestReply(t *testing.T) {
+	f, n := fake(t)
+	m := alerting.Message{State: alerting.Firing, Severity: alerting.Error, Title: "[error] sales: down", Lines: []string{"a long story"}, Facts: []string{"again, 2 times"}, Notes: []string{"may be"}}
+	receipt, err := n.Send(t.Context(), "#ops", m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m.Plain = range []bool{false, true} {
+		if err := n.Reply(t.Context(), receipt, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replies := f.Messages()[1:]
+	if got := replies[0].Content(); got != "Again: [error] sales: down\nagain, 2 times\n:warning: may be" {
+		t.Errorf("the reply reads %q", got)
+	}
+	if got := replies[1].Content(); got != "Again: [error] sales: down\nagain, 2 times\nmay be" {
+		t.Errorf("the plain reply reads %q", got)
+	}
+	for _, r := range replies {
+		if r.ThreadTS != receipt.ID || !r.Broadcast || r.Channel != "#ops" {
+			t.Errorf("reply %+v", r)
+		}
+	}
+	if len(m.Lines) != 1 || f.Messages()[0].Edits != 0 {
+		t.Error("the message itself was changed")
+	}
+	// Slack makes a message of its own of a reply to what was deleted, and says nothing.
+	receipt.ID = "1.0"
+	if err := n.Reply(t.Context(), receipt, m); err != nil {
+		t.Fatal(err)
+	}
+	if last := f.Messages()[3]; last.ThreadTS != "" || last.Broadcast {
+		t.Errorf("reply to nothing: %+v", last)
 	}
 }
 
