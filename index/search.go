@@ -225,7 +225,7 @@ func (q *search) addHead(v *headView) {
 		if hi < q.r.Since || lo >= q.r.Until || first > q.r.MaxSeq || last < q.r.MinSeq {
 			continue
 		}
-		if q.r.CountOnly && q.all && lo >= q.r.Since && hi < q.r.Until && first >= q.r.MinSeq && last <= q.r.MaxSeq {
+		if q.r.CountOnly && q.wants(v.service) && lo >= q.r.Since && hi < q.r.Until && first >= q.r.MinSeq && last <= q.r.MaxSeq {
 			q.countWhole(v.service, len(rows))
 			continue
 		}
@@ -248,7 +248,7 @@ func (q *search) nextUnit() *unit {
 
 // expand turns a block into units, unless its filter rules it out.
 func (q *search) expand(e *segment.Entry) {
-	if q.r.CountOnly && q.all && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MinSeq >= q.r.MinSeq && e.MaxSeq <= q.r.MaxSeq {
+	if q.r.CountOnly && q.wants(e.Service) && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MinSeq >= q.r.MinSeq && e.MaxSeq <= q.r.MaxSeq {
 		q.countWhole(e.Service, e.Rows) // the footer knows
 		q.pruned++
 		return
@@ -275,6 +275,11 @@ func (q *search) expand(e *segment.Entry) {
 		key := q.key(f.MinTime, f.MaxTime)
 		heap.Push(&q.pending, source{key: key, unit: &unit{key: key, service: e.Service, blk: b, entry: e, frame: i}})
 	}
+}
+
+// wants tells whether every event of the service matches.
+func (q *search) wants(service string) bool {
+	return q.all || q.r.Query.MatchesAllOf([]byte(service))
 }
 
 // countWhole counts rows that all match, without a look at them.

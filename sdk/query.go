@@ -29,6 +29,9 @@ type QueryRequest struct {
 	Before, After int
 	// MaxSequence leaves out events that arrived later; 0 for none.
 	MaxSequence uint64
+	// NoReports leaves out what probes and containers say regularly (results, measurements), unless Query names a service
+	// or a stream.
+	NoReports bool
 }
 
 func (q *QueryRequest) params() url.Values {
@@ -53,6 +56,9 @@ func (q *QueryRequest) params() url.Values {
 	}
 	if q.CountOnly {
 		v.Set("count", "true")
+	}
+	if q.NoReports {
+		v.Set("reports", "false")
 	}
 	if q.MaxSequence != 0 {
 		v.Set("sequence", strconv.FormatUint(q.MaxSequence, 10))

@@ -17,6 +17,8 @@ type TailRequest struct {
 	Query string
 	// After is the sequence to go on behind ([Summary.Sequence]); nil begins with what arrives from now on.
 	After *uint64
+	// NoReports is as in [QueryRequest].
+	NoReports bool
 	// OnReconnect, when not nil, is told each time the connection is lost, and how long the client waits before it tries
 	// again.
 	OnReconnect func(err error, wait time.Duration)
@@ -36,7 +38,7 @@ func (c *Client) Tail(ctx context.Context, r TailRequest) iter.Seq2[*Row, error]
 			t.position = *r.After
 		} else {
 			// Without a position of its own, a client whose first connection breaks early would not know where it was.
-			s, err := c.Count(ctx, QueryRequest{Query: r.Query, Since: time.Now()})
+			s, err := c.Count(ctx, QueryRequest{Query: r.Query, Since: time.Now(), NoReports: r.NoReports})
 			var incomplete *IncompleteError
 			if err != nil && !errors.As(err, &incomplete) {
 				yield(nil, err)
@@ -135,9 +137,11 @@ func (t *tail) connection(ctx context.Context, yield func(*Row, error) bool) (op
 	watch := time.AfterFunc(silence, func() { quiet.Store(true); cancel() })
 	defer watch.Stop()
 
-	resp, err := t.c.once(ctx, request{method: http.MethodGet, path: "/api/v1/tail", params: url.Values{
-		"q": {t.r.Query}, "after": {strconv.FormatUint(t.position, 10)},
-	}})
+	params := url.Values{"q": {t.r.Query}, "after": {strconv.FormatUint(t.position, 10)}}
+	if t.r.NoReports {
+		params.Set("reports", "false")
+	}
+	resp, err := t.c.once(ctx, request{method: http.MethodGet, path: "/api/v1/tail", params: params})
 	if err != nil {
 		if quiet.Load() {
 			err = &Error{Code: CodeNoAnswer, Message: "no answer from " + t.c.base}

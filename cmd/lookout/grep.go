@@ -25,6 +25,7 @@ type grepFlags struct {
 	fixed, regex, ignoreCase, caseSensitive, word, whole, invert bool
 	level                                                        string
 	count, with, without, quiet, reverse, follow, stdin, stats   bool
+	reports                                                      bool
 	max, last, after, before, around                             int
 }
 
@@ -86,6 +87,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.IntVarP(&f.around, "context", "C", 0, "`N` events around each match")
 	fl.BoolVarP(&f.reverse, "reverse", "r", false, "newest first")
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on live, without gap or repetition")
+	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	fl.BoolVar(&f.stdin, "stdin", false, "search standard input, with no server; prints the lines as they are")
 	f.add(cmd)
 	fl.BoolVar(&f.stats, "stats", false, "say what was searched, ruled out and read")
@@ -237,7 +239,7 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 	s := &search{
 		p: p, query: q, look: l, globs: services, last: max(f.last, 0), max: max(f.max, 0), follow: f.follow, stats: f.stats, quiet: f.quiet,
 		standard: f.since == "" && f.until == "" && !f.all,
-		request:  sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after},
+		request:  sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after, NoReports: !f.reports},
 	}
 	if f.reverse {
 		s.last = 0 // the newest first is how they come
@@ -457,7 +459,7 @@ func oldestFirst(rows []sdk.Row) {
 // live prints what arrives behind a sequence.
 func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, after uint64, matched int64) error {
 	lost := false
-	request := sdk.TailRequest{Query: s.request.Query, After: &after, OnReconnect: func(err error, _ time.Duration) {
+	request := sdk.TailRequest{Query: s.request.Query, After: &after, NoReports: s.request.NoReports, OnReconnect: func(err error, _ time.Duration) {
 		if !lost {
 			s.p.say("%v; trying again", err)
 		}

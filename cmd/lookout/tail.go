@@ -14,6 +14,7 @@ type tailFlags struct {
 	query, level string
 	last         int
 	noFollow     bool
+	reports      bool
 }
 
 func (p *program) tailCommand() *cobra.Command {
@@ -37,6 +38,7 @@ what arrives, without gap or repetition. When the connection is lost it goes on 
 	fl.StringVar(&f.level, "level", "", "this `level` and worse")
 	fl.IntVarP(&f.last, "lines", "n", 10, "the last `N` events first")
 	fl.BoolVar(&f.noFollow, "no-follow", false, "end after them")
+	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	f.add(cmd)
 	complete(cmd, "level", levelNames()...)
 	return cmd
@@ -82,10 +84,10 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 	}
 	s := &search{
 		p: p, query: q, look: l, globs: services, last: f.last, follow: !f.noFollow, cutSaid: true,
-		request: sdk.QueryRequest{Query: q.String(), Limit: f.last, Newest: true},
+		request: sdk.QueryRequest{Query: q.String(), Limit: f.last, Newest: true, NoReports: !f.reports},
 	}
 	if f.last == 0 {
-		s.request = sdk.QueryRequest{Query: q.String(), Since: p.now(), CountOnly: true} // for its sequence alone
+		s.request = sdk.QueryRequest{Query: q.String(), Since: p.now(), CountOnly: true, NoReports: !f.reports} // for its sequence alone
 	}
 	return p.explain(s.rows(ctx, c))
 }

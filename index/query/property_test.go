@@ -156,6 +156,9 @@ func check(t interface{ Fatalf(string, ...any) }, q *Query, e *event.Event) {
 	if again.Match(e) != got {
 		t.Fatalf("the normal form %s matches otherwise: %v", q, !got)
 	}
+	if !got && q.MatchesAllOf(e.Service) {
+		t.Fatalf("%s does not match, but all of service %q should", q, e.Service)
+	}
 	if !got {
 		return
 	}

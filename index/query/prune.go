@@ -52,6 +52,9 @@ func (q *Query) FilterKeys() []uint64 { return q.keys }
 // MayMatchService tells whether an event of the service can match.
 func (q *Query) MayMatchService(service []byte) bool { return mayMatch(q.root, service) != never }
 
+// MatchesAllOf tells whether every event of the service matches, whatever else it holds.
+func (q *Query) MatchesAllOf(service []byte) bool { return mayMatch(q.root, service) == always }
+
 type verdict uint8
 
 const (

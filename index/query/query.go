@@ -61,6 +61,26 @@ func (q *Query) Everything() bool {
 	return ok
 }
 
+// Names tells whether the query asks for a field by one of the names, built-in or not.
+func (q *Query) Names(names ...string) bool { return namesAny(q.root, names) }
+
+func namesAny(n node, names []string) bool {
+	any := func(kids []node) bool {
+		return slices.ContainsFunc(kids, func(k node) bool { return namesAny(k, names) })
+	}
+	switch n := n.(type) {
+	case *andNode:
+		return any(n.kids)
+	case *orNode:
+		return any(n.kids)
+	case *notNode:
+		return namesAny(n.kid, names)
+	case *fieldNode:
+		return slices.Contains(names, n.name)
+	}
+	return false
+}
+
 // Hints returns advice about parts that may not mean what they look like. The caller must not change it.
 func (q *Query) Hints() []Hint { return q.hints }
 

@@ -330,6 +330,43 @@ func TestFieldUnit(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	for _, c := range []struct {
+		query string
+		want  bool
+	}{
+		{"*", false}, {"service", false}, {`"service:x"`, false}, {"service:x", true}, {"-service:x", true}, {"stream=stdout error", true},
+		{"a OR (b NOT service!=x)", true}, {"service_:x", false}, {"user:*", false}, {`service~"^x"`, true}, {"SERVICE:x", false},
+	} {
+		if got := mustParse(t, c.query).Names("service", "stream"); got != c.want {
+			t.Errorf("%s: %v", c.query, got)
+		}
+	}
+}
+
+func TestMatchesAllOf(t *testing.T) {
+	for _, c := range []struct{ query, all, not string }{
+		{"*", "a -", ""},
+		{"error", "", "a -"},
+		{"service:pay*", "pay", "web -"},
+		{"-(service:probe stream:probe)", "web -", "probe"},
+		{"service:pay* OR error", "pay", "web"},
+		{"service!=web", "a", "web -"},
+	} {
+		q := mustParse(t, c.query)
+		for want, names := range map[bool]string{true: c.all, false: c.not} {
+			for _, name := range strings.Fields(names) {
+				if name == "-" {
+					name = ""
+				}
+				if got := q.MatchesAllOf([]byte(name)); got != want {
+					t.Errorf("%s, service %q: %v", c.query, name, got)
+				}
+			}
+		}
+	}
+}
+
 func TestMayMatchService(t *testing.T) {
 	for _, c := range []struct{ query, may, not string }{
 		{"error", "a b", ""},

@@ -226,6 +226,35 @@ func readAnswer(t testing.TB, body []byte) (ids []string, s *summary) {
 	return ids, s
 }
 
+// What probes and containers say regularly is left out on request, but not from who asks for it.
+func TestReports(t *testing.T) {
+	f := newFixture(t)
+	for _, e := range []struct{ service, stream, text string }{
+		{"sales", "stdout", "sales line"}, {"probe", "probe", "sales ok"}, {"docker", "stats", "sales-1 cpu"}, {"sales", "probe", "sales is down"},
+		{"probe", "stdout", "a sales service of this name"}, {"sales", "docker", "sales died"},
+	} {
+		l := line(e.service, e.text, 0)
+		l.Stream = []byte(e.stream)
+		f.store.append(l)
+	}
+	for _, c := range []struct {
+		params string
+		want   int64
+	}{
+		{"q=sales", 6}, {"q=sales&reports=true", 6}, {"q=sales&reports=false", 4}, {"reports=false", 4}, {"q=-down&reports=false", 3},
+		{"q=stream:stats&reports=false", 1}, {"q=service:probe&reports=false", 2}, {"q=ok OR line&reports=false", 1},
+	} {
+		w := f.do("GET", "/api/v1/query?count=true&"+strings.ReplaceAll(c.params, " ", "%20"), "")
+		var got struct{ Summary struct{ Matched int64 } }
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Summary.Matched != c.want {
+			t.Errorf("%s: %s, want %d", c.params, w.Body, c.want)
+		}
+	}
+	if w := f.do("GET", "/api/v1/query?reports=no", ""); w.Code != 400 {
+		t.Errorf("reports=no: %d", w.Code)
+	}
+}
+
 func TestSummary(t *testing.T) {
 	f := newFixture(t)
 	f.store.scan = query.Summary{Bytes: 5, Blocks: 6, Pruned: 7, Reasons: []string{"a block is corrupt"}, UnknownFields: []string{"main.go"}}

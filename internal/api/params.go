@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lookoutlog/lookout/index/query"
 )
 
 // maxForm is the longest body of a search, in bytes.
@@ -144,6 +146,27 @@ func (p params) flag(name string) (bool, error) {
 		return true, nil
 	}
 	return false, badParameter(name, "is neither true nor false", "write true or false")
+}
+
+// reports are what probes and containers say regularly, whether there is something new or not.
+const reports = "(service:probe stream:probe) OR (service:docker stream:stats)"
+
+// query is the parameter q. With reports=false it leaves out the regular reports, unless it names a service or a stream:
+// who does knows what to get.
+func (p params) query() (*query.Query, error) {
+	q, err := query.Parse(p["q"])
+	if err != nil || p["reports"] == "" {
+		return q, err
+	}
+	with, err := p.flag("reports")
+	if err != nil || with || q.Names("service", "stream") {
+		return q, err
+	}
+	text := "-(" + reports + ")"
+	if !q.Everything() {
+		text = "(" + q.String() + ") " + text
+	}
+	return query.Parse(text)
 }
 
 // time returns ns since the Unix epoch, 0 when the parameter is not given: RFC 3339, unix time in s, ms, µs or ns, or a

@@ -50,13 +50,13 @@ func (g *gate) enter(ctx context.Context) (leave func(), err error) {
 var errBusy = &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: "too many searches are running", Mend: "try again in a moment", RetryAfter: time.Second}
 
 func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.Request, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "sequence")
+	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "sequence", "reports")
 	if err != nil {
 		return s, err
 	}
 	var limit, before, after uint64
 	for _, read := range []func() error{
-		func() (err error) { s.Query, err = query.Parse(p["q"]); return },
+		func() (err error) { s.Query, err = p.query(); return },
 		func() (err error) { s.Since, err = p.time("since", now); return },
 		func() (err error) { s.Until, err = p.time("until", now); return },
 		func() (err error) { limit, err = p.number("limit", math.MaxInt32); return },

@@ -36,11 +36,11 @@ type follow struct {
 }
 
 func (a *API) readFollow(w http.ResponseWriter, r *http.Request) (f follow, err error) {
-	p, err := readParams(w, r, "q", "after", "last")
+	p, err := readParams(w, r, "q", "after", "last", "reports")
 	if err != nil {
 		return f, err
 	}
-	if f.query, err = query.Parse(p["q"]); err != nil {
+	if f.query, err = p.query(); err != nil {
 		return f, err
 	}
 	last, err := p.number("last", maxLast)
