@@ -14,7 +14,11 @@
 // Every event the store made durable behind the engine's position is held against every rule once. Position, incidents and
 // outbox change in one transaction, so a kill at any moment loses no match. A message is delivered at least once; one that
 // may be there already says so. What a channel's budget does not let through is counted, in the incident and in an
-// overview message. DESIGN.md beside this file has the reasons, the states and the keys.
+// overview message.
+//
+// An incident is firing, acknowledged or resolved. Each of its channels comes to show how it stands, in one message that is
+// edited, whatever happened while the channel could not be reached; never does it show an older state after a newer one.
+// DESIGN.md beside this file has the reasons, the states and the keys.
 //
 // The engine follows the store by sequence, and its rules' clocks are the events' Received times, so that the same events
 // give the same incidents whenever they are read.
