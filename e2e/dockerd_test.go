@@ -106,8 +106,8 @@ func startEngine() (*engine, error) {
 func (e *engine) start() error {
 	e.cmd = exec.Command("dockerd", "--config-file", e.dir+"/daemon.json", "--data-root", e.dir+"/root", "--exec-root", e.dir+"/exec", "-H", e.socket, "--pidfile", e.dir+"/pid",
 		"--containerd-namespace", e.bridge, "--containerd-plugins-namespace", e.bridge+"p", "--bridge", e.bridge,
-		// Nothing that other daemons of the machine would notice.
-		"--iptables=false", "--ip-masq=false", "--ip-forward=false", "--userland-proxy=false", "--shutdown-timeout", "5")
+		// Nothing that other daemons of the machine would notice. Without iptables, ports are published by docker-proxy.
+		"--iptables=false", "--ip-masq=false", "--ip-forward=false", "--shutdown-timeout", "5")
 	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
 	// It ends with this process, whatever ends that. The signal is tied to the thread that starts it, so that one stays.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
