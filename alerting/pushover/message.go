@@ -21,11 +21,11 @@ const (
 	maxPlain = 500
 )
 
-// An emergency rings so often and so long. Pushover rings at most 50 times: with 60 s that is 50 minutes, and the rest of the
-// time it can still be acknowledged.
+// An emergency rings so often and so long. Pushover rings at most 50 times (pushover.net/api#priority): it expires then,
+// and one that nobody has acknowledged is sent again, instead of being silent for what is left of the 10,800 s it may last.
 const (
 	retry  = 60 * time.Second
-	expire = 10_800 * time.Second // the most
+	expire = 50 * retry
 )
 
 // The priorities in use: pushover.net/api#priority.

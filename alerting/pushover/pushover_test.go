@@ -260,7 +260,7 @@ func TestEmergency(t *testing.T) {
 	if !r.Rings || r.Channel != "pushover" || r.ID != m.Receipt || len(f.Messages()) != 1 {
 		t.Errorf("receipt %+v of %+v", r, m)
 	}
-	if m.Priority != 2 || m.Retry != time.Minute || m.Expire != 3*time.Hour || m.Tags != "lookout-"+incident || m.User != user {
+	if m.Priority != 2 || m.Retry != time.Minute || m.Expire != 50*time.Minute || m.Tags != "lookout-"+incident || m.User != user {
 		t.Errorf("%+v", m)
 	}
 	if m.Title != "[error] shop: no stock" || m.Message != "no stock for 7\ndelivered late\n3 times · rule errors" ||
