@@ -86,7 +86,7 @@ probes:
 		return len(rows("service:probe probe:sales ok:true state:up")) > 0 && len(rows("service:probe probe:port ok:true")) > 0
 	})
 	r := rows("service:probe probe:sales ok:true")[0].Event
-	if f := r.Fields; r.Level != "debug" || !strings.HasPrefix(r.Message, "sales ok: 200 in ") || fmt.Sprint(f["status"]) != "200" || fmt.Sprint(f["size"]) != "11" ||
+	if f := r.Fields; r.Level != "debug" || !strings.HasPrefix(r.Message, "sales ok: 200 in ") || fmt.Sprint(f["status"]) != "200" || fmt.Sprint(f["size_bytes"]) != "11" ||
 		f["url"] != shop.URL+"/status" || f["phase.connect_ms"] == nil || f["duration"] == nil || f["body"] != nil {
 		t.Errorf("%+v", r)
 	}

@@ -97,7 +97,7 @@ func TestHTTP(t *testing.T) {
 		t.Errorf("%d connections for 2 checks", n)
 	}
 	// What is stored of it has no password.
-	e := resultEvent("here", tg, begin, up, r)
+	e := resultEvent("here", tg, begin, &state{status: up}, r)
 	if text := string(event.AppendEvent(nil, &e)); strings.Contains(text, "secret") || !strings.Contains(field(&e, "url"), "u:xxxxx@") {
 		t.Errorf("%q", text)
 	}
@@ -155,8 +155,8 @@ func TestConditions(t *testing.T) {
 		{body, `json.queue.length>=10`, `json.queue.length 3, expected json.queue.length>=10`},
 		{body, `json.note:x`, `json.note line one, expected json.note:x`},
 		{body, `body~"queue.*slow"`, ""},
-		{body, `duration<1h duration_ms<3600000 phase.connect_ms<3600000 size<1000`, ""},
-		{body, `size>1000`, `size 82, expected size>1000`},
+		{body, `duration<1h duration_ms<3600000 phase.connect_ms<3600000 size_bytes<1kB`, ""},
+		{body, `size_bytes>1000`, `size_bytes 82, expected size_bytes>1000`},
 		{body, `header.content-type:application/json header.x-twice:b`, ""},
 		{body, `header.x-twice:c`, `header.x-twice a, header.x-twice b, expected header.x-twice:c`},
 		{body, `body~nothing`, `status 200 in X, expected body~"nothing"`},
@@ -170,7 +170,7 @@ func TestConditions(t *testing.T) {
 		{`{"db":"up"} trailing`, `json.db:up`, `status 200 in X, expected json.db:up (the body is not a JSON object: something follows it: "trailing")`},
 		{"\ufeff {\"db\":\"up\"}\n", `json.db:up`, ""},
 		{`{"db":NaN}`, `status:200`, ""},
-		{"", `size=0`, ""},
+		{"", `size_bytes=0`, ""},
 		{"\xff\xfe\x00", `body:*`, ""},
 	} {
 		srv := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -367,7 +367,7 @@ func TestBrokenServers(t *testing.T) {
 		if r.ok || !strings.Contains(r.err, c.want) || r.status != c.status {
 			t.Errorf("%s: %+v, want %q", c.url, r, c.want)
 		}
-		e := resultEvent("here", tg, begin, up, r)
+		e := resultEvent("here", tg, begin, &state{status: up}, r)
 		if want := "sales failed: " + r.err; string(e.Message) != want || e.Level != event.Notice || field(&e, "error") != r.err || field(&e, "ok") != "false" {
 			t.Errorf("%s", e.Message)
 		}
@@ -380,7 +380,7 @@ func TestTCP(t *testing.T) {
 	if !r.ok || r.status != 0 || !r.had[connecting] || r.had[processing] {
 		t.Errorf("%+v", r)
 	}
-	e := resultEvent("here", tg, begin, up, r)
+	e := resultEvent("here", tg, begin, &state{status: up}, r)
 	if !strings.HasPrefix(string(e.Message), "sales ok: connected in ") || e.Field("status") != nil || field(&e, "duration") == "" {
 		t.Errorf("%s", e.Message)
 	}
@@ -477,7 +477,7 @@ func TestCertificates(t *testing.T) {
 		if r.ok != (c.want == "") || !strings.Contains(r.err, c.want) || !r.had[handshake] {
 			t.Errorf("%s: %+v", c.what, r)
 		}
-		e := resultEvent("here", tg, begin, up, r)
+		e := resultEvent("here", tg, begin, &state{status: up}, r)
 		if got := field(&e, "cert_days"); got != c.days || field(&e, "cert_expires") != fmt.Sprint(c.to.Unix()) || field(&e, "phase.tls_ms") == "" {
 			t.Errorf("%s: cert_days %s, cert_expires %s", c.what, got, field(&e, "cert_expires"))
 		}
@@ -555,10 +555,10 @@ func TestEvents(t *testing.T) {
 		e    event.Event
 		want string
 	}{
-		{resultEvent("vm", tg, begin, up, r), "debug probe//vm/shop-1/probe sales ok: 200 in 12.3ms | probe=sales:0 target=shop:0 url=http://sales:8080/status:0 ok=true:2 state=up:0" +
-			" duration=12.3ms:0 duration_ms=12.345:1 status=200:1 size=2:1 phase.processing_ms=1.5:1 cert_days=2:1 cert_expires=" + fmt.Sprint(r.ends.Unix()) + ":1"},
-		{resultEvent("vm", tg, begin, down, bad), "notice probe//vm/shop-1/probe sales failed: status 503, expected status:200..299 | probe=sales:0 target=shop:0 url=http://sales:8080/status:0" +
-			" ok=false:2 state=down:0 duration=12.3ms:0 duration_ms=12.345:1 status=503:1 size=0:1 error=status 503, expected status:200..299:0 body=no\uFFFD" + strings.Repeat("é", 508) + "…:0"},
+		{resultEvent("vm", tg, begin, &state{status: up}, r), "debug probe/prod/vm/shop-1/probe sales ok: 200 in 12.3ms | probe=sales:0 target=shop:0 url=http://sales:8080/status:0 ok=true:2 state=up:0" +
+			" page=true:2 duration=12.3ms:0 duration_ms=12.345:1 status=200:1 size_bytes=2:1 phase.processing_ms=1.5:1 cert_days=2:1 cert_expires=" + fmt.Sprint(r.ends.Unix()) + ":1"},
+		{resultEvent("vm", tg, begin, &state{status: down, since: time.Date(2026, 11, 21, 14, 2, 11, 5, time.UTC)}, bad), "notice probe/prod/vm/shop-1/probe sales failed: status 503, expected status:200..299 | probe=sales:0 target=shop:0 url=http://sales:8080/status:0" +
+			" ok=false:2 state=down:0 page=true:2 since=2026-11-21T14:02:11.000000005Z:0 duration=12.3ms:0 duration_ms=12.345:1 status=503:1 size_bytes=0:1 error=status 503, expected status:200..299:0 body=no\uFFFD" + strings.Repeat("é", 508) + "…:0"},
 		{changeEvent("vm", tg, wentDown, begin, was, bad), "error shop/prod/vm/shop-1/probe sales is down: status 503, expected status:200..299 (GET http://sales:8080/status), failing since 14:02:11 UTC |" +
 			" change=down:0 probe=sales:0 url=http://sales:8080/status:0 page=true:2 fingerprint=probe:sales:0 status=503:1 duration_ms=12.345:1 error=status 503, expected status:200..299:0"},
 		{changeEvent("vm", tg, cameUp, begin, was, r), "info shop/prod/vm/shop-1/probe sales is up again after 4m12s |" +
@@ -581,7 +581,7 @@ func TestNames(t *testing.T) {
 		want       bool
 	}{
 		{"status:200..299", "status", true}, {"json.status:200", "status", false}, {"status_code:200", "status", false}, {"duration_ms<5", "duration", false},
-		{"duration_ms<5 duration<5ms", "duration", true}, {"(status:1 OR size>2)", "size", true}, {"json.db:up", "json.", true}, {"xjson.db:up", "json.", false},
+		{"duration_ms<5 duration<5ms", "duration", true}, {"(status:1 OR size_bytes>2)", "size_bytes", true}, {"json.db:up", "json.", true}, {"xjson.db:up", "json.", false},
 		{"-status:5", "status", false}, {"!status:5", "status", true}, {"", "status", false},
 	} {
 		if got := names(c.text, c.name); got != c.want {

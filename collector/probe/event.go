@@ -53,7 +53,7 @@ func short(d time.Duration) string {
 func (r *result) measured() []event.Field {
 	f := []event.Field{str("duration", short(r.took)), num("duration_ms", ms(r.took))}
 	if r.status != 0 {
-		f = append(f, num("status", float64(r.status)), num("size", float64(r.size)))
+		f = append(f, num("status", float64(r.status)), num("size_bytes", float64(r.size)))
 	}
 	for p, had := range r.had {
 		if had {
@@ -180,10 +180,16 @@ func cut(s string, n int) string {
 func (r *result) about() string { return cut(printable(r.err), keptError) }
 
 // resultEvent is the event of one check.
-func resultEvent(host string, t *target, begin time.Time, s status, r *result) event.Event {
+func resultEvent(host string, t *target, begin time.Time, s *state, r *result) event.Event {
 	e := event.Event{
-		Time: begin.UnixNano(), Level: event.Debug, Service: []byte("probe"), Host: []byte(host), Container: []byte(t.Container), Stream: []byte("probe"),
-		Fields: []event.Field{str("probe", t.Name), str("target", t.Service), str("url", t.shown), boolean("ok", r.ok), str("state", s.String())},
+		Time: begin.UnixNano(), Level: event.Debug, Service: []byte("probe"), Env: []byte(t.Env), Host: []byte(host), Container: []byte(t.Container),
+		Stream: []byte("probe"),
+		Fields: []event.Field{
+			str("probe", t.Name), str("target", t.Service), str("url", t.shown), boolean("ok", r.ok), str("state", s.status.String()), boolean("page", t.Page),
+		},
+	}
+	if !s.since.IsZero() { // each result says it, so that the newest one alone tells how things stand
+		e.Fields = append(e.Fields, str("since", s.since.UTC().Format(time.RFC3339Nano)))
 	}
 	e.Fields = append(e.Fields, r.measured()...)
 	switch {

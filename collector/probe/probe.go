@@ -12,7 +12,7 @@
 // # What a check says
 //
 // Each check becomes an event of service probe, stream probe: fields probe (the name), target (its service), url, ok, state,
-// duration, duration_ms, and for HTTP status, size, phase.resolve_ms, .connect_ms, .tls_ms, .processing_ms and .transfer_ms
+// duration, duration_ms, and for HTTP status, size_bytes, phase.resolve_ms, .connect_ms, .tls_ms, .processing_ms and .transfer_ms
 // (summed over redirects), for TLS cert_days and cert_expires (the certificate that ends first; also when it was not
 // accepted); error and the body's beginning when it is not well.
 //
@@ -86,7 +86,7 @@ const (
 
 // Matcher is a condition over the result of a check; a *query.Query is one.
 //
-// The event it sees has the fields status, size, duration, duration_ms, phase.…_ms, cert_days and cert_expires of the
+// The event it sees has the fields status, size_bytes, duration, duration_ms, phase.…_ms, cert_days and cert_expires of the
 // result, and of an HTTP answer body (its first 64 KiB), json.… (the body's leaves when it is a JSON object of up to 64 KiB)
 // and header.… (names in lower case). It has neither name nor URL, where a bare word would always be found.
 type Matcher interface {

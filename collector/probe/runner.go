@@ -205,7 +205,7 @@ func (r *runner) checked(ctx context.Context, t *target, begin time.Time, res *r
 		r.state.settle()
 	}
 	if r.p.pending.Load() < int64(r.p.o.MaxPending) {
-		r.put(resultEvent(r.p.o.Host, t, begin, r.state.status, res), false, t)
+		r.put(resultEvent(r.p.o.Host, t, begin, &r.state, res), false, t)
 		if r.p.dropping.CompareAndSwap(true, false) {
 			r.p.log.Info("results of probes are stored again", "dropped", r.p.dropped.Load())
 		}

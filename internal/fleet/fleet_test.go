@@ -204,15 +204,15 @@ func TestRepeatsAreCountedOnce(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	r := newRig(t, fleet.Options{})
-	r.probe("env=prod", "container=sales-1", "url=http://s/status", "ok=true", "state=up", "duration_ms=12.5", "status=200", "size=17",
+	r.probe("env=prod", "container=sales-1", "url=http://s/status", "ok=true", "state=up", "duration_ms=12.5", "status=200", "size_bytes=17", "page=true", "since=2026-11-21T13:00:00.5Z",
 		"phase.resolve_ms=1", "phase.connect_ms=2", "phase.tls_ms=3", "phase.processing_ms=4", "phase.transfer_ms=2.5", "cert_days=-2.5", "cert_expires=1800000000")
 	got, err := json.Marshal(r.Probes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `[{"name":"sales","target":"shop","env":"prod","container":"sales-1","host":"h1","url":"http://s/status","ok":true,"state":"up",` +
-		`"last":"2026-11-21T14:00:00Z","duration_ms":12.5,"status":200,"size":17,` +
-		`"phases_ms":{"connect":2,"processing":4,"resolve":1,"tls":3,"transfer":2.5},"cert_days":-2.5,"cert_expires":"2027-01-15T08:00:00Z","page":false}]`
+	const want = `[{"name":"sales","target":"shop","env":"prod","container":"sales-1","host":"h1","url":"http://s/status","ok":true,"state":"up","since":"2026-11-21T13:00:00.5Z",` +
+		`"last":"2026-11-21T14:00:00Z","duration_ms":12.5,"status":200,"size_bytes":17,` +
+		`"phases_ms":{"connect":2,"processing":4,"resolve":1,"tls":3,"transfer":2.5},"cert_days":-2.5,"cert_expires":"2027-01-15T08:00:00Z","page":true}]`
 	if string(got) != want {
 		t.Errorf("JSON\n%s, want\n%s", got, want)
 	}
@@ -266,9 +266,9 @@ func TestProbeChanges(t *testing.T) {
 	if p := r.Probes()[0]; !p.Page || p.OK || p.Status != 503 || p.Error != "status 503" || p.Target != "shop" || p.Env != "prod" || p.URL != "http://s" || p.DurationMS != 7 {
 		t.Errorf("%+v", p)
 	}
-	r.probe("ok=false", "state=down")
+	r.probe("ok=false", "state=down", "page=true", "env=prod")
 	r.pass(time.Second)
-	r.probe("ok=false", "state=down")
+	r.probe("ok=false", "state=down", "page=true", "env=prod")
 	state(fleet.Down, down)
 	if p := r.Probes()[0]; !p.Page || p.Env != "prod" {
 		t.Errorf("%+v", p)

@@ -21,7 +21,7 @@ func FuzzEvents(f *testing.F) {
 		for _, at := range []int64{first, second} {
 			e := event.Event{Time: at, Received: first, Stream: stream, Host: host, Container: name, Service: state, Env: value}
 			for _, n := range []string{
-				"probe", "target", "change", "state", "ok", "url", "error", "page", "status", "size", "duration_ms", "phase.tls_ms", "cert_days", "cert_expires",
+				"probe", "target", "change", "state", "ok", "url", "error", "page", "status", "size_bytes", "duration_ms", "phase.tls_ms", "cert_days", "cert_expires",
 				"image", "started", "restarts", "cpu_seconds", "memory_bytes", "memory_limit_bytes", "network_receive_bytes", "network_transmit_bytes",
 			} {
 				v := value

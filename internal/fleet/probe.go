@@ -23,8 +23,8 @@ type Probe struct {
 	Since      *time.Time `json:"since,omitempty"`
 	Last       time.Time  `json:"last"` // of the last result
 	DurationMS float64    `json:"duration_ms"`
-	Status     int        `json:"status,omitempty"` // of HTTP
-	Size       int64      `json:"size,omitempty"`   // of the body, in bytes
+	Status     int        `json:"status,omitempty"`     // of HTTP
+	Size       int64      `json:"size_bytes,omitempty"` // of the body, in bytes
 	// PhasesMS is where the time of HTTP went: resolve, connect, tls, processing, transfer.
 	PhasesMS    map[string]float64 `json:"phases_ms,omitempty"`
 	CertDays    *float64           `json:"cert_days,omitempty"`
@@ -78,19 +78,18 @@ func (f *Fleet) result(v *fields, k key, at int64) {
 		p.interval = time.Duration(at - p.result)
 	}
 	p.last, p.result = at, at
-	was, env := p.State, p.Env
+	was := p.State
 	p.Probe = Probe{
 		Name: k.name, Target: v.text("target"), Env: text(v.e.Env), Container: text(v.e.Container), Host: k.host, URL: v.text("url"),
 		OK: v.bool("ok"), State: v.text("state"), Since: p.Since, Last: time.Unix(0, at).UTC(),
-		Status: v.status(), Size: v.whole("size"), Error: v.text("error"), Page: p.Page,
-	}
-	if p.Env == "" {
-		p.Env = env // results need not say it, changes do
+		Status: v.status(), Size: v.whole("size_bytes"), Error: v.text("error"), Page: v.bool("page"),
 	}
 	if p.State != Up && p.State != Down {
 		p.State = Unknown
 	}
-	if was != "" && p.State != was && at > p.changed {
+	if since, err := time.Parse(time.RFC3339, v.text("since")); err == nil {
+		p.since(since.UnixNano())
+	} else if was != "" && p.State != was && at > p.changed {
 		p.since(at)
 	}
 	if n := v.number("duration_ms"); n != nil {
