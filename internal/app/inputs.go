@@ -55,6 +55,7 @@ func (a *App) openInputs() error {
 		a.engineAddress = "unix://" + dockerSocket
 	case a.engineAddress == "", a.engineAddress == "off":
 		a.engineAddress = ""
+		a.prober.Set("docker", nil) // what was down when Docker was still followed is told as gone
 		return nil
 	}
 	a.docker, err = docker.New(docker.Options{

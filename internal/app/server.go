@@ -117,19 +117,22 @@ func rules(c *config.Config) []alerting.Rule {
 	return list
 }
 
-// Reload puts the rules of another configuration in force; its other settings need a restart. After an error the old
-// rules stay.
+// Reload puts the rules and probes of another configuration in force; its other settings need a restart. After an error
+// the old rules stay.
 func (a *App) Reload(c *config.Config) error {
-	switch {
-	case a.queue != nil:
-		return errors.New("an agent has no rules: reload its server, or restart the agent")
-	case a.engine == nil:
-		return errors.New("alerting was off at the start: restart to turn it on")
-	}
 	// Which ways there are stays as it was at the start.
 	now := *c
 	now.Slack, now.Pushover = a.o.Config.Slack, a.o.Config.Pushover
-	return a.engine.Reload(rules(&now))
+	list := rules(&now)
+	switch {
+	case a.engine != nil:
+		if err := a.engine.Reload(list); err != nil {
+			return err
+		}
+	case a.queue == nil && len(list) > 0:
+		return errors.New("alerting was off at the start: restart to turn it on")
+	}
+	return errors.Join(a.prober.Set("configuration", configured(c))...)
 }
 
 // fallbacks are the channels for what alerting has to say about itself.
