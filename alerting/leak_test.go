@@ -80,7 +80,7 @@ func TestPushoverKeysAreNowhere(t *testing.T) {
 		for i := range 5 {
 			r.source.Add(ev(event.Error, "shop", word(i)))
 		}
-		r.pass(time.Hour)
+		r.pass(40 * time.Minute) // in 50 they expire
 		for _, receipt := range f.Ringing() {
 			f.Acknowledge(receipt)
 		}
