@@ -12,23 +12,26 @@ build() { # build OUTPUT PACKAGE
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$1" "$2"
 }
 
-image=$work/lookout
-mkdir -p "$image/certs" "$image/data" "$image/token"
-build "$image/lookout" ./cmd/lookout
-# The certificates of Slack and Pushover are checked against these: the first that is there, as Go looks for them.
-for certs in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem none; do
-	[ -f "$certs" ] && break
+image() { # image NAME DOCKERFILE FOLDER: what the Dockerfile's first stage makes lies in the folder
+	sed '/^FROM golang/,/^$/d; s/--from=build //' "$2" >"$3/Dockerfile"
+	docker build -q -t "$1" "$3"
+}
+
+lookout=$work/lookout
+mkdir -p "$lookout/empty"
+build "$lookout/lookout" ./cmd/lookout
+# The certificates of Slack and Pushover are checked against these: the first that is there, where Go looks for them too.
+for certificates in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+	[ -f "$certificates" ] && break
 done
-if [ "$certs" = none ]; then
-	echo "build.sh: no certificates of authorities on this machine: https to Slack and Pushover will fail; set SSL_CERT_FILE" >&2
-	: >"$image/certs/ca-certificates.crt"
-else
-	cp "$certs" "$image/certs/ca-certificates.crt"
-fi
-docker build -q -f compose/Dockerfile --target host -t lookout "$image"
+cp "$certificates" "$lookout/certificates" || {
+	echo "build.sh: this machine has no certificates of authorities; set SSL_CERT_FILE to a file with some (curl.se/ca/cacert.pem)" >&2
+	exit 1
+}
+image lookout compose/Dockerfile "$lookout"
 
 for service in customers sales; do
 	mkdir "$work/$service"
 	build "$work/$service/service" "./compose/demo/$service"
-	docker build -q -f compose/demo/Dockerfile --target host -t "shop/$service" "$work/$service"
+	image "shop/$service" compose/demo/Dockerfile "$work/$service"
 done
