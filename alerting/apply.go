@@ -210,7 +210,7 @@ func (a *application) acknowledge(q question, r Receipt, ack Ack) error {
 	case !ack.At.IsZero():
 		inc.acknowledge(ack.At.UnixNano(), short([]byte(ack.By)), q.channel)
 		a.acknowledged++
-	case inc.open(a.now, a.e.resolvable(inc)):
+	case inc.goesOn(a.now, a.e.resolvable(inc)):
 		inc.expire(d)
 		a.expired++
 	default:

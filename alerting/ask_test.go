@@ -1,13 +1,16 @@
 package alerting_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -141,6 +144,28 @@ func TestPageThatNobodyAnswers(t *testing.T) {
 	})
 }
 
+// A page that expired is sent again, not replied to, where both can be done.
+type talkative struct{ *alertingtest.Pager }
+
+func (t talkative) Reply(ctx context.Context, to alerting.Receipt, m alerting.Message) error {
+	return alertingtest.Threads{Recorder: t.Recorder}.Reply(ctx, to, m)
+}
+
+func TestPageWithThreads(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Notifier = talkative{r.pager}
+		r.opts.Rules[0].Channels = []string{"pager"}
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(time.Minute)
+		r.pager.Tell(r.paged.Sent()[0].Receipt, alerting.Ack{Expired: true})
+		r.pass(time.Minute)
+		if sent := r.paged.Sent(); len(sent) != 2 || sent[1].Reply {
+			t.Errorf("pages %+v", sent)
+		}
+	})
+}
+
 // What nothing resolves is not sent for ever.
 func TestPageOfWhatNothingResolves(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -193,6 +218,50 @@ func TestLateAcknowledgement(t *testing.T) {
 			t.Errorf("the message reads\n%s", text)
 		}
 	})
+}
+
+// slow is a pager whose first answer takes 20 s: what is true by then is another matter.
+type slow struct {
+	*alertingtest.Pager
+	once *sync.Once
+}
+
+func (s slow) Acknowledgement(ctx context.Context, r alerting.Receipt) (ack alerting.Ack, err error) {
+	s.once.Do(func() {
+		time.Sleep(20 * time.Second)
+		ack = alerting.Ack{At: time.Now(), By: "phone"}
+	})
+	return ack, err
+}
+
+func TestAcknowledgementThatComesTooLate(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		meanwhile []event.Event
+		want      alerting.State
+	}{
+		{"nothing", nil, alerting.Acknowledged},
+		{"counted", []event.Event{down("sales")}, alerting.Acknowledged},
+		{"resolved", []event.Event{up("sales")}, alerting.Resolved},
+		{"another page", []event.Event{up("sales"), down("sales")}, alerting.Firing},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				r.opts.Notifier = alerting.Mux{
+					Default: alertingtest.Threads{Recorder: r.out},
+					Ways:    map[string]alerting.Notifier{"pushover": slow{r.pager, new(sync.Once)}},
+				}
+				r.run()
+				r.source.Add(down("sales"))
+				r.pass(10 * time.Second)
+				r.source.Add(tt.meanwhile...)
+				r.pass(time.Minute)
+				if got := r.out.Sent()[0].Message.State; got != tt.want {
+					t.Errorf("it is %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
 }
 
 // Whoever acknowledges can put nothing into a message that others would fall for.

@@ -1,9 +1,8 @@
 package alerting
 
 import (
+	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -92,9 +91,7 @@ func (inc *incident) family() string { return familyOf(inc.Rule, inc.Sample.Serv
 
 // name is what all messages of this incident and of no other carry.
 func (inc *incident) name() string {
-	id := strings.Join([]string{inc.Rule, inc.Fingerprint, strconv.FormatInt(inc.First, 10)}, "|")
-	sum := strconv.FormatUint(xxhash.Sum64String(id), 16)
-	return strings.Repeat("0", 16-len(sum)) + sum
+	return fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprintf("%s|%s|%d", inc.Rule, inc.Fingerprint, inc.First)))
 }
 
 // to returns a channel's destination, nil when it is none.
@@ -201,9 +198,9 @@ func (inc *incident) expire(d *destination) {
 	d.Ringing, d.Receipt, d.Ring = false, Receipt{}, inc.Rev
 }
 
-// open tells whether it still goes on: what nothing resolves does while it is not quiet for too long.
-func (inc *incident) open(now int64, resolvable bool) bool {
-	return inc.State != Resolved && (resolvable || now-inc.Last <= int64(inc.quiet()))
+// goesOn tells whether what fires still does: what nothing resolves does while it is not quiet for too long.
+func (inc *incident) goesOn(now int64, resolvable bool) bool {
+	return resolvable || now-inc.Last <= int64(inc.quiet())
 }
 
 // stale tells whether it can be forgotten. One that is still to be told, or to be resolved, is not.
@@ -239,7 +236,7 @@ func (d *destination) behind(inc *incident) bool { return d.next(inc) != nothing
 
 // came notes that a message was brought to a revision.
 func (d *destination) came(inc *incident, how how, rev uint64, now int64, r Receipt) {
-	if how != edit && d.Ring <= rev {
+	if d.Ring <= rev {
 		d.Ring = 0
 	}
 	switch how {

@@ -261,6 +261,44 @@ func TestOutageOfOneDestination(t *testing.T) {
 	}
 }
 
+// What is another incident to those who knew of the end of the last one is the same to those who did not.
+func TestAnotherIncidentDuringAnOutage(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprintf("known before: %v", known), func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				var out atomic.Bool
+				r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+					if out.Load() {
+						return &alerting.DeliveryError{Class: alerting.Transient, Unsent: true, Err: errors.New("503")}
+					}
+					return nil
+				}
+				r.run()
+				out.Store(!known)
+				r.source.Add(down("sales"))
+				r.pass(time.Minute)
+				out.Store(true)
+				r.source.Add(up("sales"))
+				r.pass(40 * time.Minute)
+				r.source.Add(down("sales"))
+				r.pass(time.Minute)
+				out.Store(false)
+				r.pass(10 * time.Minute)
+				sent, paged := r.out.Sent(), r.paged.Sent()
+				if len(paged) != 2 || paged[0].Message.State != alerting.Resolved || paged[1].Message.State != alerting.Firing || paged[0].Message.Incident == paged[1].Message.Incident {
+					t.Errorf("pages %+v", paged)
+				}
+				if want := map[bool]int{false: 1, true: 2}[known]; len(sent) != want || sent[0].Message.State != alerting.Firing || known != sent[len(sent)-1].Reply {
+					t.Fatalf("messages %+v", sent)
+				}
+				if text := sent[0].Message.Text(); !strings.Contains(text, "again: before that 1 time, last at 2000-01-01 00:00:00Z") {
+					t.Errorf("the message reads\n%s", text)
+				}
+			})
+		})
+	}
+}
+
 // Edits that wait are one edit.
 func TestEditsAreMerged(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -385,6 +423,43 @@ func TestChangesDuringSending(t *testing.T) {
 	}
 }
 
+// Whoever acknowledges a page that is over acknowledges nothing.
+func TestOverDuringThePage(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		var once sync.Once
+		r.paged.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+			once.Do(func() { time.Sleep(20 * time.Second) })
+			return nil
+		}
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(10 * time.Second)
+		r.source.Add(up("sales"))
+		r.pass(15 * time.Second)
+		r.acknowledge("phone")
+		r.pass(time.Minute)
+		over := "resolved fired 00:00:00Z, resolved 00:00:10Z after 10s"
+		r.want([]string{over + " (1)"}, []string{over + " (1)"})
+		if s := r.stats(); s.Asked != 0 || s.Acknowledged != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// A clock that was set back makes no time negative.
+func TestUpBeforeDown(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(time.Minute)
+		before := up("sales")
+		before.Received = time.Now().Add(-time.Hour).UnixNano()
+		r.source.Add(before)
+		r.pass(time.Minute)
+		r.want([]string{"resolved fired 00:00:00Z, resolved 00:00:00Z after 0s (1)"}, []string{"resolved fired 00:00:00Z, resolved 00:00:00Z after 0s (1)"})
+	})
+}
+
 // A message that cannot be edited any more has its end told by another one; that it still fires is no reason for one.
 func TestIncidentWhoseEditIsRefused(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -500,6 +575,33 @@ func TestLifecycleWithinTheBudget(t *testing.T) {
 	})
 }
 
+// What was held is told once when there is budget, not by each event from then on.
+func TestHeldInOneChannel(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget = 1
+		r.opts.Rules = append(r.opts.Rules, rule(t, "errors", "level>=error service:shop", "#errors"))
+		r.run()
+		r.source.Add(ev(event.Error, "shop", "no stock"))
+		r.pass(10 * time.Second)
+		for range 5 {
+			r.source.Add(down("sales"))
+			r.pass(6 * time.Minute)
+		}
+		held := "firing 2 times from 00:00:10Z to 00:06:10Z"
+		titles := r.titles("#errors")
+		if len(titles) != 3 || titles[1] != "1 more held: this channel is full" {
+			t.Fatalf("messages %q", titles)
+		}
+		got := r.out.Sent()[2].Message
+		if line := string(got.State) + " " + strings.ReplaceAll(got.Facts[0], "2000-01-01 ", ""); line != held {
+			t.Errorf("the message that was held says %q, want %q", line, held)
+		}
+		if len(r.paged.Sent()) != 1 {
+			t.Errorf("pages %+v", r.paged.Sent())
+		}
+	})
+}
+
 // New messages go before edits, and edits before nothing else.
 func TestEditsWaitForNewMessages(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -539,6 +641,22 @@ func TestDownWithoutUp(t *testing.T) {
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
 		r.want([]string{"acknowledged fired 00:00:00Z, acknowledged 00:01:00Z by phone (1)"}, []string{"firing 00:00:00Z"})
+		// Nobody has to be rung for what rings already.
+		r.source.Add(down("customers"))
+		r.pass(31 * time.Minute)
+		r.source.Add(down("customers"))
+		r.pass(time.Minute)
+		if sent, paged := r.out.Sent(), r.paged.Sent(); len(sent) != 3 || !sent[2].Reply || len(paged) != 2 {
+			t.Errorf("%d messages and %d pages while one rings", len(sent), len(paged))
+		}
+	})
+	inDuo(t, func(r *duo) {
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(time.Minute)
+		r.acknowledge("phone")
+		r.pass(29 * time.Minute)
+		r.source.Add(down("sales"))
 		r.pass(10 * time.Hour)
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
