@@ -80,7 +80,7 @@ const (
 )
 
 // ErrLoop ends [Queue.Run], and is the answer to Append, when a queue forwards to itself.
-var ErrLoop = errors.New("forwarding to itself: the URL to forward to leads back to this lookout; name another server")
+var ErrLoop = errors.New("the URL to forward to leads back to this lookout itself; name another server")
 
 // Options configure a queue. Dir, URL and Token are needed.
 type Options struct {
