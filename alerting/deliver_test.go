@@ -85,6 +85,7 @@ func TestClassesOfFailure(t *testing.T) {
 		{"fault, plain accepted", []error{failure(alerting.Fault)}, []time.Duration{second(1)}, false, 1, 0},
 		{"fault, plain refused", []error{failure(alerting.Fault), failure(alerting.Fault)}, []time.Duration{second(1)}, false, 0, 1},
 		{"edit refused without an edit", []error{failure(alerting.EditRefused)}, []time.Duration{second(1)}, false, 1, 0},
+		{"edit refused without an edit, twice", []error{failure(alerting.EditRefused), failure(alerting.EditRefused)}, []time.Duration{second(1)}, false, 0, 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

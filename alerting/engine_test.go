@@ -555,6 +555,7 @@ func TestPositionIsWrittenOnceASecond(t *testing.T) {
 
 func TestGapIsAnAlert(t *testing.T) {
 	inBubble(t, func(r *rig) {
+		r.opts.Fallbacks = append(r.opts.Fallbacks, "#more") // only the first is told
 		r.run()
 		r.source.Add(ev(event.Error, "shop", "before"))
 		r.source.Gap(2, 40, errors.New("block 7 is damaged"))
@@ -576,6 +577,7 @@ func TestGapIsAnAlert(t *testing.T) {
 		if got := len(r.out.Sent("#errors")); got != 3 {
 			t.Errorf("%d messages after more gaps, want 3", got)
 		}
+		r.wantTitles("#more")
 		if s := r.stats(); s.Gaps != 3 || s.Position != 60 {
 			t.Errorf("gaps %d, position %d", s.Gaps, s.Position)
 		}

@@ -1,15 +1,19 @@
 package alerting_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
@@ -404,6 +408,9 @@ func TestChangesDuringSending(t *testing.T) {
 				var got []string
 				for _, s := range r.out.Sent() {
 					line := string(s.Message.State)
+					if len(s.Message.Notes) > 0 {
+						line += fmt.Sprint(" ", s.Message.Notes)
+					}
 					if s.Reply {
 						line = "> " + line
 					}
@@ -421,6 +428,89 @@ func TestChangesDuringSending(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An edit that is refused while its incident goes on gives way to what is more urgent by now.
+func TestAgainDuringAnEditThatIsRefused(t *testing.T) {
+	for _, result := range []error{failure(alerting.Wait), failure(alerting.Fault), failure(alerting.Transient), failure(alerting.EditRefused)} {
+		t.Run(result.Error(), func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				var once sync.Once
+				r.out.Answer = func(_ context.Context, _ string, m alerting.Message, to alerting.Receipt) (err error) {
+					if m.State == alerting.Resolved {
+						once.Do(func() {
+							time.Sleep(20 * time.Second)
+							err = result
+						})
+					}
+					return err
+				}
+				r.run()
+				r.source.Add(down("sales"))
+				r.pass(10 * time.Second)
+				r.source.Add(up("sales"))
+				r.pass(10 * time.Second)
+				r.source.Add(down("sales"))
+				r.pass(2 * time.Minute)
+				sent := r.out.Sent()
+				if len(sent) != 2 || sent[1].Message.State != alerting.Firing || r.stats().Outbox != 0 || r.stats().DeadLetters != 0 {
+					t.Errorf("messages %+v, %d wait", sent, r.stats().Outbox)
+				}
+			})
+		})
+	}
+}
+
+// A flapping target takes budget for each time it rings.
+func TestRepliesTakeBudget(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget = 3
+		r.run()
+		for range 6 {
+			r.source.Add(down("sales"))
+			r.pass(10 * time.Second)
+			r.source.Add(up("sales"))
+			r.pass(10 * time.Second)
+		}
+		r.pass(time.Minute)
+		sent := r.out.Sent()
+		if len(sent) != 4 || !sent[1].Reply || !sent[2].Reply || sent[3].Message.Title != "3 more held: this channel is full" || sent[0].Message.State != alerting.Resolved {
+			t.Errorf("messages %+v", sent)
+		}
+		if paged := r.paged.Sent(); len(paged) != 4 || paged[3].Message.Title != "3 more held: this channel is full" {
+			t.Errorf("pages %+v", paged)
+		}
+	})
+}
+
+// An edit that may have arrived makes no repeat of the reply after it.
+func TestReplyAfterEditsOfUnknownEnd(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		var result atomic.Pointer[alerting.DeliveryError]
+		r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+			if failure := result.Load(); failure != nil {
+				return failure
+			}
+			return nil
+		}
+		unsent := failure(alerting.Transient)
+		unsent.Unsent = true
+		r.opts.Limits.MaxBackoff = time.Second
+		r.run()
+		for _, step := range []struct {
+			result *alerting.DeliveryError
+			event  event.Event
+		}{{nil, down("sales")}, {nil, up("sales")}, {unsent, down("sales")}, {failure(alerting.Transient), up("sales")}, {unsent, down("sales")}} {
+			result.Store(step.result)
+			r.source.Add(step.event)
+			r.pass(10 * time.Second)
+		}
+		result.Store(nil)
+		r.pass(10 * time.Second)
+		if sent := r.out.Sent(); len(sent) != 2 || !sent[1].Reply || len(sent[1].Message.Notes) > 0 || sent[0].Message.State != alerting.Firing {
+			t.Errorf("messages %+v", sent)
+		}
+	})
 }
 
 // Whoever acknowledges a page that is over acknowledges nothing.
@@ -868,6 +958,76 @@ func TestFallbacks(t *testing.T) {
 				}
 				if told != tt.want {
 					t.Errorf("%q was told, want %q", told, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// An entry whose incident is lost, or knows nothing of it, is no endless try: what had to be noticed is told as far as it is
+// known, what was only to be edited is not.
+func TestEntryAndIncidentDisagree(t *testing.T) {
+	lost := func(b *bbolt.Bucket, k, _ []byte) error { return b.Delete(k) }
+	told := func(b *bbolt.Bucket, k, v []byte) error {
+		return b.Put(k, regexp.MustCompile(`"(ring|shown)":\d+`).ReplaceAll(v, []byte(`"shown":99`)))
+	}
+	nobody := func(b *bbolt.Bucket, k, v []byte) error {
+		return b.Put(k, regexp.MustCompile(`"to":\[.*\]`).ReplaceAll(v, []byte(`"to":[]`)))
+	}
+	for _, tt := range []struct {
+		name   string
+		update bool // it is an edit that waits
+		damage func(b *bbolt.Bucket, k, v []byte) error
+		want   []string // states
+		title  string   // of the last message
+	}{
+		{"alert, lost", false, lost, []string{"firing"}, "rule down matched at 2000-01-01 00:00:00Z"},
+		{"alert, of another channel", false, nobody, []string{"firing"}, "[error] sales: sales is down: status 503"},
+		{"alert, told", false, told, nil, ""},
+		{"edit, lost", true, lost, []string{"firing"}, "[error] sales: sales is down: status 503"},
+		{"edit, of another channel", true, nobody, []string{"firing"}, "[error] sales: sales is down: status 503"},
+		{"edit, told", true, told, []string{"firing"}, "[error] sales: sales is down: status 503"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				var out atomic.Bool
+				r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+					if out.Load() {
+						return failure(alerting.Wait)
+					}
+					return nil
+				}
+				r.opts.Rules[0].Channels = []string{"#errors"}
+				out.Store(!tt.update)
+				r.run()
+				r.source.Add(down("sales"))
+				r.pass(10 * time.Second)
+				out.Store(true)
+				if tt.update {
+					r.source.Add(up("sales"))
+					r.pass(10 * time.Second)
+				}
+				r.halt()
+				err := r.db.Update(func(tx *bbolt.Tx) error {
+					b := tx.Bucket([]byte("alerting/incident"))
+					k, v := b.Cursor().First()
+					return tt.damage(b, bytes.Clone(k), bytes.Clone(v))
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				out.Store(false)
+				r.run()
+				r.pass(time.Minute)
+				var got []string
+				for _, s := range r.out.Sent() {
+					got = append(got, string(s.Message.State))
+				}
+				if fmt.Sprint(got) != fmt.Sprint(tt.want) || len(got) > 0 && r.titles("#errors")[len(got)-1] != tt.title {
+					t.Errorf("messages %q %q, want %q, the last %q", got, r.titles("#errors"), tt.want, tt.title)
+				}
+				if s := r.stats(); s.Outbox != 0 || s.StateErrors != 0 {
+					t.Errorf("stats %+v", s)
 				}
 			})
 		})
