@@ -14,9 +14,10 @@
 //
 // # How it ships
 //
-// The queue's log counts its events. [Queue.Run] reads them in that order and POSTs them to URL/api/v1/events as NDJSON, zstd encoded, one
-// request at a time, with the count in Lookout-First-Sequence and the queue's own name in Lookout-Producer. Under load a request holds up to 2 MiB of lines; when little comes
-// there are at most ten requests a second. What the server has confirmed is trimmed from the log.
+// The queue's log counts its events. [Queue.Run] reads them in that order and POSTs them to URL/api/v1/events as NDJSON, zstd
+// encoded, one request at a time, with the count in Lookout-First-Sequence and the queue's own name in Lookout-Producer. Under
+// load a request holds up to 2 MiB of lines; when little comes there are at most ten requests a second. What the server has
+// confirmed is trimmed from the log.
 //
 // # What it guarantees
 //
