@@ -84,6 +84,8 @@ type mapping struct {
 	level, timestamp, host   bool // have been seen
 	timed                    bool // e.Time is set
 	service, compose, swarm  *event.Field
+	ownService, ownEnv       *event.Field // lookout.service and lookout.env, labels of a container
+	stack, project           *event.Field
 	tag, facility            *event.Field
 	containerName, container *event.Field
 	containerID              *event.Field
@@ -183,6 +185,14 @@ func (m *mapping) fields(fields []event.Field) {
 			f.Name = nameTime
 		case "id":
 			f.Name = nameID
+		case "lookout.service":
+			take(&m.ownService, f)
+		case "lookout.env":
+			take(&m.ownEnv, f)
+		case "com.docker.stack.namespace":
+			take(&m.stack, f)
+		case "com.docker.compose.project":
+			take(&m.project, f)
 		case "com.docker.compose.service":
 			take(&m.compose, f)
 		case "com.docker.swarm.service.name":
@@ -234,6 +244,8 @@ func (m *mapping) finish() (untimed bool) {
 	switch {
 	case m.service != nil:
 		use(&e.Service, m.service, nameService)
+	case m.ownService != nil:
+		e.Service = m.ownService.Value
 	case m.compose != nil:
 		e.Service = m.compose.Value
 	case m.swarm != nil:
@@ -252,6 +264,13 @@ func (m *mapping) finish() (untimed bool) {
 		use(&e.Env, m.env, nameEnv)
 	case m.environment != nil:
 		e.Env = m.environment.Value
+	// Labels that Docker's driver was told to send: the names are those the containers read through the API have.
+	case m.ownEnv != nil:
+		e.Env = m.ownEnv.Value
+	case m.stack != nil:
+		e.Env = m.stack.Value
+	case m.project != nil:
+		e.Env = m.project.Value
 	}
 	switch {
 	case m.containerName != nil:

@@ -30,9 +30,9 @@
 //	level      level: 0 to 7, or a level's name. A word that says more than the level's name (fatal), and what is no
 //	           level, is kept as the field level_text.
 //	host       host
-//	service    the first of: service, com.docker.compose.service, com.docker.swarm.service.name, tag (unless it is or
-//	           contains the container's id, as Docker's default does), container_name, facility, host
-//	env        the first of: env, environment
+//	service    the first of: service, lookout.service, com.docker.compose.service, com.docker.swarm.service.name, tag
+//	           (unless it is or contains the container's id, as Docker's default does), container_name, facility, host
+//	env        the first of: env, environment, lookout.env, com.docker.stack.namespace, com.docker.compose.project
 //	container  the first of: container_name, container, container_id
 //	stream     stdout or stderr for Docker's messages (they have container_id and level 6 or 3), otherwise stream
 //	fields     all others, tag, container_name, facility and the like among them. A name that lookout uses for

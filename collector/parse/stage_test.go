@@ -208,6 +208,18 @@ func TestSenderWins(t *testing.T) {
 }
 
 // An event without a time takes any that its message has.
+// What lookout's own inputs say comes with its level and fields, and may hold anybody's text.
+func TestOwnStreamsStay(t *testing.T) {
+	for _, stream := range []string{"docker", "stats", "probe"} {
+		for _, text := range []string{`level=debug msg="x" a=1`, `{"level":"debug"}`, "ERROR sales failed", "2026-11-21T11:00:00Z died"} {
+			e := event.Event{Time: noon.UnixNano(), Level: event.Notice, Stream: []byte(stream), Message: []byte(text)}
+			if got, want := process(e), show(&e); got != want {
+				t.Errorf("%s became %s", want, got)
+			}
+		}
+	}
+}
+
 func TestNoTime(t *testing.T) {
 	if got, want := process(event.Event{Message: []byte(`{"time":"2001-02-03T04:05:06Z","msg":"x"}`)}), `@2001-02-03T04:05:06 "x"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
