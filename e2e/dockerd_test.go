@@ -222,6 +222,17 @@ func (e *engine) signal(sig syscall.Signal) error {
 	}
 }
 
+// restart ends the daemon, its containers with it, and starts it again.
+func (e *engine) restart(t *testing.T) {
+	t.Helper()
+	if err := e.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // end stops the daemon and leaves nothing behind: not after a test that failed, nor after a daemon that hangs.
 func (e *engine) end() {
 	warn := func(err error) {

@@ -2,7 +2,8 @@
 // It is built without cgo and is all there is in its image.
 //
 //	emit awkward -run ID           the awkward lines, once
-//	emit count -run ID -n N        N numbered lines (0: without end), -rate a second (0: as fast as it goes), -size bytes each
+//	emit count -run ID -n N        N numbered lines (0: without end), -rate a second (0: as fast as it goes), -size bytes each,
+//	                               -at the unix time to begin at
 //	emit long -run ID -n BYTES     one line of so many bytes
 //	emit trace -run ID             a Java stack trace between two lines, line by line
 //	emit crash -n CODE             a line, then exit CODE
@@ -42,13 +43,15 @@ func main() {
 	n := flags.Int("n", 0, "so many")
 	rate := flags.Int("rate", 0, "lines a second")
 	size := flags.Int("size", 0, "bytes a line")
-	after := flags.Duration("after", 0, "wait so long first")
+	at := flags.Int64("at", 0, "unix time to begin at")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	wait(ctx, *after)
+	if *at > 0 {
+		wait(ctx, time.Until(time.Unix(*at, 0)))
+	}
 	code, err := emit(ctx, os.Args[1], *run, *n, *rate, *size)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "emit:", err)
@@ -165,15 +168,15 @@ func count(ctx context.Context, run string, n, rate, size int) error {
 
 func trace(run string) error {
 	for _, l := range []string{
-		run + " INFO serving",
-		run + " ERROR the payment failed",
+		"INFO " + run + " serving",
+		"ERROR " + run + " the payment failed",
 		"java.lang.IllegalStateException: " + run + " no such cart",
 		"\tat shop.Cart.pay(Cart.java:42)",
 		"\tat shop.Main.main(Main.java:7)",
 		"Caused by: java.io.IOException: connection reset",
 		"\tat shop.Net.read(Net.java:11)",
 		"\t... 2 more",
-		run + " INFO serving on",
+		"INFO " + run + " serving on",
 	} {
 		if _, err := io.WriteString(os.Stdout, l+"\n"); err != nil {
 			return err
