@@ -341,6 +341,7 @@ func TestPage(t *testing.T) {
 	}
 	const unauthorized = "status of 401" // what the browser says of every such answer
 
+	p.size(1440, 820)
 	step("without a session there is a login and nothing else", func(t *testing.T) {
 		p.open(s.http)
 		p.wait(`document.querySelector(".login input")`)
@@ -385,6 +386,8 @@ func TestPage(t *testing.T) {
 			t.Error(cli)
 		}
 		p.shot("search")
+		p.click(".cli")
+		p.wait(`document.querySelector(".said").textContent === "Copied: the command"`)
 		// The sidebar adds a term and takes it out.
 		p.clickText("aside .pick", "payments")
 		p.wait(`document.querySelector(".query textarea").value.endsWith("-healthz service:payments")`)
@@ -498,7 +501,7 @@ func TestPage(t *testing.T) {
 		p.wait(`document.querySelector("aside .values .choice")`)
 		p.shot("hostile")
 		page := js[string](p, `document.body.textContent`)
-		for _, want := range []string{dangerous, "<b>evil</b>", "<i>field</i>", "<img src=x onerror=window.__xss=4>", "javascript:window.__xss=5", "\\u202egnp.exe\\u202c", "zero\\u200bwidth", "␛]52;c;aGFjaw==␇"} {
+		for _, want := range []string{dangerous, "<b>evil</b>", "<i>field</i>", "<img src=x onerror=window.__xss=4>", "javascript:window.__xss=5", "\\u202egnp.exe\\u202c", "zero\\u200bwidth", "\\x1b]52;c;aGFjaw==\\x07"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("%q is not shown", want)
 			}
@@ -543,7 +546,7 @@ func TestPage(t *testing.T) {
 		p.open(s.http + "/?q=tick&live=1")
 		p.wait(`document.querySelector(".live").textContent === "Live"`)
 		s.send(ticks(3000, 300)...)
-		p.wait(`document.querySelector(".sum").textContent.startsWith("3,300 matches, 300 of them live")`)
+		p.wait(`document.querySelector(".sum").textContent.startsWith("3,300 matches, 300 live")`)
 		// Whoever looks at older rows is left in peace.
 		js[any](p, `document.querySelector(".rows").scrollTop = 400`)
 		p.wait(`document.querySelector(".rows").scrollTop === 400`)
@@ -620,13 +623,23 @@ func TestPage(t *testing.T) {
 		if code := js[int](p, `fetch("/api/v1/query?q=x").then(r => r.status)`); code != 401 {
 			t.Errorf("after the logout: %d", code)
 		}
+		login := func() {
+			t.Helper()
+			p.click(".login input")
+			p.key(s.token())
+			p.key(kb.Enter)
+			p.wait(`document.querySelectorAll(".rows .row").length === 1 && document.querySelector(".query textarea").value === "certificate"`) // the query is kept
+		}
 		p.do(chromedp.Reload())
 		p.wait(`document.querySelector(".login input")`)
-		p.click(".login input")
-		p.key(s.token())
-		p.key(kb.Enter)
-		p.wait(`document.querySelectorAll(".rows .row").length === 1 && document.querySelector(".query textarea").value === "certificate"`) // the query is kept
-		p.clean(unauthorized)
+		login()
+		// The session ends elsewhere: a live page notices.
+		p.key("l")
+		p.wait(`document.querySelector(".live").textContent === "Live"`)
+		js[any](p, `fetch("/api/v1/logout", { method: "POST" }).then(r => r.status)`)
+		p.wait(`document.querySelector(".login")?.textContent.includes("The session is over")`)
+		login()
+		p.clean(unauthorized, "WebSocket")
 	})
 }
 

@@ -14,6 +14,7 @@ import { dayOf, sameDay, timeOfDay } from "./time.ts";
 
 export const rowHeight = 21; // px; style.css has it too
 const overscan = 15;
+const mostLooked = 10_000; // rows that are loaded to find the one that an address names
 const mostShown = 600; // characters of a row
 
 /** Set by the list that is drawn: moves the keyboard by so many rows, 0 opens. */
@@ -22,6 +23,7 @@ export let focusRow: (step: number) => void = () => undefined;
 export function List() {
   const box = useRef<HTMLDivElement>(null);
   const detail = useRef<HTMLDivElement>(null);
+  const wanted = useRef(""); // id of the row that is looked for
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(800);
   const [open, setOpenHeight] = useState(0);
@@ -50,17 +52,27 @@ export function List() {
     return () => watch.disconnect();
   }, [openAt >= first && openAt < last, store.place.id, search]);
 
-  // A new search begins at its top; an address that names a row shows it.
+  // A new search begins at its top.
   useLayoutEffect(() => {
-    if (box.current) box.current.scrollTop = openAt > 5 ? (openAt - 5) * rowHeight : 0;
-    setTop(box.current?.scrollTop ?? 0);
+    if (box.current) box.current.scrollTop = 0;
+    setTop(0);
+    wanted.current = store.place.id;
   }, [search]);
+
+  // The row that an address names is shown as soon as it is there.
+  useLayoutEffect(() => {
+    if (wanted.current !== store.place.id) wanted.current = "";
+    if (!wanted.current || openAt < 0 || !box.current) return;
+    wanted.current = "";
+    if (openAt > 5) box.current.scrollTop = (openAt - 5) * rowHeight;
+  });
 
   // Who looks at older rows, or at one, is not pushed away by newer ones.
   useLayoutEffect(() => search?.hold(top > 0 || openAt >= 0));
 
   useLayoutEffect(() => {
-    if (search?.older && !search.olderFailed && last >= items.length - 50) void search.loadOlder();
+    const looking = wanted.current !== "" && items.length < mostLooked;
+    if (search?.older && !search.olderFailed && (looking || last >= items.length - 50)) void search.loadOlder();
   });
 
   focusRow = (step) => {

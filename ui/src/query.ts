@@ -257,9 +257,9 @@ export function withTerm(query: string, term: string): string {
 const isList = (t: Term, field: string) =>
   t.depth === 0 && t.field === field && t.operator === ":" && !t.regex && t.values.length > 0 && t.signs <= 1;
 
-/** Whether the query asks for this value of a field, or for events without it. */
+/** Whether all that the query finds has this value of a field, or has it not, by a term of its own. */
 export function asksFor(p: Parsed, field: string, value: string): "with" | "without" | undefined {
-  for (const t of p.terms) {
+  for (const t of p.or ? [] : p.terms) {
     if (isList(t, field) && t.values.some((v) => v.text === value)) return t.negated ? "without" : "with";
   }
   return undefined;
@@ -269,7 +269,7 @@ export function asksFor(p: Parsed, field: string, value: string): "with" | "with
  * one field gather in one list. */
 export function toggle(query: string, field: string, value: string, want: "with" | "without" = "with"): string {
   const p = parse(query);
-  const before = p.or ? undefined : asksFor(p, field, value);
+  const before = asksFor(p, field, value);
   let text = query;
   let done = false;
   for (const t of p.or ? [] : p.terms.slice().reverse()) {

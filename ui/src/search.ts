@@ -37,6 +37,7 @@ export class Search {
   warnings: string[] = [];
   total: number | undefined; // matches in range, when known
   services: Map<string, number> | undefined; // matches of each service
+  counting = false;
   older = false; // there may be more history
   loadingOlder = false;
   olderFailed = false;
@@ -84,10 +85,10 @@ export class Search {
       }
       if (live) this.follow();
       this.changed();
-      if (this.older) await this.count();
     } catch (err) {
-      this.fail(err, () => (this.state = "failed"));
+      return this.fail(err, () => (this.state = "failed"));
     }
+    if (this.older) await this.count();
   }
 
   private fail(err: unknown, then: () => void): void {
@@ -110,13 +111,21 @@ export class Search {
     this.changed();
   }
 
-  /** Counts what matches in the whole range: the first page is only the newest part of it. */
+  /** Counts what matches in the whole range: the first page is only the newest part of it. Without an answer the count
+   * stays unknown, which is no problem of the rows. */
   private async count(): Promise<void> {
-    const s = await this.page({ count: "true", sequence: this.sequence }, () => undefined);
-    this.total = s.matched + this.arrived;
-    this.services = new Map(Object.entries(s.services ?? {}));
-    for (const item of this.items.concat(this.waiting)) if (!isGap(item) && later(item.id, this.sequence)) this.countOne(item);
-    this.summary = s;
+    this.counting = true;
+    this.changed();
+    try {
+      const s = await this.page({ count: "true", sequence: this.sequence }, () => undefined);
+      this.total = s.matched + this.arrived;
+      this.services = new Map(Object.entries(s.services ?? {}));
+      for (const item of this.items.concat(this.waiting)) if (!isGap(item) && later(item.id, this.sequence)) this.countOne(item);
+      this.summary = s;
+    } catch (err) {
+      if (err instanceof Failure) this.failed(err);
+    }
+    this.counting = false;
     this.changed();
   }
 

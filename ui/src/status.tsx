@@ -29,13 +29,14 @@ export function Status() {
           <b>{count(warnings)}</b> {warnings === 1 ? "warning" : "warnings"}
         </button>
       )}
-      <span class="sum" role="status" aria-live="polite">
+      <span class="sum" role="status" aria-live={store.place.live ? "off" : "polite"}>
         {s.state === "running" && "searching …"}
         {s.state === "done" && sum && (
           <>
             {matched}
-            {s.arrived > 0 && `, ${count(s.arrived)} of them live`}
-            {sum.searched.events >= rows && (
+            {s.counting && ", counting …"}
+            {s.arrived > 0 && `, ${count(s.arrived)} live`}
+            {s.arrived === 0 && sum.searched.events >= rows && (
               <span class="of">
                 {" "}
                 in {short(sum.searched.events)} {sum.searched.events === 1 ? "event" : "events"}

@@ -26,11 +26,12 @@ const activeAll = new RegExp(active, "gu");
 /** Whether a text can be shown as it is. */
 export const isPlain = (text: string) => !active.test(text);
 
+/** A character as the command line writes it, too. */
 function written(c: string): string {
   const code = c.codePointAt(0)!;
-  if (code < 0x20) return String.fromCharCode(0x2400 + code); // ␛
-  if (code === 0x7f) return "␡";
-  return code < 0x100 ? `\\x${code.toString(16)}` : code > 0xffff ? `\\u{${code.toString(16)}}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  if (c === "\r") return "\\r";
+  const hex = code.toString(16);
+  return code < 0x100 ? "\\x" + hex.padStart(2, "0") : code > 0xffff ? "\\U" + hex.padStart(8, "0") : "\\u" + hex.padStart(4, "0");
 }
 
 /** The pieces of a text, with marked ranges. */

@@ -8,16 +8,16 @@ import { age, dayOf, duration, fullTime, justAfter, rangeLabel, readTime, shortT
 test("what cannot be shown is written out", () => {
   for (const [text, want] of [
     ["plain é 日本 😀", "plain é 日本 😀"],
-    ["a\x1b[31mb\x07\0", "a␛[31mb␇␀"],
+    ["a\x1b[31mb\x07\0", "a\\x1b[31mb\\x07\\x00"],
     ["a\tb\nc", "a\tb\nc"],
-    ["a\rb\x7f\x9b", "a␍b␡\\x9b"],
+    ["a\rb\x7f\x9b", "a\\rb\\x7f\\x9b"],
     ["x\u202egnp.exe\u202c", "x\\u202egnp.exe\\u202c"],
     ["a\u200bb\ufeff\u2060\u00ad", "a\\u200bb\\ufeff\\u2060\\xad"],
     ["a\u200db", "a\\u200db"],
     ["👨\u200d👩", "👨\u200d👩"],
     ["می\u200cخواهم", "می\u200cخواهم"],
     ["a\u200d👩", "a\\u200d👩"],
-    ["\u{e0041}", "\\u{e0041}"],
+    ["\u{e0041}", "\\U000e0041"],
     ["\u2028\u2066", "\\u2028\\u2066"],
     ["\ud800x", "\\ud800x"],
     ["\u3164\u115f", "\\u3164\\u115f"],
@@ -41,7 +41,7 @@ test("marks and written characters together", () => {
   const shown = show("ab\x00cd", [[1, 4]]);
   assert.deepEqual(
     shown.map((p) => `${p.text}${p.marked ? "!" : ""}${p.written ? "?" : ""}`),
-    ["a", "b!", "␀!?", "c!", "d"],
+    ["a", "b!", "\\x00!?", "c!", "d"],
   );
 });
 
