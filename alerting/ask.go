@@ -137,18 +137,16 @@ func (a *asker) ask(ctx context.Context, q question) error {
 		return stop
 	}
 	e.c.asked.Add(1)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	wait := a.later(q, err)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
 		e.c.askErrors.Add(1)
-		e.log.Warn("lookout could not ask who has acknowledged an alert; it asks again", "channel", q.channel, "error", err, "in", a.later(q, err))
+		e.log.Warn("lookout could not ask who has acknowledged an alert; it asks again", "channel", q.channel, "error", err, "in", wait)
+		return nil
+	case ack.At.IsZero() && !ack.Expired:
 		return nil
 	}
-	if ack.At.IsZero() && !ack.Expired {
-		a.later(q, nil)
-		return nil
-	}
-	a.drop(q) // before another message can be sent, about which it will ask
 	return e.change(ctx, "noting an acknowledgement", func(a *application) error { return a.acknowledge(q, receipt, ack) })
 }

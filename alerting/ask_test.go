@@ -109,6 +109,25 @@ func TestAskingFails(t *testing.T) {
 	}
 }
 
+// A clock that is set stops no questions.
+func TestAskingWhenTheClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{365 * 24 * time.Hour, -365 * 24 * time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				r.run()
+				r.source.Add(down("sales"))
+				r.pass(time.Minute)
+				r.clock.Jump(jump)
+				r.acknowledge("phone")
+				r.pass(time.Minute)
+				if got := r.out.Sent()[0].Message.State; got != alerting.Acknowledged {
+					t.Errorf("it is %s", got)
+				}
+			})
+		})
+	}
+}
+
 // A page that nobody answers is sent again while it still fires.
 func TestPageThatNobodyAnswers(t *testing.T) {
 	inDuo(t, func(r *duo) {

@@ -149,7 +149,7 @@ func TestFromDownToUp(t *testing.T) {
 		if text := sent[3].Message.Text(); !strings.Contains(text, "again: before that 3 times, last at 2000-01-01 01:11:00Z") || strings.Contains(text, "since") {
 			t.Errorf("the new message reads\n%s", text)
 		}
-		if s := r.stats(); s.Acknowledged != 1 || s.Outbox != 0 || s.Open[alerting.Firing] != 1 || s.Open[alerting.Acknowledged] != 0 {
+		if s := r.stats(); s.Acknowledged != 1 || s.Outbox != 0 || s.Matched["down"] != 4 || s.Open[alerting.Firing] != 1 || s.Open[alerting.Acknowledged] != 0 {
 			t.Errorf("stats %+v", s)
 		}
 	})
@@ -665,6 +665,59 @@ func TestLifecycleWithinTheBudget(t *testing.T) {
 	})
 }
 
+// What ends without budget is edited, and told by a new message where the old one is gone; neither counts as held.
+func TestEndWithoutBudget(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget = 1
+		r.opts.Rules[0].Channels = []string{"#errors"}
+		var once sync.Once
+		r.out.Answer = func(_ context.Context, _ string, _ alerting.Message, to alerting.Receipt) (err error) {
+			if to != (alerting.Receipt{}) {
+				once.Do(func() {
+					time.Sleep(20 * time.Second)
+					err = failure(alerting.EditRefused)
+				})
+			}
+			return err
+		}
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(10 * time.Second)
+		r.source.Add(up("sales"))
+		r.pass(10 * time.Second)
+		r.source.Add(down("customers")) // waits in front of the message that takes the other's place
+		r.pass(time.Minute)
+		sent := r.out.Sent()
+		if len(sent) != 3 || sent[1].Message.State != alerting.Resolved || sent[2].Message.Title != "1 more held: this channel is full" || r.stats().Held != 1 {
+			t.Errorf("messages %+v", sent)
+		}
+	})
+	inDuo(t, func(r *duo) {
+		r.opts.Rules[0].Channels = []string{"#errors"}
+		var out atomic.Bool
+		r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+			if out.Load() {
+				return failure(alerting.Wait)
+			}
+			return nil
+		}
+		r.run()
+		for i, e := range []event.Event{down("sales"), up("sales"), down("sales"), up("sales")} {
+			out.Store(i > 1)
+			r.source.Add(e)
+			r.pass(10 * time.Second)
+		}
+		out.Store(false)
+		r.halt()
+		r.opts.Limits.Budget = 1
+		r.run()
+		r.pass(time.Minute)
+		if sent := r.out.Sent(); len(sent) != 1 || sent[0].Edits != 2 || r.stats().Held != 0 {
+			t.Errorf("messages %+v", sent)
+		}
+	})
+}
+
 // What was held is told once when there is budget, not by each event from then on.
 func TestHeldInOneChannel(t *testing.T) {
 	inDuo(t, func(r *duo) {
@@ -692,12 +745,16 @@ func TestHeldInOneChannel(t *testing.T) {
 	})
 }
 
-// New messages go before edits, and edits before nothing else.
+// New messages go before edits, those too that became edits when their first message was on its way.
 func TestEditsWaitForNewMessages(t *testing.T) {
 	inDuo(t, func(r *duo) {
 		var mu sync.Mutex
 		var calls []string
+		var slow atomic.Bool
 		r.out.Answer = func(_ context.Context, _ string, m alerting.Message, to alerting.Receipt) error {
+			if slow.Swap(false) {
+				time.Sleep(20 * time.Second)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			calls = append(calls, map[bool]string{true: "new", false: "edit"}[to == (alerting.Receipt{})])
@@ -709,12 +766,16 @@ func TestEditsWaitForNewMessages(t *testing.T) {
 		}
 		r.pass(time.Minute)
 		calls = nil
+		slow.Store(true)
 		for i := range 5 {
 			r.source.Add(up(word(i)), down(word(10+i)))
+			r.pass(time.Second)
+			if i == 0 {
+				r.source.Add(up(word(10))) // while its first message is on its way
+			}
 		}
 		r.pass(time.Minute)
-		// The first edit may be on its way when the rest comes.
-		if got := strings.Join(calls, " "); got != "new new new new new edit edit edit edit edit" {
+		if got := strings.Join(calls, " "); got != "new new new new new edit edit edit edit edit edit" {
 			t.Errorf("calls: %s", got)
 		}
 	})

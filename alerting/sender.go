@@ -261,7 +261,7 @@ func (s *sender) hold(ctx context.Context) error {
 		n := uint64(0)
 		for ; n < holdBatch; n++ {
 			q, err := head(tx, s.channel, laneAlert)
-			if err != nil || q == nil || q.begun() || !s.mayHold(tx, q) {
+			if err != nil || q == nil || !s.mayHold(tx, q) {
 				break // the next plan sees to it
 			}
 			if err := s.holdOne(tx, q, now); err != nil {
