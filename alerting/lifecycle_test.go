@@ -665,6 +665,49 @@ func TestLifecycleWithinTheBudget(t *testing.T) {
 	})
 }
 
+// An edit that waits keeps its place when there is more to say, and leaves it for the front when it has to be noticed.
+func TestPlaceOfAnEdit(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		var out atomic.Bool
+		var mu sync.Mutex
+		var calls []string
+		r.out.Answer = func(_ context.Context, _ string, m alerting.Message, _ alerting.Receipt) error {
+			if out.Load() {
+				return failure(alerting.Broken)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			calls = append(calls, m.Title[len("[error] "):len("[error] a")]+" "+string(m.State))
+			return nil
+		}
+		r.run()
+		r.source.Add(down("a"), down("b"), down("c"))
+		r.pass(30 * time.Second)
+		out.Store(true)
+		for _, page := range r.paged.Sent() {
+			r.pager.Tell(page.Receipt, alerting.Ack{At: time.Now()})
+			r.pass(10 * time.Second)
+		}
+		r.pass(time.Minute)
+		r.source.Add(up("a"), up("c"))
+		r.pass(time.Minute)
+		if s := r.stats(); s.Outbox != 3 || s.OldestUndelivered < 2*time.Minute {
+			t.Errorf("%d entries wait, the oldest for %v", s.Outbox, s.OldestUndelivered)
+		}
+		r.source.Add(down("c"))
+		r.pass(time.Second)
+		out.Store(false)
+		calls = nil
+		if err := r.engine.Reload(r.opts.Rules); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(time.Minute)
+		if got := strings.Join(calls, ", "); got != "c firing, a resolved, b acknowledged, c firing" {
+			t.Errorf("calls: %s", got)
+		}
+	})
+}
+
 // What ends without budget is edited, and told by a new message where the old one is gone; neither counts as held.
 func TestEndWithoutBudget(t *testing.T) {
 	inDuo(t, func(r *duo) {
