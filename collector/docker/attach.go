@@ -230,6 +230,7 @@ func (f *follower) end(ctx context.Context, well bool) {
 		return
 	}
 	if !whole && !well {
+		f.in.stats.gaps.Add(1)
 		_ = f.tell(f.read[f.read.latest()].time, 0, "the container was removed before its log could be read to the end")
 	}
 }

@@ -162,6 +162,7 @@ func (in *Input) Run(ctx context.Context) error {
 	defer cancel()
 	in.ctx, in.begun = ctx, time.Now()
 	in.running.Go(func() { in.gauge.run(ctx) })
+	in.running.Go(func() { in.watchSilent(ctx) })
 	wait := backoff{first: firstWait, longest: longWait}
 	for ctx.Err() == nil {
 		err := in.epoch(ctx)

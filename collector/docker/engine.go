@@ -97,8 +97,9 @@ type details struct {
 	tty        bool
 	stopSignal string
 
-	driver  string // of its log
-	rotated int64  // the size at which its log is rotated, in bytes; 0: never
+	driver     string // of its log
+	rotated    int64  // the size at which its log is rotated, in bytes; 0: never
+	compressed bool   // the older files are
 
 	state      string // created, running, paused, restarting, removing, exited, dead
 	started    int64  // ns since the Unix epoch, 0: never
@@ -135,6 +136,7 @@ func detailsOf(c *container.InspectResponse) details {
 	if h := c.HostConfig; h != nil {
 		d.driver = h.LogConfig.Type
 		d.rotated = rotationSize(h.LogConfig.Type, h.LogConfig.Config["max-size"])
+		d.compressed = d.driver == "local" && h.LogConfig.Config["compress"] != "false" || h.LogConfig.Config["compress"] == "true"
 		d.hostNetwork = h.NetworkMode == "host"
 		d.autoRemove = h.AutoRemove
 		d.policy = !h.RestartPolicy.IsNone()
@@ -191,11 +193,14 @@ func rotationSize(driver, option string) int64 {
 	return int64(n * float64(unit))
 }
 
-// logs opens the log of a container behind since (0: from its beginning).
-func (e *engine) logs(ctx context.Context, id string, since int64, follow bool) (client.ContainerLogsResult, error) {
+// logs opens the log of a container: behind since (0: from its beginning), and of that the last tail rows (0: all).
+func (e *engine) logs(ctx context.Context, id string, since int64, tail int, follow bool) (client.ContainerLogsResult, error) {
 	o := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow}
 	if since != 0 {
 		o.Since = apiTime(since)
+	}
+	if tail != 0 {
+		o.Tail = strconv.Itoa(tail)
 	}
 	return e.cli.ContainerLogs(ctx, id, o)
 }

@@ -36,7 +36,7 @@ const (
 
 // follower reads the log of one container into events, over all its starts, until it is removed.
 //
-//	rows ─► skipper (resuming) ─► ring (rotation) ─► line (pieces) ─► batch ─► Joiner ─► Stages ─► Sink
+//	rows ─► skipper (resuming) ─► rotation ─► line (pieces) ─► batch ─► Joiner ─► Stages ─► Sink
 //	                                                  └ marks: where each line ends that is not yet in an appended event
 //
 // One goroutine reads and appends; timers append what waits when nothing is read.
@@ -60,8 +60,9 @@ type follower struct {
 	failed error // append's, for good: ctx has ended
 
 	tty      bool
-	anyTime  bool  // pieces of a line have times of their own (journald)
-	ring     *ring // nil: the log is never rotated
+	anyTime  bool                    // pieces of a line have times of their own (journald)
+	rotation *rotation               // nil: the log is never rotated
+	reopen   context.CancelCauseFunc // of the present session, nil: there is none
 	next     uint64
 	read     cursor // behind the last row taken
 	done     cursor // what all events appended so far, or in batch and complete, have covered
@@ -69,10 +70,12 @@ type follower struct {
 	check    stream // whose row must be there when the log is opened again
 	suspect  string // rows may be lost in front of the next one, and why
 	suspectT int64  // since when
+	gaps     gaps
 	lines    [streams]line
 	marks    [streams][]position
 	counted  [streams]int // lines taken, empty ones too: what a rescue is compared with
 	small    bool         // the log soon rotates
+	reached  bool         // rows older than from were seen
 
 	batch  event.Batch
 	bytes  int
@@ -137,7 +140,7 @@ func (in *Input) newFollower(d *details, from int64) *follower {
 		tty: d.tty, anyTime: d.driver == "journald", autoRemove: d.autoRemove,
 	}
 	if d.rotated > 0 {
-		f.ring, f.small = newRing(), d.rotated < smallLog
+		f.rotation, f.small = &rotation{size: d.rotated, waits: d.driver == "local", compressed: d.compressed, tail: firstTail}, d.rotated < smallLog
 	}
 	if in.o.Joiner != nil {
 		f.joiner = in.o.Joiner()
@@ -355,36 +358,47 @@ func (f *follower) load() {
 	f.read, f.done = c, c
 }
 
-// errAgain asks for the log to be opened again at once.
-var errAgain = errors.New("docker: read again")
+var (
+	// errAgain asks for the log to be opened again at once.
+	errAgain = errors.New("docker: read again")
+	// errLook asks for a look at the log before the row is taken.
+	errLook = errors.New("docker: rows may be missing")
+)
 
 // session opens the log where it was left and reads to its end. rows is how many new ones came.
 func (f *follower) session(ctx context.Context, e *engine, follow bool) (rows int, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancelCause := context.WithCancelCause(ctx)
 	f.mu.Lock()
 	since := f.read.since()
-	f.check = f.read.latest()
-	for s := range f.skip {
-		f.skip[s] = newSkipper(f.read[s])
-	}
+	f.skipTo()
 	if since == 0 {
 		since = f.from
 	}
+	tail := 0
+	if t := f.rotation; t != nil && t.compressed && since != 0 {
+		since, tail = 0, t.tail
+	}
+	if follow {
+		f.reopen = cancelCause
+	}
 	f.mu.Unlock()
-	body, err := e.logs(ctx, f.id, since, follow)
+	defer func() {
+		f.mu.Lock()
+		f.reopen = nil
+		f.mu.Unlock()
+		if context.Cause(ctx) == errAgain {
+			err = errAgain
+		}
+		cancelCause(nil)
+	}()
+	body, err := e.logs(ctx, f.id, since, tail, follow)
 	if err != nil {
 		return 0, err
 	}
 	defer body.Close()
 	f.opened.Store(true)
 	counted := &countingReader{r: body}
-	var reader rowReader
-	if f.tty {
-		reader = &ttyReader{r: bufio.NewReaderSize(counted, ttyBuffer), now: func() int64 { return time.Now().UnixNano() }}
-	} else {
-		reader = &muxReader{r: bufio.NewReaderSize(counted, readBuffer), oversize: &f.in.stats.oversize}
-	}
+	reader := f.reader(counted)
 	some := 0 // rows since the last rest
 	for {
 		before := counted.reads
@@ -398,6 +412,9 @@ func (f *follower) session(ctx context.Context, e *engine, follow bool) (rows in
 		f.mu.Lock()
 		fresh, err := f.take(&r)
 		f.mu.Unlock()
+		if err == errLook {
+			fresh, err = f.takeAfterLook(ctx, e, &r)
+		}
 		if err != nil {
 			return rows, err
 		}
@@ -419,6 +436,27 @@ func (f *follower) session(ctx context.Context, e *engine, follow bool) (rows in
 	}
 }
 
+func (f *follower) reader(r io.Reader) rowReader {
+	if f.tty {
+		return &ttyReader{r: bufio.NewReaderSize(r, ttyBuffer), now: func() int64 { return time.Now().UnixNano() }}
+	}
+	return &muxReader{r: bufio.NewReaderSize(r, readBuffer), oversize: &f.in.stats.oversize}
+}
+
+// lastRow returns the log's last row, nil when it has none.
+func (f *follower) lastRow(ctx context.Context, e *engine) (*row, error) {
+	body, err := e.logs(ctx, f.id, 0, 1, false)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	r, err := f.reader(body).next()
+	if err == io.EOF {
+		return nil, nil
+	}
+	return &r, err
+}
+
 // ended looks at a clean end: if the row was not met behind which to go on, rows behind it may have gone with it.
 func (f *follower) ended() error {
 	f.mu.Lock()
@@ -427,15 +465,37 @@ func (f *follower) ended() error {
 	if s.done || s.seen > 0 || s.to.count == 0 || f.failed != nil {
 		return f.failed
 	}
+	if f.readMore() {
+		return errAgain
+	}
 	if err := f.flush(true); err != nil {
 		return err
 	}
 	f.read[f.check].count = 0
 	f.done = f.read
+	f.in.stats.gaps.Add(1)
 	return f.tell(s.to.time, 0, lostPosition)
 }
 
 const lostPosition = "the log no longer has the line up to which it was read"
+
+// takeAfterLook takes a row in front of which others may be missing.
+func (f *follower) takeAfterLook(ctx context.Context, e *engine, r *row) (fresh bool, err error) {
+	what, err := f.look(ctx, e, r)
+	if err != nil {
+		return false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rotation.looked(what, r.time)
+	switch what {
+	case someMissing:
+		return false, errAgain
+	case allGone:
+		f.doubt(lostPosition)
+	}
+	return f.take(r)
+}
 
 // countingReader knows how much the last read brought.
 type countingReader struct {
@@ -457,28 +517,12 @@ func (f *follower) take(r *row) (fresh bool, err error) {
 		return false, f.failed
 	}
 	hash := hashRow(r)
-	identity := ringRow{time: r.time, hash: hash, size: uint32(len(r.text))<<1 | uint32(r.stream)}
-	switch f.skip[r.stream].row(r.time, hash) {
-	case isOld:
-		f.in.stats.again.Add(1)
-		if f.ring != nil {
-			f.ring.add(identity)
+	if f.rotation != nil {
+		if old, err := f.rotated(r, hash); old || err != nil {
+			return false, err
 		}
-		return false, nil
-	case isAnother:
-		f.read[r.stream] = f.skip[r.stream].correct()
-		return false, errAgain
-	case isLost:
-		if r.stream == f.check {
-			f.doubt(lostPosition)
-		}
-	}
-	if f.ring != nil {
-		if at := &f.read[r.stream]; r.time <= at.high && f.ring.repeated(identity, r.more() && filler(r.text)) {
-			f.in.stats.duplicates.Add(1)
-			return false, nil
-		}
-		f.ring.add(identity)
+	} else if old, err := f.skips(r, hash); old || err != nil {
+		return false, err
 	}
 	if f.suspect != "" {
 		if err := f.gap(r); err != nil {
@@ -492,10 +536,90 @@ func (f *follower) take(r *row) (fresh bool, err error) {
 	return true, f.addRow(r, at)
 }
 
-// filler tells whether a piece of a line consists of two equal halves, so that the next piece may be equal to it.
-func filler(p []byte) bool {
-	half := len(p) / 2
-	return bytes.Equal(p[:half], p[half:2*half])
+// skips tells whether a row is in front of where the log was opened again. mu is held.
+func (f *follower) skips(r *row, hash uint32) (old bool, err error) {
+	switch f.skip[r.stream].row(r.time, hash) {
+	case isOld:
+		f.in.stats.again.Add(1)
+		return true, nil
+	case isAnother:
+		f.read[r.stream] = f.skip[r.stream].correct()
+		return true, errAgain
+	case isLost:
+		if r.stream != f.check {
+			break
+		}
+		if f.readMore() {
+			return true, errAgain
+		}
+		f.doubt(lostPosition)
+	}
+	if f.rotation != nil && f.rotation.compressed {
+		if f.read == (cursor{}) && f.from != 0 { // it was not asked for what came since then, but for the last rows
+			if r.time < f.from {
+				f.reached = true
+				return true, nil
+			}
+			if !f.reached && f.readMore() {
+				return true, errAgain
+			}
+		}
+		f.rotation.tail = firstTail
+	}
+	return false, nil
+}
+
+// readMore tells whether the log is to be opened again for more of its last rows: so far they do not reach back to where it
+// was left. mu is held.
+func (f *follower) readMore() bool {
+	t := f.rotation
+	if t == nil || !t.compressed || t.tail == 0 {
+		return false
+	}
+	t.tail = moreTail(t.tail)
+	return true
+}
+
+// rotated is skips for a log that is rotated: it also tells whether a row comes once more, and asks for a look when rows may be
+// missing in front of this one. mu is held.
+func (f *follower) rotated(r *row, hash uint32) (old bool, err error) {
+	t := f.rotation
+	identity := identityOf(r, hash)
+	now := time.Now()
+	if f.skip[r.stream].done {
+		old, replay := t.before(identity, f.read[r.stream], &f.read, f.lines[r.stream].open, r.more() && filler(r.text), now.UnixNano())
+		if old {
+			if t.replay = replay; replay {
+				f.skipTo()
+				f.skip[r.stream].row(r.time, hash)
+			}
+			f.in.stats.duplicates.Add(1)
+			return true, nil
+		}
+	}
+	if old, err := f.skips(r, hash); old || err != nil {
+		if old && !t.replay {
+			t.rows.add(identity)
+		}
+		return old, err
+	}
+	t.replay = false
+	if !t.trust && t.jumped(r.time) {
+		return false, errLook
+	}
+	t.trust = false
+	t.rows.add(identity)
+	t.add(r.time, len(r.text), now)
+	t.heard(now)
+	return false, nil
+}
+
+// skipTo makes what is in front of the read position be dropped. mu is held.
+func (f *follower) skipTo() {
+	f.check = f.read.latest()
+	for s := range f.skip {
+		f.skip[s] = newSkipper(f.read[s])
+	}
 }
 
 // doubt notes that rows may be missing in front of the next one. mu is held.
@@ -509,7 +633,7 @@ func (f *follower) doubt(why string) {
 func (f *follower) note(err error) {
 	var system *systemError
 	switch {
-	case errors.As(err, &system) && f.ring != nil:
+	case errors.As(err, &system) && f.rotation != nil:
 		f.mu.Lock()
 		f.doubt(system.Error())
 		f.mu.Unlock()
@@ -617,7 +741,11 @@ func (f *follower) event(s stream, at int64, text []byte) *event.Event {
 // schedule sets the timer to what is due first. mu is held.
 func (f *follower) schedule() {
 	var first time.Time
-	for _, t := range [...]time.Time{f.due, f.held, f.lines[stdout].dueIf(), f.lines[stderr].dueIf()} {
+	var gaps time.Time
+	if f.gaps.n > 0 {
+		gaps = f.gaps.last.Add(gapEvery)
+	}
+	for _, t := range [...]time.Time{f.due, f.held, gaps, f.lines[stdout].dueIf(), f.lines[stderr].dueIf()} {
 		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
 			first = t
 		}
@@ -654,6 +782,9 @@ func (f *follower) tick() {
 			return
 		}
 	}
+	if f.gaps.n > 0 && now.Sub(f.gaps.last) >= gapEvery && f.tellGaps() != nil {
+		return
+	}
 	f.schedule()
 }
 
@@ -675,7 +806,9 @@ func (f *follower) settleLocked() {
 			return
 		}
 	}
-	_ = f.flush(true) // the error is ctx's: the rows will be read again
+	if f.flush(true) == nil { // else the error is ctx's: the rows will be read again
+		_ = f.tellGaps()
+	}
 }
 
 // flush appends what is complete, all that is there if all is set. mu is held; the error is ctx's.
@@ -725,9 +858,33 @@ func (f *follower) store() error {
 	return nil
 }
 
-// gap tells that rows in front of r are or may be missing. The cursor that is stored with it stands at r, so that it is told
-// once. mu is held; the error is ctx's.
+// gaps are those that wait to be told, as one: where lines are lost they are lost often.
+type gaps struct {
+	last     time.Time // when one was told
+	n        int
+	from, to int64
+	why      string
+}
+
+// gapEvery is the least time between two events about gaps of one container.
+const gapEvery = 10 * time.Second
+
+// gap tells that rows in front of r are or may be missing, or notes it if that was told lately. The cursor that is stored with
+// the event stands at r, so that it is told once. mu is held; the error is ctx's.
 func (f *follower) gap(r *row) error {
+	why, from := f.suspect, f.suspectT
+	f.suspect = ""
+	f.in.stats.gaps.Add(1)
+	g := &f.gaps
+	if now := time.Now(); now.Sub(g.last) < gapEvery {
+		if g.n == 0 {
+			g.from, g.why = from, why
+		}
+		g.n++
+		g.to = r.time
+		f.schedule()
+		return nil
+	}
 	for s := range f.lines {
 		if f.lines[s].open {
 			if err := f.complete(stream(s)); err != nil {
@@ -741,14 +898,28 @@ func (f *follower) gap(r *row) error {
 	p := &f.read[r.stream]
 	*p = position{time: r.time, high: max(p.high, r.time)}
 	f.done[r.stream] = *p
-	why, from := f.suspect, f.suspectT
-	f.suspect = ""
 	return f.tell(from, r.time, why)
+}
+
+// tellGaps tells of those that wait. mu is held; the error is ctx's.
+func (f *follower) tellGaps() error {
+	g := f.gaps
+	if g.n == 0 {
+		return nil
+	}
+	f.gaps = gaps{}
+	if g.n > 1 {
+		g.why = fmt.Sprintf("%s (%d times)", g.why, g.n)
+	}
+	if err := f.flush(true); err != nil {
+		return err
+	}
+	return f.tell(g.from, g.to, g.why)
 }
 
 // tell appends an event about a gap in the log between two times, to 0 for its end. mu is held; the error is ctx's.
 func (f *follower) tell(from, to int64, why string) error {
-	f.in.stats.gaps.Add(1)
+	f.gaps.last = time.Now()
 	f.using = f.labels.Load()
 	l := f.using
 	text := fmt.Sprintf("container %s: lines may be missing", l.container)
