@@ -399,6 +399,16 @@ func TestPage(t *testing.T) {
 		p.wait(`document.querySelector(".query textarea").value.startsWith("timeout") && document.querySelector(".sum").textContent.startsWith("2 matches")`)
 		p.do(chromedp.NavigateForward())
 		p.wait(`document.querySelector(".sum").textContent.startsWith("40 matches")`)
+		// Earlier queries by keys, and what was being written after them.
+		p.click(".query textarea")
+		p.key(kb.End)
+		p.key(" x")
+		for _, c := range []struct{ key, value string }{{kb.ArrowUp, "status:200"}, {kb.ArrowUp, "timeout service:pay* level>=warning -healthz"}, {kb.ArrowDown, "status:200"}, {kb.ArrowDown, "status:200 x"}} {
+			p.key(c.key)
+			p.wait(fmt.Sprintf(`document.querySelector(".query textarea").value === %q`, c.value))
+		}
+		p.key(kb.Escape)
+		p.wait(`document.activeElement === document.body`)
 		p.clean()
 	})
 
@@ -610,7 +620,32 @@ func TestPage(t *testing.T) {
 		for view, want := range map[string]string{"containers": "None seen", "probes": "lookout.probe="} {
 			p.open(s.http + "/?view=" + view)
 			p.wait(fmt.Sprintf(`document.querySelector(".view").textContent.includes(%q)`, want))
+		}
+		// What is in the lists comes by events (collector/docker, collector/probe); these are such.
+		measured := func(name, state, health string) map[string]any {
+			return map[string]any{"service": "docker", "stream": "stats", "level": "debug", "host": "node-1", "container": name, "message": name + " cpu 3 %", "target": "sales", "image": dangerous,
+				"version": "2.3.1", "state": state, "health": health, "logs": "followed", "restarts": 3, "memory_bytes": 21 << 20, "memory_limit_bytes": 512 << 20}
+		}
+		probed := func(name, state string) map[string]any {
+			return map[string]any{"service": "probe", "stream": "probe", "level": "debug", "host": "node-1", "message": name, "probe": name, "target": "sales", "url": "javascript:window.__xss=7",
+				"ok": state == "up", "state": state, "duration_ms": 12.3, "status": 503, "cert_days": 5.5, "error": dangerous}
+		}
+		s.send(measured("sales-1", "running", "healthy"), measured("sales-2", "running", "unhealthy"), probed("sales", "up"), probed("payments", "down"))
+		for view, want := range map[string][]string{"containers": {"sales-2 unhealthy", "sales-1 healthy"}, "probes": {"payments down", "sales up"}} {
+			p.open(s.http + "/?view=" + view)
+			p.wait(`document.querySelectorAll(".table tbody tr").length === 2 && document.querySelector("nav b")?.textContent === "1"`)
+			rows := js[[]string](p, `[...document.querySelectorAll(".table tbody tr")].map(r => r.cells[0].textContent + " " + r.cells[1].textContent)`)
+			if !slices.Equal(rows, want) { // the worst first
+				t.Errorf("%s: %q", view, rows)
+			}
+			p.shot(view)
 			p.contrast(view)
+		}
+		p.open(s.http + "/?view=containers")
+		p.clickText(".table .link", "sales-2")
+		p.wait(`location.search === "?q=container:sales-2" && document.querySelector(".sum").textContent.startsWith("1 match ")`)
+		if done := js[bool](p, `"__xss" in window || document.querySelector("img, a[href^='javascript']") !== null`); done {
+			t.Error("what a container or a probe says is not text alone")
 		}
 		p.clean()
 	})

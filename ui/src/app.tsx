@@ -238,7 +238,11 @@ function onKey(e: KeyboardEvent) {
   if (store.place.view !== "explore") return;
   const onButton = target.closest("button, a") !== null && !target.closest(".rows .row");
   const actions: Record<string, () => void> = {
-    "/": () => document.querySelector<HTMLTextAreaElement>(".query textarea")?.focus(),
+    "/": () => {
+      const box = document.querySelector<HTMLTextAreaElement>(".query textarea");
+      box?.focus();
+      box?.setSelectionRange(box.value.length, box.value.length);
+    },
     l: () => store.setLive(!store.place.live),
     j: () => focusRow(1),
     k: () => focusRow(-1),

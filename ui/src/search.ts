@@ -141,6 +141,7 @@ export class Search {
     if (!next) return;
     this.loadingOlder = true;
     this.olderFailed = false;
+    this.problem = undefined;
     this.changed();
     let came = 0;
     try {
@@ -286,6 +287,7 @@ export class Search {
     const at = this.items.indexOf(gap);
     if (at < 0 || gap.loading) return;
     gap.loading = true;
+    this.problem = undefined;
     this.changed();
     const event = (items: Item[]) => items.find((i): i is LogEvent => !isGap(i));
     const since = gap.since || event(this.items.slice(at))?.time || "";

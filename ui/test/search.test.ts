@@ -115,6 +115,7 @@ over(500, "a page that fails can be loaded again", async (search, server) => {
   assert.equal(search.problem?.message, "too much");
   server.fail = "";
   await search.loadOlder();
+  assert.equal(search.problem, undefined);
   assert.deepEqual(ids(search), down(500, 1));
 });
 
