@@ -54,8 +54,8 @@ export function Login() {
           {busy ? "Logging in …" : "Log in"}
         </button>
         <p class="x">
-          The token is in the file <code>token</code> of the server's data folder. On that machine <code>lookout ui</code> prints an address that logs in
-          without it.
+          The token is in the file <code>token</code> of the server's data folder. On that machine <code>lookout ui</code> prints an address that logs
+          in without it.
         </p>
       </form>
     </main>

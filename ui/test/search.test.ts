@@ -72,7 +72,12 @@ function over(events: number, name: string, fn: (search: Search, server: Server)
   test(name, async () => {
     server = new Server(events);
     Object.assign(globalThis, { fetch: server.fetch, WebSocket: FakeSocket, location: { origin: "http://lookout" } });
-    const search = new Search("q", { since: "1h", until: "" }, () => undefined, () => undefined);
+    const search = new Search(
+      "q",
+      { since: "1h", until: "" },
+      () => undefined,
+      () => undefined,
+    );
     try {
       await fn(search, server);
     } finally {
@@ -99,7 +104,10 @@ over(3000, "history comes page by page, and is counted", async (search) => {
 
 over(400, "a count that fails leaves the rows alone", async (search, server) => {
   const real = server.fetch;
-  Object.assign(globalThis, { fetch: (a: string) => (a.includes("count=") ? Promise.resolve(Response.json({ error: { code: "busy", message: "busy" } }, { status: 429 })) : real(a)) });
+  Object.assign(globalThis, {
+    fetch: (a: string) =>
+      a.includes("count=") ? Promise.resolve(Response.json({ error: { code: "busy", message: "busy" } }, { status: 429 })) : real(a),
+  });
   await search.run(false);
   assert.equal(search.state, "done");
   assert.equal(search.problem, undefined);
