@@ -90,6 +90,13 @@ func TestStateOfFormat1(t *testing.T) {
 		if s := r.stats(); s.Outbox != 0 || s.StateErrors != 0 || len(s.Parked) != 0 || s.Position != 17 {
 			t.Errorf("stats %+v", s)
 		}
+		// All of them are forgotten in their time.
+		r.pass(8 * 24 * time.Hour)
+		r.source.Add(ev(event.Debug, "shop", "time goes by"))
+		r.pass(time.Minute)
+		if n := r.records("alerting/incident"); n != 0 {
+			t.Errorf("%d incidents are kept for ever", n)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package alerting_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -47,6 +48,38 @@ func TestMux(t *testing.T) {
 		if got := mux.Way(channel); got != want {
 			t.Errorf("Way(%q) = %q", channel, got)
 		}
+	}
+}
+
+// odd names the channel as it likes, and its messages not at all when they are blank.
+type odd struct{ edits *int }
+
+func (odd) Send(_ context.Context, _ string, m alerting.Message) (alerting.Receipt, error) {
+	if m.Title == "" {
+		return alerting.Receipt{}, nil
+	}
+	return alerting.Receipt{Channel: "C1", ID: "1"}, nil
+}
+
+func (o odd) Edit(context.Context, alerting.Receipt, alerting.Message) (alerting.Receipt, error) {
+	*o.edits++
+	return alerting.Receipt{Channel: "C1", ID: "2"}, nil
+}
+
+// A receipt finds its way back whatever the way calls the channel; an empty one stays empty.
+func TestMuxFindsTheWayBack(t *testing.T) {
+	var edits int
+	mux := alerting.Mux{Ways: map[string]alerting.Notifier{"odd": odd{&edits}}}
+	r, err := mux.Send(t.Context(), "odd", alerting.Message{Title: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = mux.Edit(t.Context(), r, alerting.Message{})
+	if want := (alerting.Receipt{Channel: "odd", ID: "2"}); err != nil || r != want || edits != 1 {
+		t.Errorf("Edit: %+v, %v, after %d edits", r, err, edits)
+	}
+	if r, err := mux.Send(t.Context(), "odd", alerting.Message{}); err != nil || r != (alerting.Receipt{}) {
+		t.Errorf("Send without a receipt: %+v, %v", r, err)
 	}
 }
 
