@@ -643,7 +643,10 @@ func TestPage(t *testing.T) {
 		}
 		p.open(s.http + "/?view=containers")
 		p.clickText(".table .link", "sales-2")
-		p.wait(`location.search === "?q=container:sales-2" && document.querySelector(".sum").textContent.startsWith("1 match ")`)
+		// Regular reports are not among the lines, unless they are asked for.
+		p.wait(`location.search === "?q=container:sales-2" && document.querySelector(".sum").textContent.startsWith("0 matches ")`)
+		p.clickText(".status .chip", "reports hidden")
+		p.wait(`location.search === "?q=container:sales-2&reports=1" && document.querySelector(".sum").textContent.startsWith("1 match ")`)
 		if done := js[bool](p, `"__xss" in window || document.querySelector("img, a[href^='javascript']") !== null`); done {
 			t.Error("what a container or a probe says is not text alone")
 		}

@@ -10,6 +10,7 @@ export interface Place extends TimeRange {
   view: View;
   q: string;
   live: boolean;
+  reports: boolean; // with what probes and containers say regularly
   id: string; // of the event that is open
 }
 
@@ -26,6 +27,7 @@ export function readAddress(search: string): Place {
     since: p.get("since") || standardSince,
     until,
     live,
+    reports: p.get("reports") === "1",
     id: /^\d{1,20}$/.test(p.get("id") ?? "") ? p.get("id")! : "",
   };
 }
@@ -39,26 +41,31 @@ export function writeAddress(place: Place): string {
   if (place.since !== standardSince || place.until) add("since", place.since);
   add("until", place.until);
   if (place.live) add("live", "1");
+  if (place.reports) add("reports", "1");
   add("id", place.id);
   return parts.length ? "/?" + parts.join("&") : "/";
 }
 
+/** What probes and containers say regularly, as the server has it. */
+const isReport = (e: LogEvent) => (e.service === "probe" && e.stream === "probe") || (e.service === "docker" && e.stream === "stats");
+
 /** A place that shows one event for as long as it is kept. */
 export function placeOf(q: string, e: LogEvent): Place {
-  return { view: "explore", q, since: moved(e.time, -60_000), until: moved(e.time, 1000), live: false, id: e.id };
+  return { view: "explore", q, since: moved(e.time, -60_000), until: moved(e.time, 1000), live: false, reports: isReport(e), id: e.id };
 }
 
 /** A word for a POSIX shell. */
 export const shellWord = (s: string) => (/^[\w@%+=:,./-]+$/.test(s) ? s : `'${s.replace(/'/g, `'\\''`)}'`);
 
 /** The search as a command. */
-export function command(place: Pick<Place, "q" | "since" | "until" | "live">): string {
+export function command(place: Pick<Place, "q" | "since" | "until" | "live" | "reports">): string {
   const q = place.q.trim() || "*";
   const flags: string[] = [];
   if (place.since === "all") flags.push("--all");
   else if (place.since !== standardSince || place.until) flags.push("-s " + shellWord(place.since));
   if (place.until) flags.push("-u " + shellWord(place.until));
   if (place.live) flags.push("-f");
+  if (place.reports) flags.push("--reports");
   const words = ["lookout grep", ...flags];
   if (q.startsWith("-")) words.push("--");
   words.push(shellWord(q));

@@ -30,6 +30,7 @@ export class Tail {
   /** Follows what arrives behind the sequence after. */
   constructor(
     private readonly q: string,
+    private readonly reports: boolean,
     private after: string,
     private readonly on: Listener,
   ) {
@@ -45,7 +46,7 @@ export class Tail {
   }
 
   private get path(): string {
-    return "/api/v1/tail?" + parameters({ q: this.q, after: this.after });
+    return "/api/v1/tail?" + parameters({ q: this.q, reports: this.reports ? "" : "false", after: this.after });
   }
 
   private connect(): void {

@@ -57,6 +57,7 @@ export class Search {
 
   constructor(
     readonly q: string,
+    readonly reports: boolean, // with what probes and containers say regularly
     readonly range: TimeRange,
     private readonly changed: () => void,
     private readonly failed: (f: Failure) => void,
@@ -101,7 +102,7 @@ export class Search {
 
   private page(p: Record<string, string | number | undefined>, take: (events: LogEvent[]) => void): Promise<Summary> {
     const elapsed = performance.now() - this.began;
-    const range = { since: toServer(this.range.since, elapsed), until: toServer(this.range.until, elapsed), q: this.q };
+    const range = { since: toServer(this.range.since, elapsed), until: toServer(this.range.until, elapsed), q: this.q, reports: this.reports ? "" : "false" };
     return query({ ...range, ...p }, (rows) => take(rows.map((r) => r.event)), this.stop.signal);
   }
 
@@ -164,7 +165,7 @@ export class Search {
   /** Follows behind the snapshot: no gap to the history and no row twice. */
   follow(): void {
     if (this.tail || this.state !== "done") return;
-    this.tail = new Tail(this.q, this.position, {
+    this.tail = new Tail(this.q, this.reports, this.position, {
       rows: (events) => this.arrive(events),
       state: (state) => {
         this.connection = state;

@@ -1,5 +1,6 @@
 // What a search found and whether that is all: the line above the rows.
 
+import { parse } from "./query.ts";
 import { Text } from "./shown.tsx";
 import { store } from "./store.ts";
 import { count, milliseconds, plural, short } from "./text.ts";
@@ -29,6 +30,7 @@ export function Status() {
           <b>{count(warnings)}</b> {warnings === 1 ? "warning" : "warnings"}
         </button>
       )}
+      <Reports />
       <span class="sum" role="status" aria-live={store.place.live ? "off" : "polite"}>
         {s.state === "running" && "searching …"}
         {s.state === "done" && sum && (
@@ -49,6 +51,23 @@ export function Status() {
       </span>
       {s.state === "running" && <div class="progress" />}
     </div>
+  );
+}
+
+/** Says that regular reports are left out, where there are some, and shows them. */
+function Reports() {
+  const { reports } = store.place;
+  const named = parse(store.place.q).terms.some((t) => t.field === "service" || t.field === "stream"); // then nothing is left out
+  if (named || !store.services?.some((s) => s.name === "probe" || s.name === "docker")) return null;
+  return (
+    <button
+      class="chip"
+      aria-pressed={reports}
+      title="What probes and containers report regularly: results of checks, CPU and memory"
+      onClick={() => store.go({ reports: !reports, id: "" }, { run: true })}
+    >
+      {reports ? "with reports" : "reports hidden"}
+    </button>
   );
 }
 

@@ -266,6 +266,7 @@ class Store {
     this.shown?.unfollow();
     const s: Search = new Search(
       this.place.q,
+      this.place.reports,
       { since: this.place.since, until: this.place.until },
       () => this.arrived(s),
       (f) => this.searchFailed(s, f),

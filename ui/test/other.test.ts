@@ -157,13 +157,14 @@ test("durations and ends of ranges", () => {
 });
 
 test("addresses say the place and back", () => {
-  const base: Place = { view: "explore", q: "", since: "1h", until: "", live: false, id: "" };
+  const base: Place = { view: "explore", q: "", since: "1h", until: "", live: false, reports: false, id: "" };
   for (const [place, address] of [
     [{}, "/"],
     [{ q: "a b&c=d +é" }, "/?q=a+b%26c%3Dd+%2B%C3%A9"],
     [{ q: "level:error", since: "15m", live: true }, "/?q=level:error&since=15m&live=1"],
     [{ since: "2026-11-21T14:00:00Z", until: "2026-11-21T15:00:00Z", id: "17" }, "/?since=2026-11-21T14:00:00Z&until=2026-11-21T15:00:00Z&id=17"],
     [{ view: "probes" }, "/?view=probes"],
+    [{ q: "sales", reports: true }, "/?q=sales&reports=1"],
   ] as [Partial<Place>, string][]) {
     assert.equal(writeAddress({ ...base, ...place }), address);
     assert.deepEqual(readAddress(address.slice(1)), { ...base, ...place });
@@ -176,10 +177,13 @@ test("addresses say the place and back", () => {
     until: "2026-11-21T14:00:01.500Z",
     id: "5",
   });
+  // What is left out otherwise has to be asked for.
+  for (const [service, stream, reports] of [["probe", "probe", true], ["docker", "stats", true], ["sales", "probe", false], ["probe", "stdout", false]] as const)
+    assert.equal(placeOf("", { ...event("5", "2026-11-21T14:00:00.5Z"), service, stream }).reports, reports);
 });
 
 test("the same search as a command", () => {
-  const c = (q: string, since = "1h", until = "", live = false) => command({ q, since, until, live });
+  const c = (q: string, since = "1h", until = "", live = false, reports = false) => command({ q, since, until, live, reports });
   assert.equal(c(""), "lookout grep '*'");
   assert.equal(c("timeout"), "lookout grep timeout");
   assert.equal(c("it's $HOME `x`", "24h"), "lookout grep -s 24h 'it'\\''s $HOME `x`'");
@@ -190,6 +194,7 @@ test("the same search as a command", () => {
     "lookout grep -s 2026-11-21T14:00:00.000Z -u 2026-11-21T15:00:00.000Z a",
   );
   assert.equal(c("a", "1h", "", true), "lookout grep -f a");
+  assert.equal(c("a", "1h", "", false, true), "lookout grep --reports a");
   assert.equal(shellWord(""), "''");
 });
 

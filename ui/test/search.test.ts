@@ -74,6 +74,7 @@ function over(events: number, name: string, fn: (search: Search, server: Server)
     Object.assign(globalThis, { fetch: server.fetch, WebSocket: FakeSocket, location: { origin: "http://lookout" } });
     const search = new Search(
       "q",
+      false,
       { since: "1h", until: "" },
       () => undefined,
       () => undefined,
@@ -97,6 +98,7 @@ over(3000, "history comes page by page, and is counted", async (search) => {
   await search.run(false);
   assert.deepEqual(ids(search), down(3000, 2701));
   assert.equal(search.total, 3000);
+  assert(server.queries.length > 1 && server.queries.every((p) => p.get("reports") === "false"));
   assert.deepEqual([...search.services!], [["s", 3000]]);
   for (let i = 0; i < 20 && search.older; i++) await search.loadOlder();
   assert.deepEqual(ids(search), down(3000, 1));
