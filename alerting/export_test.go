@@ -12,6 +12,8 @@ func Headline(msg string) string { return string(headline([]byte(msg))) }
 
 func Fingerprint(e *event.Event) string { return fingerprint(e, new([]byte)) }
 
+func FieldsOf(e *event.Event) string { return fieldsOf(e) }
+
 func Clean(s string) string { return clean([]byte(s)) }
 
 const (

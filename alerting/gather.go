@@ -121,8 +121,13 @@ func lineOf(e *event.Event) string {
 	return Cut(b.String(), maxLine)
 }
 
-// fieldsOf writes the extra fields as name=value.
+// fieldsOf writes the extra fields as name=value. What lookout itself says of containers and probes is a sentence that has
+// all that matters: its fields are for rules and searches.
 func fieldsOf(e *event.Event) string {
+	switch string(e.Stream) {
+	case "docker", "probe":
+		return ""
+	}
 	var b strings.Builder
 	for i, f := range e.Fields {
 		if i > 0 {

@@ -183,3 +183,15 @@ func TestSeverityOf(t *testing.T) {
 		}
 	}
 }
+
+// The fields of a line are shown; what lookout says of a container or a probe is a sentence that needs none.
+func TestFieldsShown(t *testing.T) {
+	for stream, want := range map[string]string{"": `a=1 b="x y" c=""`, "stdout": `a=1 b="x y" c=""`, "docker": "", "probe": ""} {
+		e := event.Event{Stream: []byte(stream), Fields: []event.Field{
+			{Name: []byte("a"), Value: []byte("1"), Kind: event.Number}, {Name: []byte("b"), Value: []byte("x y")}, {Name: []byte("c")},
+		}}
+		if got := alerting.FieldsOf(&e); got != want {
+			t.Errorf("stream %q: %s, want %s", stream, got, want)
+		}
+	}
+}
