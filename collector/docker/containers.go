@@ -91,15 +91,18 @@ func (in *Input) epoch(ctx context.Context) error {
 	t := in.tellerOf(e)
 
 	// What happened since the last event that was taken, as far as the engine remembers.
-	if last := in.lastEvent.Load(); last != 0 && last < e.now.UnixNano() {
-		r := e.events(ctx, last, e.now.UnixNano())
+	if in.seen.floor < e.now.UnixNano() {
+		r := e.events(ctx, in.seen.floor+1, e.now.UnixNano())
 		for open := true; open; {
 			select {
 			case msg := <-r.Messages:
+				if in.seen.has(&msg) {
+					continue
+				}
 				if !t.put(tellItem{msg: &msg}) {
 					return errBehind
 				}
-				in.sawEvent(&msg)
+				in.seen.add(&msg)
 			case err := <-r.Err:
 				if open = false; err != nil && err != io.EOF {
 					return fmt.Errorf("reading past events: %w", err)
@@ -107,9 +110,9 @@ func (in *Input) epoch(ctx context.Context) error {
 			}
 		}
 	}
-	in.sawTime(e.now.UnixNano())
+	in.seen.advance(e.now.UnixNano())
 	// From here on nothing is missed: the events are open before the list is read.
-	r := e.events(ctx, in.lastEvent.Load(), 0)
+	r := e.events(ctx, in.seen.floor+1, 0)
 	in.setEngine(e)
 	defer in.setEngine(nil)
 	looked := make(chan error, 1)
@@ -120,10 +123,13 @@ func (in *Input) epoch(ctx context.Context) error {
 	for {
 		select {
 		case msg := <-r.Messages:
+			if in.seen.has(&msg) {
+				continue // it came with the past ones
+			}
 			if !t.put(tellItem{msg: &msg}) {
 				return errBehind
 			}
-			in.sawEvent(&msg)
+			in.seen.add(&msg)
 			in.event(ctx, e, &msg)
 		case err := <-r.Err:
 			if err == nil || err == io.EOF {
@@ -136,14 +142,6 @@ func (in *Input) epoch(ctx context.Context) error {
 			}
 			in.connected.Store(true)
 		}
-	}
-}
-
-func (in *Input) sawEvent(msg *events.Message) { in.sawTime(msg.TimeNano) }
-
-func (in *Input) sawTime(ns int64) {
-	if ns > in.lastEvent.Load() {
-		in.lastEvent.Store(ns)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,7 +99,7 @@ type Input struct {
 	gauge     *gauge
 
 	teller    *teller // epoch's
-	lastEvent atomic.Int64
+	seen      recent  // the engine's events, epoch's
 	connected atomic.Bool
 
 	mu         sync.Mutex
@@ -191,7 +192,8 @@ func (in *Input) tellerOf(e *engine) *teller {
 	}
 	t := in.newTeller(e)
 	in.teller = t
-	in.lastEvent.Store(t.life.last)
+	in.seen = t.life.taken
+	in.seen.marks = slices.Clone(in.seen.marks)
 	var ctx context.Context
 	ctx, t.cancel = context.WithCancel(in.ctx)
 	in.running.Go(func() { t.run(ctx) })

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,10 +34,69 @@ const (
 // lifecycle turns the engine's events, and what inspecting tells after a time without them, into what is told about
 // containers, each thing once. It has no clock and does nothing by itself.
 type lifecycle struct {
-	last  int64    // time of the last event of the engine that was taken
-	same  []uint32 // marks of those with that time
-	known bool     // containers have been looked at before
+	taken recent // the engine's events that were taken
+	known bool   // containers have been looked at before
 	lives map[string]*life
+}
+
+// recent knows which events of the engine were taken. The engine takes an event's time first and sends it later: of events of
+// several containers at once some come after others that have a later time.
+type recent struct {
+	last  int64 // the latest time
+	floor int64 // all events up to this time were taken
+	marks []mark
+}
+
+// mark is an event that was taken behind the floor.
+type mark struct {
+	at   int64
+	hash uint32
+}
+
+const (
+	// late is how much earlier than another one an event may be that comes behind it; 73 ms were seen.
+	late = int64(2 * time.Second)
+	// maxMarks bounds what a cursor takes.
+	maxMarks = 1024
+)
+
+// recentAt is of an engine whose events up to now were taken.
+func recentAt(now time.Time) recent { return recent{last: now.UnixNano(), floor: now.UnixNano()} }
+
+func markOf(msg *events.Message) mark {
+	h := fnv.New32a()
+	h.Write([]byte(msg.Actor.ID))
+	h.Write([]byte(msg.Action))
+	return mark{msg.TimeNano, h.Sum32()}
+}
+
+// has reports whether an event is one of those that were taken behind the floor.
+func (r *recent) has(msg *events.Message) bool { return slices.Contains(r.marks, markOf(msg)) }
+
+// add notes that an event is taken.
+func (r *recent) add(msg *events.Message) {
+	m := markOf(msg)
+	if m.at > r.floor {
+		r.marks = append(r.marks, m)
+	}
+	r.advance(m.at)
+	if n := len(r.marks); n > maxMarks {
+		slices.SortFunc(r.marks, func(a, b mark) int { return cmp.Compare(a.at, b.at) })
+		r.raise(r.marks[n/4].at)
+	}
+}
+
+// advance notes that a time was reached.
+func (r *recent) advance(at int64) {
+	if at > r.last {
+		r.last = at
+		r.raise(at - late)
+	}
+}
+
+func (r *recent) raise(floor int64) {
+	r.floor = max(r.floor, floor)
+	r.marks = slices.DeleteFunc(r.marks, func(m mark) bool { return m.at <= r.floor })
 }
 
 // life is what was told about a container, and what the next event has to be seen with. All times are the engine's.
@@ -75,22 +135,6 @@ type told struct {
 // id of a container in a cursor: its first 12 digits are what people tell containers apart by.
 const idBytes = 6
 
-// fresh reports whether an event of the engine was not taken before, and notes that it is.
-func (m *lifecycle) fresh(msg *events.Message) bool {
-	h := fnv.New32a()
-	h.Write([]byte(msg.Actor.ID))
-	h.Write([]byte(msg.Action))
-	mark := h.Sum32()
-	switch {
-	case msg.TimeNano < m.last || msg.TimeNano == m.last && slices.Contains(m.same, mark):
-		return false
-	case msg.TimeNano > m.last:
-		m.last, m.same = msg.TimeNano, m.same[:0]
-	}
-	m.same = append(m.same, mark)
-	return true
-}
-
 func (m *lifecycle) life(id string) *life {
 	key := shortOf(id)
 	l := m.lives[key]
@@ -106,9 +150,10 @@ func (m *lifecycle) life(id string) *life {
 
 // event takes an event of the engine. d is what is known of the container, its id at least.
 func (m *lifecycle) event(msg *events.Message, d *details) []told {
-	if !m.fresh(msg) {
+	if msg.TimeNano <= m.taken.floor || m.taken.has(msg) {
 		return nil
 	}
+	m.taken.add(msg)
 	at := msg.TimeNano
 	action, rest, _ := strings.Cut(string(msg.Action), ": ")
 	switch action {
@@ -308,9 +353,10 @@ func (m *lifecycle) waits() bool {
 	return false
 }
 
-// lifecycleVersion 1: version, last, number of marks and the marks (4 bytes each), number of lives and for each its id
-// (6 bytes), flags (1 running, 2 loop, 4 and 8 health), told, asked, killed, oom, number of deaths and those. Times are
-// varints: how much earlier than last they are, + 1, and 0 for none.
+// lifecycleVersion 1: version, last, how much earlier the floor is, number of marks and for each how much earlier than last it
+// is and its hash (4 bytes, little endian), number of lives and for each its id (6 bytes), flags (1 running, 2 loop, 4 and 8
+// health), told, asked, killed, oom, number of deaths and those. Numbers are varints. The times of a life are how much earlier
+// than last they are, + 1 unless they are later, and 0 for none.
 const lifecycleVersion = 1
 
 // maxLives keeps a cursor well below the 64 KiB that the log of events takes: about 25 bytes each.
@@ -318,10 +364,12 @@ const maxLives = 1800
 
 func (m *lifecycle) encode() []byte {
 	b := []byte{lifecycleVersion}
-	b = binary.AppendVarint(b, m.last)
-	b = binary.AppendUvarint(b, uint64(len(m.same)))
-	for _, h := range m.same {
-		b = binary.LittleEndian.AppendUint32(b, h)
+	b = binary.AppendVarint(b, m.taken.last)
+	b = binary.AppendVarint(b, m.taken.last-m.taken.floor)
+	b = binary.AppendUvarint(b, uint64(len(m.taken.marks)))
+	for _, k := range m.taken.marks {
+		b = binary.AppendVarint(b, m.taken.last-k.at)
+		b = binary.LittleEndian.AppendUint32(b, k.hash)
 	}
 	ids := slices.Collect(maps.Keys(m.lives))
 	if len(ids) > maxLives { // the ones that changed last
@@ -337,7 +385,7 @@ func (m *lifecycle) encode() []byte {
 			b = append(b, 0)
 			return
 		}
-		d := m.last - t
+		d := m.taken.last - t
 		if d >= 0 {
 			d++
 		}
@@ -404,18 +452,20 @@ func decodeLifecycle(b []byte) (*lifecycle, error) {
 		b = b[n:]
 		return int(v)
 	}
-	m := &lifecycle{known: true, lives: map[string]*life{}, last: varint()}
+	m := &lifecycle{known: true, lives: map[string]*life{}}
+	last := varint()
+	m.taken.last, m.taken.floor = last, last-varint()
 	for range count() {
-		m.same = append(m.same, binary.LittleEndian.Uint32(take(4)))
+		m.taken.marks = append(m.taken.marks, mark{last - varint(), binary.LittleEndian.Uint32(take(4))})
 	}
 	when := func() int64 {
 		switch d := varint(); {
 		case d == 0:
 			return 0
 		case d > 0:
-			return m.last - d + 1
+			return last - d + 1
 		default:
-			return m.last - d
+			return last - d
 		}
 	}
 	for range count() {

@@ -43,14 +43,14 @@ func (in *Input) newTeller(e *engine) *teller {
 	}
 	next, cursor, ok := in.o.Sink.Producer(t.producer)
 	if !ok {
-		t.life.last = e.now.UnixNano()
+		t.life.taken = recentAt(e.now)
 		return t
 	}
 	t.next = max(next, 1)
 	life, err := decodeLifecycle(cursor)
 	if err != nil {
 		in.o.Log.Warn("docker: it is not known what was told about containers; it begins anew", "error", err)
-		t.life.last = e.now.UnixNano()
+		t.life.taken = recentAt(e.now)
 		return t
 	}
 	t.life = life
