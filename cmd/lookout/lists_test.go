@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/internal/fleet"
 )
 
@@ -74,6 +75,30 @@ new    -        unknown            -     0s    0s      -       -            -
 	}
 	colored := string(at(now).probesTable(true, all).bytes())
 	for _, want := range []string{"\x1b[32mup\x1b[m  ", "\x1b[33mup (failing)\x1b[m  ", "\x1b[1;31mdown\x1b[m  ", "\x1b[1;31mdown (recovering)\x1b[m  ", "\x1b[33munknown\x1b[m  "} {
+		if !strings.Contains(colored, want) {
+			t.Errorf("no %q in\n%q", want, colored)
+		}
+	}
+}
+
+func TestAlertsTable(t *testing.T) {
+	now := time.Date(2026, 11, 21, 14, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	all := []alerting.IncidentInfo{
+		{Rule: "pages", Service: "sales", Title: "[error] sales: down", State: alerting.Firing, Count: 1, Since: ago(time.Minute), Last: ago(time.Minute)},
+		{Rule: "pages", Service: "pay", Title: "[error] pay: down", State: alerting.Acknowledged, Count: 2, Since: ago(time.Hour), Acknowledged: ago(2 * time.Minute), By: "phone", Last: ago(time.Hour)},
+		{Rule: "errors", Service: "web", Title: "[error] web: x", State: alerting.Resolved, Count: 17, Since: ago(time.Hour), Resolved: ago(time.Second), Last: ago(3 * time.Second)},
+	}
+	want := `STATE                 FOR  SERVICE  EVENTS  LAST  RULE    WHAT
+firing                1m   sales    1       1m    pages   [error] sales: down
+acknowledged (phone)  2m   pay      2       1h    pages   [error] pay: down
+resolved              1s   web      17      3s    errors  [error] web: x
+`
+	if diff := cmp.Diff(want, string(at(now).alertsTable(false, all).bytes())); diff != "" {
+		t.Error(diff)
+	}
+	colored := string(at(now).alertsTable(true, all).bytes())
+	for _, want := range []string{"\x1b[1;31mfiring\x1b[m", "\x1b[33macknowledged (phone)\x1b[m", "\x1b[32mresolved\x1b[m"} {
 		if !strings.Contains(colored, want) {
 			t.Errorf("no %q in\n%q", want, colored)
 		}

@@ -36,6 +36,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/fleet"
@@ -77,6 +78,8 @@ type Options struct {
 	UI http.Handler
 	// Fleet is what /api/v1/containers and /api/v1/probes list. Without it the lists are empty.
 	Fleet Fleet
+	// Alerts returns the incidents that are open or were lately, for /api/v1/alerts; without it there are none.
+	Alerts func() ([]alerting.IncidentInfo, error)
 	// Auth knows the tokens and sessions.
 	Auth *auth.Authenticator
 	// Version is shown by /status.
@@ -123,6 +126,9 @@ func New(o Options) *API {
 	}
 	if o.Fleet == nil {
 		o.Fleet = fleet.New(fleet.Options{})
+	}
+	if o.Alerts == nil {
+		o.Alerts = func() ([]alerting.IncidentInfo, error) { return []alerting.IncidentInfo{}, nil }
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }

@@ -93,12 +93,22 @@ func (a *API) loginCodes(w http.ResponseWriter, r *http.Request) {
 }
 
 // list answers with what all returns, under name.
-func list[T any](name string, all func() []T) http.HandlerFunc {
+func list[T any](name string, all func() ([]T, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := readParams(w, r); err != nil {
+		_, err := readParams(w, r)
+		var rows []T
+		if err == nil {
+			rows, err = all()
+		}
+		if err != nil {
 			writeError(w, err)
 			return
 		}
-		writeJSON(w, http.StatusOK, map[string]any{name: all()})
+		writeJSON(w, http.StatusOK, map[string]any{name: rows})
 	}
+}
+
+// surely is a list that cannot fail.
+func surely[T any](all func() []T) func() ([]T, error) {
+	return func() ([]T, error) { return all(), nil }
 }

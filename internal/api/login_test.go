@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 	"go.etcd.io/bbolt"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/event"
@@ -447,13 +448,22 @@ func TestLists(t *testing.T) {
 	container.Stream, container.Container = []byte("stats"), []byte("shop<1>")
 	probe.Stream, probe.Fields = []byte("probe"), []event.Field{{Name: []byte("probe"), Value: []byte("sales")}}
 	known.Prime(container, probe)
-	f, empty := newFixture(t, func(o *Options) { o.Fleet = known }), newFixture(t)
-	for name, want := range map[string]string{"containers": `{"container":"shop<1>",`, "probes": `{"name":"sales",`} {
+	alerts := func() ([]alerting.IncidentInfo, error) {
+		return []alerting.IncidentInfo{{Rule: "down", Service: "sales", Title: "<b>"}}, nil
+	}
+	f, empty := newFixture(t, func(o *Options) { o.Fleet, o.Alerts = known, alerts }), newFixture(t)
+	for name, want := range map[string]string{"containers": `{"container":"shop<1>",`, "probes": `{"name":"sales",`, "alerts": `{"id":0,"rule":"down","service":"sales","title":"<b>",`} {
 		if got := strings.TrimSpace(empty.do("GET", "/api/v1/"+name, "").Body.String()); got != `{"`+name+`":[]}` {
 			t.Error(got)
 		}
 		if got := f.do("GET", "/api/v1/"+name, "").Body.String(); !strings.HasPrefix(got, `{"`+name+`":[`+want) {
 			t.Error(got)
 		}
+	}
+	broken := newFixture(t, func(o *Options) {
+		o.Alerts = func() ([]alerting.IncidentInfo, error) { return nil, errors.New("the state cannot be read") }
+	})
+	if w := broken.do("GET", "/api/v1/alerts", ""); w.Code != 500 {
+		t.Errorf("alerts that cannot be read: %d %s", w.Code, w.Body)
 	}
 }

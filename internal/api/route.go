@@ -81,8 +81,7 @@ var later = []struct {
 	{"/api/v1/export/", "export", auth.Read},
 	{"/api/v1/rules", "rules over HTTP", auth.Read},
 	{"/api/v1/rules/", "rules over HTTP", auth.Read},
-	{"/api/v1/alerts", "alerts over HTTP", auth.Read},
-	{"/api/v1/alerts/", "alerts over HTTP", auth.Read},
+	{"/api/v1/alerts/", "one alert over HTTP", auth.Read},
 	{"/api/v1/silences", "silences", auth.Read},
 	{"/api/v1/silences/", "silences", auth.Read},
 	{"/api/v1/delete", "deleting by query", auth.Admin},
@@ -120,8 +119,9 @@ func (a *API) routes() {
 	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
 	a.add("/api/v1/context", auth.Read, only(a.stored(a.context), http.MethodGet))
-	a.add("/api/v1/containers", auth.Read, only(list("containers", a.o.Fleet.Containers), http.MethodGet))
-	a.add("/api/v1/probes", auth.Read, only(list("probes", a.o.Fleet.Probes), http.MethodGet))
+	a.add("/api/v1/containers", auth.Read, only(list("containers", surely(a.o.Fleet.Containers)), http.MethodGet))
+	a.add("/api/v1/probes", auth.Read, only(list("probes", surely(a.o.Fleet.Probes)), http.MethodGet))
+	a.add("/api/v1/alerts", auth.Read, only(list("alerts", a.o.Alerts), http.MethodGet))
 	a.add("/api/v1/login", public, only(a.login, http.MethodPost))
 	a.add("/api/v1/logout", auth.Anyone, only(a.logout, http.MethodPost))
 	a.add("/api/v1/me", auth.Anyone, only(a.me, http.MethodGet))
@@ -136,7 +136,7 @@ func (a *API) routes() {
 	}
 	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
-			Mend: "the API is at /api/v1/: query, tail, context, events, services, containers, probes"})
+			Mend: "the API is at /api/v1/: query, tail, context, events, services, containers, probes, alerts"})
 	}))}
 }
 

@@ -199,6 +199,9 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 	if a.store != nil {
 		o.Store, o.UI, o.Fleet = a.store, ui.Handler(), a.fleet
 	}
+	if a.engine != nil {
+		o.Alerts = a.engine.Incidents
+	}
 	a.api = api.New(o)
 	a.server = &http.Server{
 		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
