@@ -81,23 +81,25 @@ func decodeCursor(b []byte) (c cursor, err error) {
 const skew = int64(time.Minute)
 
 // since returns the time from which to read, inclusive; 0 for all. It is that of the stream that is behind: but what a stream
-// that has been silent for long will say comes later than what the other one has said.
-func (c *cursor) since() int64 {
-	least, most, back := int64(0), int64(0), false
-	for _, p := range c {
-		if p.time == 0 {
-			continue
-		}
-		if least == 0 || p.time < least {
-			least = p.time
-		}
-		most = max(most, p.time)
-		back = back || p.high > p.time
+// that has been silent for long will say comes later than what the other one has said, as far as skew. one: there is only
+// the first stream.
+func (c *cursor) since(one bool) int64 {
+	if one {
+		return c[stdout].time
 	}
-	if back {
-		return least
+	least, most := c[stdout], c[stderr]
+	if least.time > most.time {
+		least, most = most, least
 	}
-	return max(least, most-skew)
+	switch {
+	case most.time == 0:
+		return 0
+	case least.time != 0 && (least.high > least.time || most.high > most.time):
+		return least.time // a clock went back
+	case most.high > most.time:
+		return most.time
+	}
+	return max(least.time, most.time-skew, 1)
 }
 
 // latest returns the stream with the latest row.

@@ -369,7 +369,7 @@ var (
 func (f *follower) session(ctx context.Context, e *engine, follow bool) (rows int, err error) {
 	ctx, cancelCause := context.WithCancelCause(ctx)
 	f.mu.Lock()
-	since := f.read.since()
+	since := f.read.since(f.tty)
 	f.skipTo()
 	if since == 0 {
 		since = f.from

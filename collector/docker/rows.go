@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/timestamp"
@@ -176,8 +177,12 @@ func parseStamp(p []byte) (int64, bool) {
 	if len(p) < len("2026-11-21T04:45:05Z") || p[4] != '-' || p[10] != 'T' {
 		return 0, false
 	}
-	at, form, ok := timestamp.Parse(p)
-	return at, ok && form&timestamp.NoZone == 0
+	if at, form, ok := timestamp.Parse(p); ok {
+		return at, form&timestamp.NoZone == 0
+	}
+	// A machine whose clock is not set writes 1970, which no logger's time is.
+	t, err := time.Parse(time.RFC3339Nano, string(p))
+	return t.UnixNano(), err == nil && t.Year() >= 1970 && t.Year() < 2262
 }
 
 // ttyReader reads the log of a container with a terminal: no frames, lines end in "\r\n", and the pieces of a long line
