@@ -603,6 +603,9 @@ func TestPage(t *testing.T) {
 		if wide := js[[]string](p, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("aside, .m, nav, pre, .away")).map(e => e.className || e.tagName)`); len(wide) > 0 {
 			t.Errorf("wider than the screen: %q", wide)
 		}
+		if hidden := js[bool](p, `(n => n.scrollWidth > n.clientWidth)(document.querySelector("nav"))`); hidden {
+			t.Error("not all views are in the bar")
+		}
 		if cut := js[int](p, `[...document.querySelectorAll(".rows .t")].filter(e => e.scrollWidth > e.clientWidth).length`); cut > 0 {
 			t.Errorf("%d times are cut", cut)
 		}
@@ -617,7 +620,7 @@ func TestPage(t *testing.T) {
 	})
 
 	step("containers and probes", func(t *testing.T) {
-		for view, want := range map[string]string{"containers": "None seen", "probes": "lookout.probe="} {
+		for view, want := range map[string]string{"alerts": "nothing fires", "containers": "None seen", "probes": "lookout.probe="} {
 			p.open(s.http + "/?view=" + view)
 			p.wait(fmt.Sprintf(`document.querySelector(".view").textContent.includes(%q)`, want))
 		}

@@ -11,11 +11,12 @@ import { Sidebar } from "./sidebar.tsx";
 import { Notes, Status } from "./status.tsx";
 import { store, type Theme } from "./store.ts";
 import { plural } from "./text.ts";
-import { Containers, Probes, Services } from "./views.tsx";
+import { Alerts, Containers, Probes, Services } from "./views.tsx";
 
 const views: { view: View; label: string }[] = [
   { view: "explore", label: "Explore" },
   { view: "services", label: "Services" },
+  { view: "alerts", label: "Alerts" },
   { view: "containers", label: "Containers" },
   { view: "probes", label: "Probes" },
 ];
@@ -47,7 +48,7 @@ export function App() {
           </main>
         </>
       ) : (
-        <main class="view">{view === "services" ? <Services /> : view === "containers" ? <Containers /> : <Probes />}</main>
+        <main class="view">{{ services: <Services />, alerts: <Alerts />, containers: <Containers />, probes: <Probes /> }[view]}</main>
       )}
       <Footer />
       {store.help && <Help />}
@@ -71,7 +72,8 @@ function Top() {
     dark: { next: "auto", icon: "moon", label: "Theme: dark" },
   };
   const theme = themes[store.theme];
-  const down = store.lists.probes?.rows.filter((p) => (p as { state?: string }).state === "down").length;
+  const counted: Partial<Record<View, string>> = { alerts: "firing", probes: "down" };
+  const worst = (view: View) => store.lists[view]?.rows.filter((row) => (row as { state?: string }).state === counted[view]).length;
   return (
     <header>
       <button
@@ -94,7 +96,7 @@ function Top() {
             onClick={(e) => go(e, v.view)}
           >
             {v.label}
-            {v.view === "probes" && down ? <b>{down}</b> : null}
+            {counted[v.view] && worst(v.view) ? <b>{worst(v.view)}</b> : null}
           </a>
         ))}
       </nav>

@@ -3,7 +3,10 @@
 import type { LogEvent } from "./event.ts";
 import { moved, standardSince, type TimeRange } from "./time.ts";
 
-export type View = "explore" | "services" | "containers" | "probes";
+/** A view of its own list, loaded when it is looked at. */
+export type List = "alerts" | "containers" | "probes";
+
+export type View = "explore" | "services" | List;
 
 /** What an address says. */
 export interface Place extends TimeRange {
@@ -14,7 +17,10 @@ export interface Place extends TimeRange {
   id: string; // of the event that is open
 }
 
-const views: readonly string[] = ["explore", "services", "containers", "probes"];
+const lists: readonly string[] = ["alerts", "containers", "probes"];
+const views: readonly string[] = ["explore", "services", ...lists];
+
+export const isList = (view: View): view is List => lists.includes(view);
 
 export function readAddress(search: string): Place {
   const p = new URLSearchParams(search);

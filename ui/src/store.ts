@@ -2,7 +2,7 @@
 
 import { Failure, get, parameters, post, type Hint, type Me, type Service } from "./api.ts";
 import { facetsOf, type Facets, type LogEvent } from "./event.ts";
-import { readAddress, writeAddress, type Place } from "./links.ts";
+import { isList, readAddress, writeAddress, type List, type Place } from "./links.ts";
 import { fromBytes, parse, toggle, withTerm, type Parsed } from "./query.ts";
 import { marksOf, noMarks, type Marks } from "./marks.ts";
 import { isGap, Search } from "./search.ts";
@@ -131,14 +131,15 @@ class Store {
       if (back && !this.me) return void this.open();
       if (back && this.shown?.state === "failed") this.run();
       if (this.place.view === "containers") void this.load("containers");
-      void this.load("probes"); // the top bar says how many are down
+      void this.load("alerts"); // the top bar says how many fire, and how many are down
+      void this.load("probes");
     } catch (err) {
       this.failed(err);
     }
     this.draw();
   }
 
-  async load(list: "containers" | "probes"): Promise<void> {
+  async load(list: List): Promise<void> {
     const before = this.lists[list];
     this.lists[list] = { rows: before?.rows ?? [], loading: true };
     try {
@@ -213,7 +214,7 @@ class Store {
     if (how.run) {
       this.setText(this.place.q);
       this.run();
-    } else if (this.place.view === "containers" || this.place.view === "probes") void this.load(this.place.view);
+    } else if (isList(this.place.view)) void this.load(this.place.view);
     this.draw();
   }
 
@@ -260,7 +261,7 @@ class Store {
   run(): void {
     if (this.login.needed) return;
     const { view } = this.place;
-    if (view === "containers" || view === "probes") void this.load(view);
+    if (isList(view)) void this.load(view);
     if (view !== "explore") return this.draw();
     this.next?.close();
     this.shown?.unfollow();

@@ -1,8 +1,9 @@
-// The simple views: services, containers, probes.
+// The simple views: services, alerts, containers, probes.
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Service } from "./api.ts";
+import { readAddress, type List } from "./links.ts";
 import { fieldTerm } from "./query.ts";
 import { Text } from "./shown.tsx";
 import { store } from "./store.ts";
@@ -91,8 +92,8 @@ function when(time: string | undefined): Cell {
   return { sort: d.getTime(), show: `${age(Date.now() - d.getTime())} ago`, title: fullTime(time!) };
 }
 
-const good = /^(?:up|running|healthy|ok)$/;
-const bad = /^(?:down|dead|unhealthy|restarting|oom)$/;
+const good = /^(?:up|running|healthy|ok|resolved)$/;
+const bad = /^(?:down|dead|unhealthy|restarting|oom|firing)$/;
 
 /** A state by colour and word. */
 const state = (s: string | undefined): Cell => ({
@@ -136,6 +137,52 @@ export function Services() {
           ]}
         />
       )}
+    </>
+  );
+}
+
+interface Alert {
+  rule: string;
+  service: string;
+  title: string;
+  state: string;
+  count: number;
+  since: string;
+  last: string;
+  acknowledged?: string;
+  by?: string;
+  resolved?: string;
+  link?: string;
+}
+
+export function Alerts() {
+  const list = store.lists.alerts;
+  const rows = (list?.rows ?? []) as Alert[];
+  return (
+    <>
+      <h1>Alerts {rows.length > 0 && <small>{count(rows.length)}</small>}</h1>
+      <Problem list="alerts" />
+      {rows.length > 0 ? (
+        <Table
+          name="Alerts"
+          rows={rows}
+          first={1}
+          open={(a) => (a.link ? store.go(readAddress(a.link.slice(a.link.indexOf("?"))), { run: true }) : explore(fieldTerm("service", [a.service])))}
+          columns={[
+            ["Alert", (a) => text(a.title)],
+            ["State", (a) => state(a.state)],
+            ["Since", (a) => when(a.resolved || a.acknowledged || a.since), "number"],
+            ["Service", (a) => named(a.service)],
+            ["Events", (a) => number(a.count), "number"],
+            ["Last", (a) => when(a.last), "number"],
+            ["Rule", (a) => text(a.rule)],
+            ["Acknowledged by", (a) => text(a.by)],
+          ]}
+        />
+      ) : (
+        list && !list.loading && <p class="x">None: nothing fires, and nothing did since yesterday. Rules need a channel of Slack, or Pushover, to tell somebody.</p>
+      )}
+      {!list && <Loading />}
     </>
   );
 }
@@ -223,7 +270,7 @@ export function Probes() {
           name="Probes"
           rows={rows}
           first={1}
-          open={(p) => explore(fieldTerm("probe", [p.name]))}
+          open={(p) => store.go({ view: "explore", q: fieldTerm("probe", [p.name]), reports: true, id: "" }, { run: true })}
           columns={[
             ["Probe", (p) => text(p.name)],
             ["State", (p) => state(p.state)],
@@ -254,7 +301,7 @@ export function Probes() {
 
 const Loading = () => <p class="x">loading …</p>;
 
-function Problem({ list }: { list: "containers" | "probes" }) {
+function Problem({ list }: { list: List }) {
   const problem = store.lists[list]?.problem;
   if (!problem) return null;
   return (
