@@ -59,6 +59,11 @@ export function nextPage(rows: readonly LogEvent[], after: (time: string) => str
   return { until: after(oldest.time), seen };
 }
 
+/** Tells of the fields that Docker adds to every line: they say the same each time, and stand in the detail alone. The command
+ * line leaves out the same ones. */
+export const byShipper = (name: string) =>
+  name.startsWith("com.docker.") || /^(?:command|container_id|container_name|created|image_id|image_name|tag|facility)$/.test(name);
+
 // What the rows at hand hold, for the sidebar.
 
 export interface Facets {
@@ -98,7 +103,7 @@ export function facetsOf(rows: Iterable<LogEvent>, most: number): Facets {
     if (e.level) add(f.levels, e.level);
     if (e.service) add(f.services, e.service);
     for (const name of ["host", "container", "env", "stream"] as const) if (e[name]) field(name, e[name]!);
-    for (const [name, value] of Object.entries(e.fields ?? {})) field(name, value);
+    for (const [name, value] of Object.entries(e.fields ?? {})) if (!byShipper(name)) field(name, value);
   }
   f.rows = Math.min(f.rows, most);
   return f;

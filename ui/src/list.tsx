@@ -4,7 +4,7 @@ import { Fragment } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Detail } from "./detail.tsx";
 import { Empty } from "./empty.tsx";
-import { valueText, type LogEvent } from "./event.ts";
+import { byShipper, valueText, type LogEvent } from "./event.ts";
 import type { Marks } from "./marks.ts";
 import { isGap, type Gap, type Item, type Search } from "./search.ts";
 import { Text } from "./shown.tsx";
@@ -212,6 +212,7 @@ function Fields({ event, marks, room }: { event: LogEvent; marks: Marks; room: n
   const all: [string, string][] = [];
   for (const [name, value] of Object.entries(event.fields ?? {})) {
     if (room <= 0) break;
+    if (byShipper(name)) continue;
     const text = cut(withoutColours(valueText(value)).replace(/\s+/g, " "), Math.min(room, 120));
     room -= name.length + text.length + 2;
     all.push([cut(name, 60), text]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { facetsOf, later, nextPage, parseLine, requestOf, type LogEvent } from "../src/event.ts";
+import { byShipper, facetsOf, later, nextPage, parseLine, requestOf, type LogEvent } from "../src/event.ts";
 import { command, placeOf, readAddress, shellWord, writeAddress, type Place } from "../src/links.ts";
 import { bytes, count, cut, plainText, short, show, withoutColours } from "../src/text.ts";
 import { age, dayOf, duration, fullTime, justAfter, rangeLabel, readTime, shortTime, timeOfDay, toServer } from "../src/time.ts";
@@ -242,4 +242,11 @@ test("facets count the newest rows, and names do no harm", () => {
     1000,
   );
   assert(many.fields.get("n")!.many && many.fields.get("n")!.values.size === 100);
+});
+
+test("what Docker adds to every line is no field to choose", () => {
+  for (const name of ["container_id", "tag", "com.docker.compose.service"]) assert(byShipper(name), name);
+  for (const name of ["request_id", "tags", "container_idx", "xcom.docker.x", "version"]) assert(!byShipper(name), name);
+  const f = facetsOf([{ ...event("1", "2026-11-21T14:00:00Z"), fields: { tag: "x", user: "y" } }], 10);
+  assert.deepEqual([...f.fields.keys()].filter((n) => n === "tag" || n === "user"), ["user"]);
 });
