@@ -123,6 +123,13 @@ func (r *rescue) raw() bool {
 	return false
 }
 
+// complete tells whether it has all that came so far.
+func (r *rescue) complete() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.over && !r.tardy
+}
+
 func (r *rescue) late() {
 	r.mu.Lock()
 	r.tardy = true

@@ -38,6 +38,9 @@ type watched struct {
 // maxInspects is how many inspections run at a time.
 const maxInspects = 4
 
+// maxDrivers bounds how many images' drivers are remembered.
+const maxDrivers = 1000
+
 // maxAttached is how many containers are attached to at a time.
 const maxAttached = 256
 
@@ -206,18 +209,17 @@ func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
 	case "create":
 		c := in.entry(id)
 		in.mu.Lock()
-		if a := msg.Actor.Attributes; !c.known {
-			c.name, c.image, c.details.labels = a["name"], a["image"], a
-		}
+		c.named(msg)
 		wanted := in.leftOut(&c.details) == ""
 		in.mu.Unlock()
 		if wanted && in.attached.Load() < maxAttached {
 			in.attached.Add(1)
-			in.running.Go(func() { in.rescueOf(e, c) })
+			in.running.Go(func() { in.rescueOf(e, c, id) })
 		}
 	case "start":
 		c := in.entry(id)
 		in.mu.Lock()
+		c.named(msg)
 		c.started, c.asked = true, false
 		f := c.follower
 		in.mu.Unlock()
@@ -250,6 +252,13 @@ func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
 			in.publish()
 		}
 	})
+}
+
+// named takes from an event what it says of a container that was not inspected yet. in.mu is held.
+func (c *watched) named(msg *events.Message) {
+	if a := msg.Actor.Attributes; !c.known {
+		c.name, c.image, c.details.labels = a["name"], a["image"], a
+	}
 }
 
 // refresh inspects a container and applies what it finds; with a teller it is compared with what was told, too.
@@ -295,6 +304,10 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 	changed := first || c.state != d.state || c.health != d.health || c.restarts != d.restarts || c.name != d.name || c.details.started != d.started
 	c.details, c.known = *d, true
 	if first {
+		if len(in.drivers) >= maxDrivers {
+			clear(in.drivers)
+		}
+		in.drivers[d.image] = d.driver
 		c.off = in.leftOut(d)
 		switch {
 		case c.off != "":
@@ -339,8 +352,8 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 }
 
 // rescueOf attaches to a container that has been created and not yet started.
-func (in *Input) rescueOf(e *engine, c *watched) {
-	r, err := in.attach(e, c.id)
+func (in *Input) rescueOf(e *engine, c *watched, id string) {
+	r, err := in.attach(e, id)
 	if err != nil {
 		in.attached.Add(-1)
 		if !isGone(err) {
@@ -350,7 +363,7 @@ func (in *Input) rescueOf(e *engine, c *watched) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.containers[c.id] != c || c.known && c.follower == nil {
+	if in.containers[id] != c || c.known && c.follower == nil {
 		r.drop()
 		return
 	}
@@ -392,19 +405,41 @@ func (in *Input) remove(id string) {
 	}
 	m := in.measured(c)
 	known := c.known
-	if !known && c.started && c.rescue != nil && slices.Contains(followed, in.driver) {
-		// It was gone before it could be inspected: all there is of it is what it wrote.
-		f := in.newFollower(&c.details, 0)
-		f.tty = c.rescue.raw()
-		f.labels.Store(newLabels(in.host, &c.details))
-		f.rescue.Store(c.rescue)
-		in.following.Go(func() { f.runRemoved(in.ctx) })
+	switch {
+	case c.follower != nil:
+	case !known && c.started && in.leftOut(&c.details) == "":
+		in.missed(c)
+	case c.rescue != nil:
+		c.rescue.drop()
 	}
 	in.mu.Unlock()
 	if known {
 		in.gauge.removed(m)
 	}
 	in.publish()
+}
+
+// missed is for a container that was gone before it could be inspected: all there is of it is what it wrote, if that. Its log's
+// driver is not known, but what a driver sends must not arrive twice: it is taken to be that of the last container of its
+// image, or the engine's default. in.mu is held.
+func (in *Input) missed(c *watched) {
+	driver, ok := in.drivers[c.image]
+	if !ok {
+		driver = in.driver
+	}
+	if !slices.Contains(followed, driver) {
+		if c.rescue != nil {
+			c.rescue.drop()
+		}
+		return
+	}
+	f := in.newFollower(&c.details, 0)
+	if c.rescue != nil {
+		f.tty = c.rescue.raw()
+		f.rescue.Store(c.rescue)
+	}
+	f.labels.Store(newLabels(in.host, &c.details))
+	in.following.Go(func() { f.runRemoved(in.ctx) })
 }
 
 // measured returns what a measurement says of a container. in.mu is held.

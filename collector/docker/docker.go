@@ -103,10 +103,11 @@ type Input struct {
 	connected atomic.Bool
 
 	mu         sync.Mutex
-	eng        *engine       // nil: not connected
-	host       string        // the engine's name
-	driver     string        // its default for logs
-	changed    chan struct{} // closed when eng changes
+	eng        *engine           // nil: not connected
+	host       string            // the engine's name
+	driver     string            // its default for logs
+	drivers    map[string]string // of the last container of each image
+	changed    chan struct{}     // closed when eng changes
 	containers map[string]*watched
 	complained map[string]time.Time
 
@@ -139,7 +140,7 @@ func New(o Options) (*Input, error) {
 	}
 	in := &Input{
 		o: o, begun: time.Now(), inspects: make(chan struct{}, maxInspects), changed: make(chan struct{}),
-		containers: map[string]*watched{}, complained: map[string]time.Time{},
+		containers: map[string]*watched{}, drivers: map[string]string{}, complained: map[string]time.Time{},
 	}
 	in.gauge = newGauge(in)
 	in.self = findSelf(readFile("/proc/self/cgroup"), readFile("/proc/self/mountinfo"), hostname())

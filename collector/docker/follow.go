@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +54,7 @@ type follower struct {
 
 	autoRemove bool // it is removed when it has ended
 
-	mu     sync.Mutex // for all below; the reader holds it while it takes a row
+	mu     lock // for all below; the reader holds it while it takes a row
 	ctx    context.Context
 	failed error // append's, for good: ctx has ended
 
@@ -86,6 +85,13 @@ type follower struct {
 	due    time.Time // of batch, zero when it is empty
 	held   time.Time // when the joiner is to be asked again, zero when it holds nothing
 }
+
+// lock is a mutex that is held for long, while the sink takes nothing. A goroutine that waits for it counts as one that waits
+// for time to go on in tests (testing/synctest), which one that waits for a sync.Mutex does not.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
 
 // line is what has come of a line in pieces.
 type line struct {
@@ -136,7 +142,7 @@ func shortOf(id string) string { return id[:min(len(id), 12)] }
 
 func (in *Input) newFollower(d *details, from int64) *follower {
 	f := &follower{
-		in: in, id: d.id, producer: "docker/" + d.id, from: from, wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		in: in, mu: make(lock, 1), id: d.id, producer: "docker/" + d.id, from: from, wake: make(chan struct{}, 1), gone: make(chan struct{}),
 		tty: d.tty, anyTime: d.driver == "journald", autoRemove: d.autoRemove,
 	}
 	if d.rotated > 0 {
@@ -211,6 +217,15 @@ func (f *follower) run(ctx context.Context, d *details) {
 	nothing := d.started == 0 || !d.running() && f.read == cursor{} && d.finished < f.from // yet to be read
 	if nothing && f.wait(ctx, forever) != wasStarted {
 		return
+	}
+	if d.autoRemove {
+		switch f.spare(ctx) {
+		case wasRemoved:
+			f.end(ctx, false)
+			return
+		case hasEnded:
+			return
+		}
 	}
 	wait := backoff{first: firstWait, longest: 30 * time.Second}
 	well, open := false, true // the log was read to its end; it may be opened
@@ -293,6 +308,24 @@ func (f *follower) run(ctx context.Context, d *details) {
 			return
 		} else if what == wasRemoved && !sleep(ctx, firstWait) {
 			return
+		}
+	}
+}
+
+// spareFor is how long a container that is removed when it ends must run before its log is opened.
+const spareFor = 2 * time.Second
+
+// spare leaves the log of a container alone that may end and be removed at any moment, as long as the rescue has all of it: a
+// log that is opened while its container dies is made again (see run), and docker run --rm fails with exit code 125.
+func (f *follower) spare(ctx context.Context) occasion {
+	until := time.Now().Add(spareFor)
+	for {
+		left := time.Until(until)
+		if r := f.rescue.Load(); r == nil || !r.complete() || left <= 0 {
+			return isLate
+		}
+		if what := f.wait(ctx, left); what != wasStarted {
+			return what
 		}
 	}
 }

@@ -34,8 +34,7 @@ type rotation struct {
 	since int64 // its beginning
 	last  int64 // time of the last row
 
-	lag  int64 // how old it was when it came
-	jump bool  // there was a jump in front of the next row
+	lag int64 // how old it was when it came
 
 	trust   bool      // the next row has been looked at
 	allowed time.Time // no look before then: reading a large log has its price
