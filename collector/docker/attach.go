@@ -28,6 +28,7 @@ const (
 // and not yet started: without inspecting it first, for the daemon would answer that only after the start.
 type rescue struct {
 	in     *Input
+	at     int64 // when it was attached, by the engine's clock at the latest
 	cancel context.CancelFunc
 	done   chan struct{} // closed: nothing more comes
 
@@ -60,7 +61,7 @@ func (in *Input) attach(e *engine, id string) (*rescue, error) {
 		cancel()
 		return nil, err
 	}
-	r := &rescue{in: in, cancel: cancel, done: make(chan struct{})}
+	r := &rescue{in: in, at: time.Now().Add(e.ahead).UnixNano(), cancel: cancel, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, conn.Close)
 	in.running.Go(func() {
 		defer close(r.done)
@@ -130,9 +131,11 @@ func (r *rescue) complete() bool {
 	return !r.over && !r.tardy
 }
 
-func (r *rescue) late() {
+// startedAt notes when the container was started: what was attached to only then may not have all, or nothing if the container
+// had ended by then. The daemon answers an attach either before it starts the container, or when it has told that it did.
+func (r *rescue) startedAt(at int64) {
 	r.mu.Lock()
-	r.tardy = true
+	r.tardy = r.tardy || r.at >= at
 	r.mu.Unlock()
 }
 

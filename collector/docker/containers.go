@@ -28,8 +28,8 @@ type watched struct {
 	logs     string // what becomes of its log, for the measurements
 	follower *follower
 	target   *Target
-	asked    bool // to stop, since its last start
-	started  bool // a start was seen
+	asked    bool  // to stop, since its last start
+	begun    int64 // time of the first start that was seen, 0: none
 	rescue   *rescue
 
 	inspecting sync.Mutex // one inspection after the other; not for what is above
@@ -220,7 +220,13 @@ func (in *Input) event(ctx context.Context, e *engine, msg *events.Message) {
 		c := in.entry(id)
 		in.mu.Lock()
 		c.named(msg)
-		c.started, c.asked = true, false
+		c.asked = false
+		if c.begun == 0 {
+			c.begun = msg.TimeNano
+			if c.rescue != nil {
+				c.rescue.startedAt(c.begun)
+			}
+		}
 		f := c.follower
 		in.mu.Unlock()
 		if f != nil {
@@ -331,7 +337,7 @@ func (in *Input) apply(e *engine, c *watched, d *details) {
 			c.follower = in.newFollower(d, from)
 			c.follower.labels.Store(l)
 			c.follower.rescue.Store(c.rescue)
-			if c.started {
+			if c.begun != 0 {
 				c.follower.startedNow()
 			}
 			f, known := c.follower, *d
@@ -367,8 +373,8 @@ func (in *Input) rescueOf(e *engine, c *watched, id string) {
 		r.drop()
 		return
 	}
-	if c.started {
-		r.late() // it may not have all
+	if c.begun != 0 {
+		r.startedAt(c.begun)
 	}
 	c.rescue = r
 	if c.follower != nil {
@@ -407,7 +413,7 @@ func (in *Input) remove(id string) {
 	known := c.known
 	switch {
 	case c.follower != nil:
-	case !known && c.started && in.leftOut(&c.details) == "":
+	case !known && c.begun != 0 && in.leftOut(&c.details) == "":
 		in.missed(c)
 	case c.rescue != nil:
 		c.rescue.drop()

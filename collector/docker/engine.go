@@ -30,8 +30,9 @@ type engine struct {
 	id     string
 	name   string
 	driver string // of logs, by default
-	// now is the engine's clock when it was connected to.
-	now time.Time
+	// now is the engine's clock when it was connected to, and ahead at most how far it is ahead of ours.
+	now   time.Time
+	ahead time.Duration
 }
 
 // connect asks an engine who it is.
@@ -60,6 +61,7 @@ func (in *Input) connect(ctx context.Context) (*engine, error) {
 	if _, err := cli.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
 		return nil, err
 	}
+	asked := time.Now()
 	r, err := cli.Info(ctx, client.InfoOptions{})
 	if err != nil {
 		return nil, err
@@ -67,6 +69,9 @@ func (in *Input) connect(ctx context.Context) (*engine, error) {
 	e := &engine{cli: cli, id: r.Info.ID, name: r.Info.Name, driver: r.Info.LoggingDriver, now: time.Now()}
 	if t, err := time.Parse(time.RFC3339Nano, r.Info.SystemTime); err == nil {
 		e.now = t
+		if !strings.HasPrefix(in.o.Address, "unix://") { // otherwise it is our clock
+			e.ahead = t.Sub(asked)
+		}
 	}
 	return e, nil
 }

@@ -383,6 +383,7 @@ func TestShortLived(t *testing.T) {
 				e.start(run)
 				synctest.Wait()
 				e.write(run, "one", "two", "three")
+				pass(time.Millisecond) // the clock tells an attach before the start from one behind it
 				e.do(func() { e.attachLate = false })
 				synctest.Wait()
 				e.die(run, 0)
