@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
 )
 
 // What Run does:
@@ -144,6 +145,8 @@ func (in *Input) epoch(ctx context.Context) error {
 				return err
 			}
 			in.connected.Store(true)
+			s := in.Stats()
+			in.o.Log.Info("docker: connected", "engine", e.name, "containers", s.Containers, "followed", s.Followed)
 		}
 	}
 }
@@ -289,6 +292,9 @@ func (in *Input) refresh(ctx context.Context, e *engine, id string, t *teller) e
 		in.remove(id)
 	case ctx.Err() == nil:
 		in.stats.apiErrors.Add(1)
+		if client.IsErrConnectionFailed(err) {
+			break // the events have ended too, which is said
+		}
 		in.complain("inspect", "docker: a container could not be inspected", "container", shortOf(id), "error", err)
 	}
 	return nil

@@ -49,8 +49,10 @@ type fakeContainer struct {
 	oom                     bool
 	address                 string
 	hostNetwork             bool
-	unreadable              bool // its log gives 500
-	broken                  int  // how many times reading its log ends with the daemon's error behind the first row
+	unreadable              bool   // its log gives 500
+	broken                  int    // how many times reading its log ends with the daemon's error behind the first row
+	cut                     int    // its log gives only so many rows, 0: all
+	missed                  [2]int // rows that who follows does not get, as with a log that is rotated: from, to
 	attached                []net.Conn
 }
 
@@ -266,7 +268,7 @@ func (e *fakeEngine) write(c *fakeContainer, lines ...string) {
 				} else {
 					p = append(binary.BigEndian.AppendUint32([]byte{byte(s) + 1, 0, 0, 0}, uint32(len(p))), p...)
 				}
-				go func() { _, _ = conn.Write(p) }()
+				_, _ = conn.Write(p)
 			}
 			for len(text) >= fragmentSize {
 				c.rows = append(c.rows, row{stream: s, time: at, text: []byte(text[:fragmentSize])})
@@ -284,7 +286,7 @@ func (e *fakeEngine) die(c *fakeContainer, exit int) {
 	e.do(func() {
 		c.state, c.finished, c.exit = "exited", time.Unix(0, e.tick()), exit
 		for _, conn := range c.attached {
-			go conn.Close()
+			conn.Close()
 		}
 		c.attached = nil
 		e.emit(c, "die", "exitCode", strconv.Itoa(exit))
@@ -461,6 +463,10 @@ func (e *fakeEngine) serveLogs(w http.ResponseWriter, r *http.Request, c *fakeCo
 	if n, err := strconv.Atoi(q.Get("tail")); err == nil {
 		next = max(len(c.rows)-n, 0)
 	}
+	if c.driver == "local" && since != 0 {
+		since += int64(time.Hour) // it leaves out the file in which that lies
+	}
+	opened := len(c.rows)
 	broken := c.broken > 0
 	if broken {
 		c.broken--
@@ -471,10 +477,15 @@ func (e *fakeEngine) serveLogs(w http.ResponseWriter, r *http.Request, c *fakeCo
 	for sent := 0; ; {
 		e.mu.Lock()
 		rows, changed, running := c.rows[min(next, len(c.rows)):], e.changed, c.state == "running"
+		first := next
 		next = len(c.rows)
+		missed := c.missed
 		e.mu.Unlock()
-		for _, r := range rows {
-			if r.time < since {
+		for i, r := range rows {
+			if i += first; follow && i >= opened && i >= missed[0] && i < missed[1] {
+				continue
+			}
+			if r.time < since || c.cut > 0 && sent >= c.cut {
 				continue
 			}
 			p := stamp(r.time) + string(r.text)

@@ -405,6 +405,77 @@ func TestShortLived(t *testing.T) {
 	}
 }
 
+// A log that ended before its time is completed from what the container wrote, and each line is there once.
+func TestRescueCompletes(t *testing.T) {
+	bubble(t, func(t *testing.T, e *fakeEngine) {
+		store := &ledger{}
+		in := begin(t, e, store, withJoiner)
+		c := e.run("job", func(c *fakeContainer) { c.autoRemove, c.cut = true, 3 })
+		pass(spareFor + time.Second)
+		e.write(c, "one", "!oops", "two", "three", "!oops again", "")
+		pass(time.Second)
+		e.write(c, "four")
+		e.die(c, 0)
+		pass(30 * time.Second)
+		same(t, "stdout", store.messages("stdout", ""), []string{"one", "two", "three", "four"})
+		same(t, "stderr", store.messages("stderr", ""), []string{"oops", "oops again"})
+		if s := in.Stats(); s.Rescued != 4 || s.Gaps != 0 {
+			t.Errorf("%+v", s)
+		}
+		in.stop()
+	})
+}
+
+// A container that has ended is left alone until it is started again.
+func TestEndedIsLeftAlone(t *testing.T) {
+	bubble(t, func(t *testing.T, e *fakeEngine) {
+		store := &ledger{}
+		in := begin(t, e, store, nil)
+		c := e.run("web", nil)
+		e.write(c, "one")
+		pass(time.Second)
+		e.die(c, 0)
+		e.do(func() { c.rows = append(c.rows, row{time: e.tick(), text: []byte("two"), ended: true}) }) // the daemon was slow
+		pass(10 * time.Second)
+		same(t, "lines", store.messages("std", ""), []string{"one", "two"})
+		e.mu.Lock()
+		before := e.requests["logs"] + e.requests["json"]
+		e.mu.Unlock()
+		pass(time.Hour)
+		e.mu.Lock()
+		if n := e.requests["logs"] + e.requests["json"] - before; n != 0 || before > 12 {
+			t.Errorf("%d requests, and %d in an hour", before, n)
+		}
+		e.mu.Unlock()
+		e.start(c)
+		e.write(c, "three")
+		pass(time.Second)
+		same(t, "lines", store.messages("std", ""), []string{"one", "two", "three"})
+		in.stop()
+	})
+}
+
+// What was removed while the engine could not be reached is forgotten.
+func TestRemovedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T, e *fakeEngine) {
+		store := &ledger{}
+		c := e.run("web", nil)
+		in := begin(t, e, store, nil)
+		pass(time.Second)
+		e.stop()
+		e.do(func() {
+			delete(e.containers, c.id)
+			e.up = true
+		})
+		pass(30 * time.Second)
+		list := store.where("stats", "web")
+		if s := in.Stats(); s.Followed != 0 || len(s.Containers) != 0 || fieldOf(&list[len(list)-1], "state") != "removed" {
+			t.Errorf("%+v", s)
+		}
+		in.stop()
+	})
+}
+
 // What long-lived containers write is not held a second time.
 func TestRescueEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, e *fakeEngine) {
@@ -448,6 +519,82 @@ func TestBrokenLog(t *testing.T) {
 	})
 }
 
+// Where the engine leaves out files of a log that is rotated, or waits, the lines come all the same, in order.
+func TestRotatedLogs(t *testing.T) {
+	for _, c := range []struct {
+		name, driver string
+		missed       [2]int
+		pause        time.Duration // behind what is missed
+	}{
+		{"nothing is missed", "local", [2]int{}, 0},
+		{"a file is missed", "local", [2]int{300, 450}, 0},
+		{"the end is missed", "local", [2]int{300, 500}, 10 * time.Second},
+		{"nothing is missed, json-file", "json-file", [2]int{}, 0},
+		{"the end is missed, json-file", "json-file", [2]int{300, 500}, 10 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, e *fakeEngine) {
+				store := &ledger{}
+				in := begin(t, e, store, nil)
+				web := e.run("web", func(w *fakeContainer) {
+					w.driver, w.missed, w.config = c.driver, c.missed, map[string]string{"max-size": "10k", "max-file": "3"}
+				})
+				pass(time.Second)
+				var want []string
+				for i := range 500 {
+					want = append(want, fmt.Sprintf("line %d %050d", i, 0))
+					e.write(web, want[i])
+					pass(10 * time.Millisecond)
+				}
+				pass(c.pause + time.Second)
+				same(t, "lines", store.messages("std", ""), want)
+				if s := in.Stats(); s.Gaps != 0 {
+					t.Errorf("%+v", s)
+				}
+				in.stop()
+			})
+		})
+	}
+}
+
+// The last rows that are asked for first do not reach back to where a log of the local driver was left, or to what is wanted of
+// a new one.
+func TestLocalLogIsReadFarEnough(t *testing.T) {
+	bubble(t, func(t *testing.T, e *fakeEngine) {
+		store := &ledger{}
+		local := func(c *fakeContainer) { c.driver = "local" }
+		read, young := e.run("read", local), e.run("new", local)
+		e.write(read, "first")
+		e.write(young, "too old", "too old either")
+		in := begin(t, e, store, nil)
+		pass(time.Second)
+		in.stop()
+		n := len(store.where("std", "new"))
+		pass(2 * time.Hour)
+		old := e.run("old", local)
+		for i := range 3 * firstTail {
+			e.write(read, fmt.Sprint(i))
+			e.write(old, fmt.Sprint(i))
+			if i == firstTail/2 {
+				pass(50 * time.Minute)
+			}
+		}
+		pass(55 * time.Minute)
+		in = begin(t, e, store, nil)
+		pass(10 * time.Second)
+		if got := store.messages("std", "read"); len(got) != 3*firstTail+1 || got[firstTail] != fmt.Sprint(firstTail-1) {
+			t.Errorf("%d lines", len(got))
+		}
+		if got := store.messages("std", "old"); len(got) != 5*firstTail/2-1 || got[0] != fmt.Sprint(firstTail/2+1) {
+			t.Errorf("%d lines, first %.1q", len(got), got)
+		}
+		if got := len(store.where("std", "new")); got != n || n != 2 || in.Stats().Gaps != 0 {
+			t.Errorf("%d lines, then %d, %+v", n, got, in.Stats())
+		}
+		in.stop()
+	})
+}
+
 func TestTargets(t *testing.T) {
 	bubble(t, func(t *testing.T, e *fakeEngine) {
 		var lists []string
@@ -481,9 +628,15 @@ func TestTargets(t *testing.T) {
 		e.do(func() { e.emit(web, "kill", "signal", "15") })
 		e.die(web, 143)
 		step("dead http://dead:80/")
+		e.start(web)
+		step("dead http://dead:80/, web http://10.0.0.9:80/")
+		e.die(web, 143) // nobody asked
+		step("dead http://dead:80/, web http://10.0.0.9:80/")
+		e.do(func() { e.remove(web) })
+		step("dead http://dead:80/")
 		e.do(func() { e.remove(dead) })
 		step("")
-		if len(lists) != 5 {
+		if len(lists) != 7 {
 			t.Errorf("told %d times: %q", len(lists), lists)
 		}
 		in.stop()

@@ -73,6 +73,7 @@ func TestLifecycleEvents(t *testing.T) {
 		{"out of memory, as inspect says", killed, []step{{1, "start", "", "start info was started"}, {3, "die", "137", "die critical was killed: out of memory [137]"}}},
 		{"health", d, []step{{1, "health_status: healthy", "", "healthy info is healthy"}, {2, "health_status: unhealthy", "", "unhealthy error is unhealthy"}, {3, "health_status: unhealthy", "", ""}, {4, "health_status: running", "", ""}, {5, "health_status: healthy", "", "healthy info is healthy"}}},
 		{"twice the same", d, []step{{1, "start", "", "start info was started"}, {1, "start", "", ""}, {3, "die", "1", "die error died with exit code 1 [1]"}, {3, "die", "1", ""}, {2, "die", "1", ""}, {4, "die", "1", ""}}},
+		{"a start that comes too late", d, []step{{1, "start", "", "start info was started"}, {5, "die", "1", "die error died with exit code 1 [1]"}, {4, "start", "", ""}}},
 		{"a restart loop", d, loop},
 		{"a loop that ends in removal", d, append(loop[:8:8], step{18, "destroy", "", "stable info is no longer in a restart loop: it was removed | destroy info was removed"})},
 		{"a loop that is stopped", d, append(loop[:8:8], step{18, "start", "", "start info was started"}, step{19, "kill", "15", ""},
