@@ -231,6 +231,43 @@ func TestHoldAndFlush(t *testing.T) {
 }
 
 // The held event must not depend on the batch's memory, and keeps the first line's parts.
+// The lines of a stream that are held are the last ones that came: what was let go and what is held adds up, whatever comes.
+func TestHeld(t *testing.T) {
+	out, err := []byte("stdout"), []byte("stderr")
+	of := func(stream []byte, messages ...string) *event.Batch {
+		b := lines(messages...)
+		for i := range b.Events {
+			b.Events[i].Stream = stream
+		}
+		return b
+	}
+	j := NewJoiner(JoinOptions{MaxLines: 3})
+	for _, c := range []struct {
+		stream   []byte
+		lines    []string
+		out, err int
+	}{
+		{out, []string{"INFO one"}, 0, 0},
+		{out, []string{"INFO one", "two"}, 1, 0},
+		{out, []string{"three", "ERROR four", frame}, 2, 0},
+		{err, []string{"five"}, 2, 1},
+		{out, []string{frame}, 3, 1},
+		{out, []string{frame}, 1, 1}, // a trace that is full goes on in a new event
+		{err, []string{"INFO six"}, 1, 0},
+		{out, []string{"INFO seven"}, 0, 0},
+	} {
+		j.Join(of(c.stream, c.lines...), int64(time.Hour))
+		if o, e := j.Held(out), j.Held(err); o != c.out || e != c.err {
+			t.Errorf("behind %q: %d and %d lines are held, not %d and %d", c.lines, o, e, c.out, c.err)
+		}
+	}
+	j.Join(of(out, "ERROR eight", frame), int64(time.Hour))
+	j.Flush(lines(), int64(time.Hour), true)
+	if j.Held(out) != 0 || j.Held(nil) != 0 {
+		t.Error("lines are held behind Flush")
+	}
+}
+
 func TestHeldEventIsACopy(t *testing.T) {
 	j := NewJoiner(JoinOptions{})
 	var b event.Batch
