@@ -78,7 +78,7 @@ func decodeCursor(b []byte) (c cursor, err error) {
 
 // skew is how much later than a row another row of the same container may stand in its log that has an earlier time: the
 // daemon stamps the two streams in two goroutines and writes them after that.
-const skew = int64(time.Minute)
+const skew = int64(10 * time.Second)
 
 // since returns the time from which to read, inclusive; 0 for all. It is that of the stream that is behind: but what a stream
 // that has been silent for long will say comes later than what the other one has said, as far as skew. one: there is only

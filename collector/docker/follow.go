@@ -51,6 +51,7 @@ type follower struct {
 	opened   atomic.Bool            // the log could be opened
 	died     atomic.Bool            // since the last start
 	since    atomic.Int64           // the last start that isRunning was told
+	reading  atomic.Bool            // the log is being followed
 
 	autoRemove bool // it is removed when it has ended
 
@@ -170,9 +171,10 @@ func (f *follower) startedNow() {
 	}
 }
 
-// isRunning tells the follower that its container was found running, since when.
+// isRunning tells the follower that its container was found running, since when. It matters only to one that waits for the
+// start, whose event was missed.
 func (f *follower) isRunning(since int64) {
-	if f.since.Swap(since) != since {
+	if f.since.Swap(since) != since && !f.reading.Load() {
 		f.stir()
 	}
 }
@@ -237,7 +239,13 @@ func (f *follower) run(ctx context.Context, d *details) {
 		var err error
 		if open && !(f.autoRemove && f.died.Load()) {
 			begun, rows := time.Now(), 0
+			select {
+			case <-f.wake: // this is the start that is waited for
+			default:
+			}
+			f.reading.Store(true)
 			rows, err = f.session(ctx, e, true)
+			f.reading.Store(false)
 			switch {
 			case ctx.Err() != nil:
 				return
