@@ -389,10 +389,17 @@ func TestDockerRotation(t *testing.T) {
 				}
 				seen[r.Event.Message] = true
 			}
+			problems = problems[:0]
 			if len(s.query("container:"+c.name+" action:gap")) == 0 {
-				return append(problems, fmt.Sprintf("%d lines of %d, and no event says that some are missing", len(rows), c.n+1))
+				problems = append(problems, fmt.Sprintf("%d lines of %d, and no event says that some are missing", len(rows), c.n+1))
 			}
-			return nil
+			kept := strings.Split(e.docker(t, "logs", c.name), "\n")
+			for _, line := range kept {
+				if !seen[line] {
+					return append(problems, fmt.Sprintf("%d lines; of %d that Docker still has one that is missing: %s", len(rows), len(kept), line))
+				}
+			}
+			return problems
 		})
 		t.Logf("%s: %d of %d lines, %d gaps", c.name, len(s.query("container:"+c.name+" stream:stdout")), c.n+1, len(s.query("container:"+c.name+" action:gap")))
 	}
