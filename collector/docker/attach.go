@@ -124,13 +124,6 @@ func (r *rescue) raw() bool {
 	return false
 }
 
-// complete tells whether it has all that came so far.
-func (r *rescue) complete() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.over && !r.tardy
-}
-
 // startedAt notes when the container was started: what was attached to only then may not have all, or nothing if the container
 // had ended by then. The daemon answers an attach either before it starts the container, or when it has told that it did.
 func (r *rescue) startedAt(at int64) {

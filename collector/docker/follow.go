@@ -221,7 +221,7 @@ func (f *follower) run(ctx context.Context, d *details) {
 		return
 	}
 	if d.autoRemove {
-		switch f.spare(ctx) {
+		switch f.spare(ctx, d.started) {
 		case wasRemoved:
 			f.end(ctx, false)
 			return
@@ -323,13 +323,17 @@ func (f *follower) run(ctx context.Context, d *details) {
 // spareFor is how long a container that is removed when it ends must run before its log is opened.
 const spareFor = 2 * time.Second
 
-// spare leaves the log of a container alone that may end and be removed at any moment, as long as the rescue has all of it: a
-// log that is opened while its container dies is made again (see run), and docker run --rm fails with exit code 125.
-func (f *follower) spare(ctx context.Context) occasion {
+// spare leaves the log of a container alone that may end and be removed at any moment: a log that is opened while its
+// container dies is made again (see run), and docker run --rm fails with exit code 125. What such a container writes, the
+// rescue has.
+func (f *follower) spare(ctx context.Context, started int64) occasion {
 	until := time.Now().Add(spareFor)
+	if at := time.Unix(0, started).Add(spareFor); started != 0 && at.Before(until) {
+		until = at
+	}
 	for {
 		left := time.Until(until)
-		if r := f.rescue.Load(); r == nil || !r.complete() || left <= 0 {
+		if left <= 0 {
 			return isLate
 		}
 		if what := f.wait(ctx, left); what != wasStarted {
