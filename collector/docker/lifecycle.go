@@ -106,7 +106,8 @@ type life struct {
 	healthy health
 	asked   int64   // when it was asked to stop, since its last start
 	killed  int64   // when it was sent SIGKILL, since its last start
-	oom     int64   // when a process of it was killed for memory, since its last start
+	oom     int64   // when a process of it was killed for memory, and that was not told yet
+	outlive bool    // since its last start it has outlived such a kill: inspecting says oomKilled from then on
 	deaths  []int64 // unasked ones within loopWindow
 	loop    bool    // a loop was told
 }
@@ -203,6 +204,14 @@ func (m *lifecycle) start(l *life, at int64, text string) []told {
 	return []told{{at: at, action: "start", level: event.Info, text: text, print: "container"}}
 }
 
+// exitKilled is the exit code of SIGKILL, 128 + 9.
+const exitKilled = 137
+
+// processKilled tells of a kill that the container has outlived.
+func processKilled(at int64) told {
+	return told{at: at, action: "oom", level: event.Error, print: "container", oom: true, hasOOM: true, text: "had a process killed: out of memory"}
+}
+
 // noExit stands for an exit code that is not known: a container that runs again has lost it.
 const noExit = -1
 
@@ -212,7 +221,10 @@ func (m *lifecycle) die(l *life, at int64, exit int, d *details) []told {
 	}
 	asked := l.asked != 0 && at-l.asked < askedFor
 	t := told{at: at, action: "die", exit: exit, hasOOM: true, print: "container", level: event.Error}
-	t.oom = l.oom != 0 || d.oomKilled
+	var out []told
+	if t.oom = l.oom != 0 && exit != 0 || d.oomKilled && !l.outlive && exit == exitKilled; !t.oom && l.oom != 0 {
+		out = append(out, processKilled(l.oom))
+	}
 	switch {
 	case t.oom:
 		t.level, t.text = event.Critical, "was killed: out of memory"
@@ -228,7 +240,7 @@ func (m *lifecycle) die(l *life, at int64, exit int, d *details) []told {
 	}
 	t.hasExit = exit != noExit
 	l.told, l.running, l.oom, l.killed, l.asked = at, false, 0, 0, 0
-	out := []told{t}
+	out = append(out, t)
 	if asked {
 		l.deaths = nil
 		return append(out, l.endLoop(at, "it was stopped")...)
@@ -333,9 +345,8 @@ func (m *lifecycle) tick(id string, now int64) (out []told) {
 		return nil
 	}
 	if l.oom != 0 && now-l.oom >= settleFor && l.running {
-		out = append(out, told{at: l.oom, action: "oom", level: event.Error, print: "container", oom: true, hasOOM: true,
-			text: "had a process killed: out of memory"})
-		l.oom = 0
+		out = append(out, processKilled(l.oom))
+		l.oom, l.outlive = 0, true
 	}
 	if l.loop && l.running && now-l.told >= stableAfter {
 		out = append(out, l.endLoop(now, "it has run for "+minutes(now-l.told))...)
@@ -355,7 +366,7 @@ func (m *lifecycle) waits() bool {
 
 // lifecycleVersion 1: version, last, how much earlier the floor is, number of marks and for each how much earlier than last it
 // is and its hash (4 bytes, little endian), number of lives and for each its id (6 bytes), flags (1 running, 2 loop, 4 and 8
-// health), told, asked, killed, oom, number of deaths and those. Numbers are varints. The times of a life are how much earlier
+// health, 16 outlive), told, asked, killed, oom, number of deaths and those. Numbers are varints. The times of a life are how much earlier
 // than last they are, + 1 unless they are later, and 0 for none.
 const lifecycleVersion = 1
 
@@ -405,6 +416,9 @@ func (m *lifecycle) encode() []byte {
 		}
 		if l.loop {
 			flags |= 2
+		}
+		if l.outlive {
+			flags |= 16
 		}
 		b = append(b, flags)
 		for _, t := range [...]int64{l.told, l.asked, l.killed, l.oom} {
@@ -472,7 +486,7 @@ func decodeLifecycle(b []byte) (*lifecycle, error) {
 		l := &life{}
 		id := fmt.Sprintf("%x", take(idBytes))
 		flags := take(1)[0]
-		l.running, l.loop, l.healthy = flags&1 != 0, flags&2 != 0, health(flags>>2)
+		l.running, l.loop, l.outlive, l.healthy = flags&1 != 0, flags&2 != 0, flags&16 != 0, health(flags>>2&3)
 		for _, p := range [...]*int64{&l.told, &l.asked, &l.killed, &l.oom} {
 			*p = when()
 		}

@@ -70,6 +70,9 @@ func TestLifecycleEvents(t *testing.T) {
 		{"ended well", job, []step{{1, "start", "", "start info was started"}, {2, "die", "0", "die info ended with exit code 0 [0]"}}},
 		{"a restart", d, []step{{1, "start", "", "start info was started"}, {2, "kill", "15", ""}, {3, "die", "0", "die info was stopped as asked, with exit code 0 [0]"}, {4, "stop", "", ""}, {5, "start", "", "start info was started"}, {6, "restart", "", ""}}},
 		{"out of memory", d, []step{{1, "start", "", "start info was started"}, {2, "oom", "", ""}, {3, "die", "137", "die critical was killed: out of memory [137]"}}},
+		{"a process out of memory, and its parent fails", d, []step{{1, "start", "", "start info was started"}, {2, "oom", "", ""}, {3, "die", "1", "die critical was killed: out of memory [1]"}}},
+		{"a process out of memory, and its parent ends well", killed, []step{{1, "start", "", "start info was started"}, {2, "oom", "", ""}, {3, "kill", "15", ""}, {3, "die", "0", "oom error had a process killed: out of memory | die info was stopped as asked, with exit code 0 [0]"}}},
+		{"inspect says so of a process long ago", killed, []step{{1, "start", "", "start info was started"}, {3, "kill", "15", ""}, {4, "die", "0", "die info was stopped as asked, with exit code 0 [0]"}}},
 		{"out of memory, as inspect says", killed, []step{{1, "start", "", "start info was started"}, {3, "die", "137", "die critical was killed: out of memory [137]"}}},
 		{"health", d, []step{{1, "health_status: healthy", "", "healthy info is healthy"}, {2, "health_status: unhealthy", "", "unhealthy error is unhealthy"}, {3, "health_status: unhealthy", "", ""}, {4, "health_status: running", "", ""}, {5, "health_status: healthy", "", "healthy info is healthy"}}},
 		{"twice the same", d, []step{{1, "start", "", "start info was started"}, {1, "start", "", ""}, {3, "die", "1", "die error died with exit code 1 [1]"}, {3, "die", "1", ""}, {2, "die", "1", ""}, {4, "die", "1", ""}}},
@@ -131,6 +134,11 @@ func TestTick(t *testing.T) {
 		t.Error("an OOM kill is told before the container had time to die")
 	}
 	if got := words(m.tick(idA, 802*second)); len(got) != 1 || got[0] != "oom error had a process killed: out of memory" {
+		t.Errorf("%q", got)
+	}
+	// Inspecting says so for good: it is not what the container died of later.
+	d.oomKilled = true
+	if got := words(m.event(message(idA, 900*second, "die", "exitCode", "137"), d)); len(got) != 1 || got[0] != "die error died with exit code 137 [137]" {
 		t.Errorf("%q", got)
 	}
 }
@@ -255,7 +263,7 @@ func TestLifecycleRoundTrip(t *testing.T) {
 			id := fmt.Sprintf("%012x", rapid.Uint64Range(0, 1<<48-1).Draw(t, "id"))
 			m.lives[id] = &life{
 				told: times.Draw(t, "told"), running: rapid.Bool().Draw(t, "running"), healthy: health(rapid.IntRange(0, 2).Draw(t, "health")),
-				asked: times.Draw(t, "asked"), killed: times.Draw(t, "killed"), oom: times.Draw(t, "oom"), loop: rapid.Bool().Draw(t, "loop"),
+				asked: times.Draw(t, "asked"), killed: times.Draw(t, "killed"), oom: times.Draw(t, "oom"), loop: rapid.Bool().Draw(t, "loop"), outlive: rapid.Bool().Draw(t, "outlive"),
 				deaths: rapid.SliceOfN(rapid.Int64Range(1, 1<<61), 0, 3).Draw(t, "deaths"),
 			}
 		}
