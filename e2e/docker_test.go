@@ -392,6 +392,9 @@ func TestDockerRotation(t *testing.T) {
 			if len(s.query("container:"+c.name+" action:gap")) == 0 {
 				return append(problems, fmt.Sprintf("%d lines of %d, and no event says that some are missing", len(rows), c.n+1))
 			}
+			if end := fmt.Sprintf("%s b1 end %d", c.name, c.n); !seen[end] { // Docker still has it
+				return append(problems, end+" is missing: the log is not read to its end")
+			}
 			return nil
 		})
 		t.Logf("%s: %d of %d lines, %d gaps", c.name, len(s.query("container:"+c.name+" stream:stdout")), c.n+1, len(s.query("container:"+c.name+" action:gap")))
