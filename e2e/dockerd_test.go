@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -59,11 +60,19 @@ func docker(t *testing.T) *engine {
 		t.Skip("left out, a Docker daemon needs root")
 	}
 	sharedEngine.Do(func() {
-		atEnd = append(atEnd, func() {
+		end := func() {
 			if sharedEngine.engine != nil {
 				sharedEngine.engine.end()
 			}
-		})
+		}
+		atEnd = append(atEnd, end)
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+		go func() { // Ctrl-C
+			<-interrupted
+			end()
+			os.Exit(1)
+		}()
 		sharedEngine.err = errors.New("it did not start in the first test that uses it")
 		sharedEngine.engine, sharedEngine.err = startEngine()
 	})
