@@ -67,20 +67,10 @@ func (n *encoder) line(dst []byte, e *event.Event, received int64) (line []byte,
 
 // value trusts no kind: what is not what its kind says is written as a string.
 func (n *encoder) value(dst []byte, f *event.Field) []byte {
-	switch f.Kind {
-	case event.Number:
-		if flatjson.ValidNumber(f.Value) {
-			return append(dst, f.Value...)
-		}
-	case event.Bool:
-		if string(f.Value) == "true" || string(f.Value) == "false" {
-			return append(dst, f.Value...)
-		}
-	case event.Null:
-		if string(f.Value) == "null" {
-			return append(dst, f.Value...)
-		}
-	case event.JSON:
+	if flatjson.IsScalar(f) {
+		return append(dst, f.Value...)
+	}
+	if f.Kind == event.JSON {
 		if raw := n.oneLine(f.Value); n.stays(raw) {
 			return append(append(append(dst, opening...), raw...), closing...)
 		}

@@ -170,20 +170,10 @@ func depth(text []byte) int {
 
 // appendValue trusts no kind: the value is written raw only when it is what the kind says.
 func appendValue(dst []byte, f *event.Field) []byte {
-	switch f.Kind {
-	case event.Number:
-		if flatjson.ValidNumber(f.Value) {
-			return append(dst, f.Value...)
-		}
-	case event.Bool:
-		if string(f.Value) == "true" || string(f.Value) == "false" {
-			return append(dst, f.Value...)
-		}
-	case event.Null:
-		if string(f.Value) == "null" {
-			return append(dst, f.Value...)
-		}
-	case event.JSON:
+	if flatjson.IsScalar(f) {
+		return append(dst, f.Value...)
+	}
+	if f.Kind == event.JSON {
 		start := len(dst)
 		if dst = flatjson.AppendJSON(dst, f.Value); json.Valid(dst[start:]) && depth(dst[start:]) <= maxDepth {
 			return dst

@@ -368,6 +368,20 @@ func digits(data []byte, i *int) int {
 	return k
 }
 
+// IsScalar tells whether the field's value is the number, boolean or null its kind says, and so may be printed as it is: a
+// kind alone is not to be trusted.
+func IsScalar(f *event.Field) bool {
+	switch f.Kind {
+	case event.Number:
+		return ValidNumber(f.Value)
+	case event.Bool:
+		return string(f.Value) == "true" || string(f.Value) == "false"
+	case event.Null:
+		return string(f.Value) == "null"
+	}
+	return false
+}
+
 // ValidNumber tells whether text is a number in JSON's grammar, and so may be printed as it is.
 func ValidNumber(text []byte) bool {
 	if len(text) == 0 {

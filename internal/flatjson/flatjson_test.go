@@ -526,3 +526,18 @@ func TestValidNumber(t *testing.T) {
 		}
 	}
 }
+
+func TestIsScalar(t *testing.T) {
+	for _, c := range []struct {
+		kind  event.Kind
+		value string
+		want  bool
+	}{
+		{event.Number, "1.50", true}, {event.Number, "NaN", false}, {event.Number, "", false}, {event.Bool, "true", true}, {event.Bool, "false", true}, {event.Bool, "1", false},
+		{event.Null, "null", true}, {event.Null, "", false}, {event.String, "1", false}, {event.String, "null", false}, {event.JSON, "{}", false}, {event.JSON, "1", false},
+	} {
+		if got := IsScalar(&event.Field{Kind: c.kind, Value: []byte(c.value)}); got != c.want {
+			t.Errorf("kind %d, %q: %v", c.kind, c.value, got)
+		}
+	}
+}
