@@ -1,0 +1,58 @@
+package block
+
+import "github.com/lookoutlog/lookout/index/query"
+
+// BucketLen is the length of the buckets of time in which a segment counts events, in ns: five minutes.
+const BucketLen = int64(5 * 60 * 1e9)
+
+// Bucket returns the bucket a time is in: it holds the times from Bucket × [BucketLen] on.
+func Bucket(t int64) int64 {
+	b := t / BucketLen
+	if t%BucketLen < 0 {
+		b--
+	}
+	return b
+}
+
+// Info is what a builder tells of a block beside its bytes: what a segment's footer keeps, so that a search need not open
+// the block. Its slices are valid until the builder's next block.
+type Info struct {
+	Meta
+	// Texts are the forms of the texts in the block's message and extra fields, by column and local number.
+	Texts []Text
+	// Keys are the distinct filter keys: whatever [query.Query.FilterKeys] may ask for is among them.
+	Keys []uint64
+	// Counts are the block's events by level and bucket of time, each pair once, in order of bucket and level.
+	Counts []Count
+}
+
+// Count is the number of events of one level in one bucket of time.
+type Count struct {
+	Bucket int64 // see [Bucket]
+	Level  uint8 // event.Level
+	Rows   int
+}
+
+// TextKind says what is known of the texts that a [Text] stands for.
+type TextKind uint8
+
+// The kinds of texts.
+const (
+	Patterned TextKind = iota // they have the form of a pattern
+	Raw                       // nothing is known of them
+	Numbers                   // they are JSON numbers from Lo to Hi
+	Rest                      // nothing is known of them, nor of the names of their fields
+)
+
+// Text stands for the values of one form in one column of a block.
+type Text struct {
+	Column int    // 0 is the message, the others number the extra fields, one column for each name and kind
+	Name   string // the field's name, empty for the message
+	Kind   TextKind
+	Local  int // the pattern's number in its column, from 0
+	// Values is how many values the form has in the block, Rows in how many events they are: an event may have several
+	// values of one name.
+	Values, Rows int
+	query.Pattern
+	Lo, Hi float64 // of Numbers: the least and the greatest value
+}
