@@ -21,6 +21,7 @@ package index
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,8 +72,9 @@ type Store struct {
 
 	mu       sync.RWMutex
 	active   *generation
-	frozen   *generation // being sealed; nil when none is
-	segments []*segment.Segment
+	frozen   *generation                   // being sealed; nil when none is
+	segments []*segment.Segment            // contiguous and in order of sequence; replaced as a whole, never changed
+	version  *version                      // holds segments open; see snapshot
 	services map[string]*query.ServiceInfo // of the events in segments
 	known    names                         // services that have events of their own
 	damage   []error                       // parts of the store that cannot be read
@@ -113,14 +115,13 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		o: o, services: map[string]*query.ServiceInfo{}, changed: make(chan struct{}),
-		seals: make(chan struct{}, 1),
+		seals: make(chan struct{}, 1), version: newVersion(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
 	leftovers, err := s.openSegments()
 	if err != nil {
-		s.closeSegments()
-		return nil, err
+		return nil, errors.Join(err, s.closeSegments())
 	}
 	sealed := uint64(0)
 	if n := len(s.segments); n > 0 {
@@ -128,8 +129,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.active, s.last = newGeneration(sealed), sealed
 	if err := s.openLog(sealed, leftovers); err != nil {
-		s.closeSegments()
-		return nil, err
+		return nil, errors.Join(err, s.closeSegments())
 	}
 	if !o.byHand {
 		s.running.Go(s.sealer)
@@ -173,13 +173,9 @@ func (s *Store) openSegments() (leftovers []string, err error) {
 
 // addSegment makes a segment part of the store; the caller holds the lock or is alone.
 func (s *Store) addSegment(seg *segment.Segment) {
-	s.segments = append(slices.Clip(s.segments), seg)
-	slices.SortFunc(s.segments, func(a, b *segment.Segment) int {
-		if a.Lo < b.Lo {
-			return -1
-		}
-		return 1
-	})
+	segments := append(slices.Clone(s.segments), seg)
+	slices.SortFunc(segments, func(a, b *segment.Segment) int { return cmp.Compare(a.Lo, b.Lo) })
+	s.leave(s.install(segments)) // ends no segment
 	for _, err := range seg.Damage {
 		s.o.Log.Error("part of a segment cannot be read; the rest is served", "error", err)
 		s.damage = append(s.damage, err)
@@ -408,13 +404,8 @@ func (s *Store) Close(ctx context.Context) error {
 	return errors.Join(err, s.log.Close(), s.closeSegments())
 }
 
-func (s *Store) closeSegments() error {
-	var err error
-	for _, seg := range s.segments {
-		err = errors.Join(err, seg.Close())
-	}
-	return err
-}
+// closeSegments closes what no snapshot holds; the caller holds the lock or is alone.
+func (s *Store) closeSegments() error { return s.leave(s.install(nil)) }
 
 // enter counts a call in that Close must wait for; the caller calls s.running.Done when it has ended.
 func (s *Store) enter() error {
