@@ -250,7 +250,9 @@ func (b *Builder) note(m *Meta, data []byte) error {
 	for i, value := range builtinValues(e) {
 		if _, ok := b.values[i][string(value)]; !ok {
 			b.values[i][string(value)] = struct{}{}
-			b.tokens = append(b.tokens, query.FieldKey(builtins[i], value))
+			if k, ok := query.FieldKey(builtins[i], value); ok {
+				b.tokens = append(b.tokens, k)
+			}
 		}
 	}
 	for i := range e.Fields {

@@ -18,7 +18,9 @@ const (
 func appendKeys(dst []uint64, e *event.Event) []uint64 {
 	dst = appendTextKeys(dst, e)
 	for i, value := range builtinValues(e) {
-		dst = append(dst, query.FieldKey(builtins[i], value))
+		if k, ok := query.FieldKey(builtins[i], value); ok {
+			dst = append(dst, k)
+		}
 	}
 	return dst
 }
@@ -29,7 +31,9 @@ func appendTextKeys(dst []uint64, e *event.Event) []uint64 {
 	for i := range e.Fields {
 		f := &e.Fields[i]
 		dst = query.AppendTokenKeys(dst, f.Value)
-		dst = append(dst, query.FieldKey(f.Name, f.Value))
+		if k, ok := query.FieldKey(f.Name, f.Value); ok {
+			dst = append(dst, k)
+		}
 	}
 	return dst
 }

@@ -6,35 +6,63 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// matcher decides on an event; pred on one value.
-type (
-	matcher interface{ match(e *event.Event) bool }
-	pred    interface{ test(v []byte) bool }
-)
+// matcher decides on an event, and, see select.go, on the rows of a table and on the facts of a block.
+type matcher interface {
+	match(e *event.Event) bool
+	// narrow takes from rows those that do not match.
+	narrow(t Table, rows bitset.Set, s *scratch) error
+	// bounds returns how many rows match, at least and at most.
+	bounds(f Facts) (least, most int)
+}
+
+// pred decides on one value.
+type pred interface {
+	test(v []byte) bool
+	// judge decides on the values of a pattern that has holes.
+	judge(v *view) Verdict
+}
 
 type (
 	matchAll  struct{}
 	matchAnd  []matcher
 	matchOr   []matcher
 	matchNot  struct{ kid matcher }
-	matchText struct{ p pred } // message and extra fields
-	matchLit  struct{ f *finder }
+	matchText struct { // message and extra fields
+		t *Test
+		p pred
+	}
+	matchLit struct {
+		t *Test
+		f *finder
+	}
 	// matchField is an extra field.
 	matchField struct {
 		name string
-		p    pred
-		none bool // the field must be there, and no value satisfy p
+		t    *Test
+		none bool // the field must be there, and no value satisfy t
 	}
-	matchBuiltin struct {
-		get  func(e *event.Event) []byte
+	// matchService has no Test: a block's events are of one service.
+	matchService struct {
 		p    pred
 		none bool
 	}
+	matchBuiltin struct {
+		field Builtin
+		t     *Test
+		any   *Test // what is there, for none
+		none  bool
+	}
+	matchID struct {
+		t    *Test
+		any  *Test
+		none bool
+	}
 	matchMessage struct {
-		p    pred
+		t    *Test
 		none bool
 	}
 	// matchLevels is a set of levels, bit by bit.
@@ -92,7 +120,7 @@ func (m *matchField) match(e *event.Event) bool {
 	for i := range e.Fields {
 		if string(e.Fields[i].Name) == m.name {
 			there = true
-			if m.p.test(e.Fields[i].Value) {
+			if m.t.p.test(e.Fields[i].Value) {
 				return !m.none
 			}
 		}
@@ -100,12 +128,23 @@ func (m *matchField) match(e *event.Event) bool {
 	return there && m.none
 }
 
-func (m *matchBuiltin) match(e *event.Event) bool {
-	v := m.get(e)
-	return len(v) > 0 && m.p.test(v) != m.none
+func (m *matchService) match(e *event.Event) bool { return m.holds(e.Service) }
+
+func (m *matchService) holds(service []byte) bool {
+	return len(service) > 0 && m.p.test(service) != m.none
 }
 
-func (m *matchMessage) match(e *event.Event) bool { return m.p.test(e.Message) != m.none }
+func (m *matchBuiltin) match(e *event.Event) bool {
+	v := m.field.of(e)
+	return len(v) > 0 && m.t.p.test(v) != m.none
+}
+
+func (m *matchID) match(e *event.Event) bool {
+	v := idText(e)
+	return len(v) > 0 && m.t.p.test(v) != m.none
+}
+
+func (m *matchMessage) match(e *event.Event) bool { return m.t.p.test(e.Message) != m.none }
 
 func (m matchLevels) match(e *event.Event) bool { return m&(1<<e.Level) != 0 }
 
@@ -199,34 +238,55 @@ func (p inNetwork) test(v []byte) bool {
 	return ok && p.prefix.Contains(a)
 }
 
-// compile turns the tree into matchers.
-func compile(n node) matcher {
+// compiler turns the tree into matchers, and collects their tests.
+type compiler struct {
+	tests []*Test
+	byKey map[string]*Test
+}
+
+func (c *compiler) compile(n node) matcher {
 	switch n := n.(type) {
 	case *andNode:
-		return matchAnd(compileKids(n.kids))
+		return matchAnd(c.compileKids(n.kids))
 	case *orNode:
-		return matchOr(compileKids(n.kids))
+		return matchOr(c.compileKids(n.kids))
 	case *notNode:
-		return matchNot{compile(n.kid)}
+		return matchNot{c.compile(n.kid)}
 	case *textNode:
-		return matchLit{newFinder(n.lit, !hasUpper(n.lit))}
+		t := c.literal(n.lit, !hasUpper(n.lit))
+		t.onMessage, t.onAll = true, true
+		return matchLit{t, t.p.(contains).f}
 	case *regexNode:
-		return matchText{compilePred(n.rx)}
+		t := c.regex(n.rx)
+		t.onMessage, t.onAll = true, true
+		return matchText{t, t.p}
 	case *fieldNode:
-		return compileField(n)
+		return c.compileField(n)
 	}
 	return matchAll{}
 }
 
-// compileKids puts what is cheap first: the order does not change the answer.
-func compileKids(kids []node) []matcher {
+// compileKids puts what is cheap first, and of texts the longest, as the rarest: the order does not change the answer.
+func (c *compiler) compileKids(kids []node) []matcher {
 	sorted := slices.Clone(kids)
-	slices.SortStableFunc(sorted, func(a, b node) int { return cost(a) - cost(b) })
+	slices.SortStableFunc(sorted, func(a, b node) int {
+		if c := cost(a) - cost(b); c != 0 {
+			return c
+		}
+		return textLen(b) - textLen(a)
+	})
 	out := make([]matcher, len(sorted))
 	for i, k := range sorted {
-		out[i] = compile(k)
+		out[i] = c.compile(k)
 	}
 	return out
+}
+
+func textLen(n node) int {
+	if t, ok := n.(*textNode); ok {
+		return len(t.lit)
+	}
+	return 0
 }
 
 func cost(n node) int {
@@ -272,29 +332,32 @@ func compilePred(rx *regex) pred {
 	return p
 }
 
-func compileField(n *fieldNode) matcher {
+func (c *compiler) compileField(n *fieldNode) matcher {
 	if n.name == nameLevel {
 		return compileLevel(n)
 	}
 	none := n.op == opNe || n.op == opNotMatch
-	p := fieldPred(n)
+	if n.name == nameService {
+		return &matchService{fieldPred(n), none}
+	}
+	t := c.field(n)
 	switch n.name {
 	case nameMessage:
-		return &matchMessage{p, none}
-	case nameService:
-		return &matchBuiltin{func(e *event.Event) []byte { return e.Service }, p, none}
+		t.onMessage = true
+		return &matchMessage{t, none}
 	case nameEnv:
-		return &matchBuiltin{func(e *event.Event) []byte { return e.Env }, p, none}
+		return &matchBuiltin{Env, t, c.exists(none), none}
 	case nameHost:
-		return &matchBuiltin{func(e *event.Event) []byte { return e.Host }, p, none}
+		return &matchBuiltin{Host, t, c.exists(none), none}
 	case nameContainer:
-		return &matchBuiltin{func(e *event.Event) []byte { return e.Container }, p, none}
+		return &matchBuiltin{Container, t, c.exists(none), none}
 	case nameStream:
-		return &matchBuiltin{func(e *event.Event) []byte { return e.Stream }, p, none}
+		return &matchBuiltin{Stream, t, c.exists(none), none}
 	case nameID:
-		return &matchBuiltin{idText, p, none}
+		return &matchID{t, c.exists(none), none}
 	}
-	return &matchField{n.name, p, none}
+	t.on = append(t.on, n.name)
+	return &matchField{n.name, t, none}
 }
 
 func idText(e *event.Event) []byte {

@@ -182,12 +182,20 @@ func check(t interface{ Fatalf(string, ...any) }, q *Query, e *event.Event) {
 // eventKeys are the keys that a block's writer adds for an event.
 func eventKeys(e *event.Event) []uint64 {
 	keys := AppendTokenKeys(nil, e.Message)
+	add := func(name string, value []byte) {
+		if k, ok := FieldKey([]byte(name), value); ok {
+			keys = append(keys, k)
+		}
+	}
 	for _, f := range e.Fields {
 		keys = AppendTokenKeys(keys, f.Value)
-		keys = append(keys, FieldKey(f.Name, f.Value))
+		add(string(f.Name), f.Value)
 	}
-	return append(keys, FieldKey([]byte("env"), e.Env), FieldKey([]byte("host"), e.Host),
-		FieldKey([]byte("container"), e.Container), FieldKey([]byte("stream"), e.Stream))
+	add("env", e.Env)
+	add("host", e.Host)
+	add("container", e.Container)
+	add("stream", e.Stream)
+	return keys
 }
 
 // TestMatchLikeNaive: random queries on random events are decided as the naive matcher does, and what prunes is sound.

@@ -402,15 +402,59 @@ func foldHash(p []byte) uint64 {
 }
 
 // FieldKey returns the key of a field's value. Values that the language takes for equal have equal keys: case does not
-// count, and numbers are taken in one canonical form, 5e2 as 500.
-func FieldKey(name, value []byte) uint64 {
-	// The name's hash is mixed so that name and value cannot be swapped, and a field's key is no token's key.
-	key := bits.RotateLeft64(sum(name), 31) * 0x9E3779B97F4A7C15
+// count, and numbers are taken in one canonical form, 5e5 as 500000.
+//
+// A whole number of 5 to 19 digits has the key of its digits as a token, without sign or leading zeros; other numbers
+// have none, and ok is false: they are in many blocks, or found by a block's least and greatest. A value that is one token
+// with a key of its own has that key, so that an id is in the filter once, whatever field or text it stands in. All other
+// values have a key of name and value.
+func FieldKey(name, value []byte) (key uint64, ok bool) {
 	if n, rest, ok := scanNumber(value); ok && len(rest) == 0 {
-		var buf [64]byte
-		return key ^ sum(n.appendCanonical(buf[:0]))
+		return n.tokenKey()
 	}
-	return key ^ foldHash(value)
+	if end, class := tokenEnd(value, 0); end == len(value) && end >= minToken && inFilter(foldedLen(value, class), class) {
+		return foldHash(value), true
+	}
+	// The name's hash is mixed so that name and value cannot be swapped, and a field's key is no token's key.
+	return bits.RotateLeft64(sum(name), 31)*0x9E3779B97F4A7C15 ^ foldHash(value), true
+}
+
+// foldedLen returns the length of a token when it is folded: the Kelvin sign's three bytes are one then.
+func foldedLen(token []byte, class uint8) int {
+	if class&notASCII == 0 {
+		return len(token)
+	}
+	n := 0
+	for len(token) > 0 {
+		r, size := decodeFold(token)
+		if n++; r != invalid {
+			n += utf8.RuneLen(r) - 1
+		}
+		token = token[size:]
+	}
+	return n
+}
+
+// tokenKey returns the key of a whole number's digits as a token.
+func (n *number) tokenKey() (key uint64, ok bool) {
+	const most = 19
+	if n.zero() {
+		return 0, false
+	}
+	p, skip := n.point()
+	if p < minToken || p > most {
+		return 0, false
+	}
+	var buf [most]byte
+	for i := range buf[:p] {
+		buf[i] = n.digit(i, skip)
+	}
+	for i := p; i < len(n.ip)+len(n.fp)-skip; i++ {
+		if n.digit(i, skip) != '0' {
+			return 0, false // a fraction
+		}
+	}
+	return sum(buf[:p]), true
 }
 
 func filterKeys(n node) []uint64 {
@@ -551,14 +595,21 @@ func fieldKeys(n *fieldNode) []uint64 {
 	case v.kind == vText && n.name == nameMessage:
 		return literalKeys(l, hard, hard)
 	case v.kind == vText:
-		return []uint64{FieldKey([]byte(n.name), []byte(v.text))}
+		return fieldKey(n.name, v.text)
 	case v.kind == vQuantity && extra && fieldUnit(n.name).dim == plain:
 		// A duration or size equals others that look different.
 		if q, _ := parseQuantity([]byte(v.text)); q.dim == plain {
-			return []uint64{FieldKey([]byte(n.name), []byte(v.text))}
+			return fieldKey(n.name, v.text)
 		}
 	case v.kind == vGlob && tokens:
 		return globKeys(l, n.name == nameMessage)
+	}
+	return nil
+}
+
+func fieldKey(name, value string) []uint64 {
+	if k, ok := FieldKey([]byte(name), []byte(value)); ok {
+		return []uint64{k}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 type Query struct {
 	root    node
 	match   matcher
+	tests   []*Test
 	normal  string
 	hints   []Hint
 	refs    []FieldRef
@@ -37,7 +38,9 @@ func Parse(text string) (*Query, error) {
 	if len(q.normal) > MaxText {
 		return nil, p.limit(0, 0, fmt.Sprintf("the query has %d bytes in its normal form, the most is %d", len(q.normal), MaxText), "search for fewer things at once")
 	}
-	q.match = compile(root)
+	var c compiler
+	q.match = c.compile(root)
+	q.tests = c.tests
 	q.needles = finishNeedles(needles(root))
 	q.keys = filterKeys(root)
 	return q, nil

@@ -270,8 +270,10 @@ func TestNumbers(t *testing.T) {
 					if got := x.compare(&y); got != want {
 						t.Errorf("%s and %s: %d, want %d", a, b, got, want)
 					}
-					if same := FieldKey([]byte("f"), []byte(a)) == FieldKey([]byte("f"), []byte(b)); same != (want == 0) {
-						t.Errorf("%s and %s: the same key: %v", a, b, same)
+					k, kok := FieldKey([]byte("f"), []byte(a))
+					l, lok := FieldKey([]byte("f"), []byte(b))
+					if want == 0 && (k != l || kok != lok) || want != 0 && kok && k == l {
+						t.Errorf("%s and %s: the keys %x %v and %x %v", a, b, k, kok, l, lok)
 					}
 				}
 			}
@@ -479,7 +481,13 @@ func TestNeedles(t *testing.T) {
 
 func TestFilterKeys(t *testing.T) {
 	token := func(words string) []uint64 { return AppendTokenKeys(nil, []byte(words)) }
-	field := func(name, value string) []uint64 { return []uint64{FieldKey([]byte(name), []byte(value))} }
+	field := func(name, value string) []uint64 {
+		k, ok := FieldKey([]byte(name), []byte(value))
+		if !ok {
+			t.Errorf("%s=%s has no key", name, value)
+		}
+		return []uint64{k}
+	}
 	for _, c := range []struct {
 		query string
 		want  []uint64
@@ -507,7 +515,17 @@ func TestFilterKeys(t *testing.T) {
 		{`~"a|b"`, nil},
 		{"f=v", field("f", "v")},
 		{"f:V", field("f", "v")},
-		{"f=500", field("f", "5e2")},
+		{"f=500", nil},
+		{"f=500000", field("f", "5e5")},
+		{"f=-500000", token("500000")},
+		{"f=0500000.0", token("500000")},
+		{`f="0500000"`, token("500000")},
+		{"f=50000.5", nil},
+		{"f_ms=50000", nil},
+		{"f=deadBEEF", token("deadbeef")},
+		{"f:user4711", token("user4711")},
+		{"host=ip10x0x0x1", token("ip10x0x0x1")},
+		{"f=dead-beef", field("f", "DEAD-beef")},
 		{"f=5s", nil},
 		{"f_ms=5", nil},
 		{"f:(a, b)", nil},
@@ -565,21 +583,45 @@ func TestTokenKeys(t *testing.T) {
 			t.Fatalf("%d letters", n)
 		}
 	}
-	if a, b := FieldKey([]byte("a"), []byte("b")), FieldKey([]byte("b"), []byte("a")); a == b {
-		t.Error("name and value can be swapped")
+}
+
+func TestFieldKey(t *testing.T) {
+	token := func(s string) uint64 { return foldHash([]byte(s)) }
+	for _, c := range []struct {
+		value string
+		want  uint64 // 0 for none, 1 for a key of name and value
+	}{
+		{"", 1}, {"b", 1}, {"Bob Smith", 1}, {"word", 1}, {"longer_word", 1}, {"user-4711", 1}, {"1.2.3.4", 1}, {"500ms", token("500ms")}, {"50ms", 1},
+		{"0", 0}, {"-0.0e9", 0}, {"500", 0}, {"9999", 0}, {"10000", token("10000")}, {"1e4", token("10000")}, {"0.000012345e9", token("12345")}, {"1234567e-2", 0}, {"1234500e-2", token("12345")},
+		{"12345.5", 0}, {"12345.50", 0}, {"-12345.0", token("12345")}, {"00012345", token("12345")}, {"1234567890123456789", token("1234567890123456789")}, {"12345678901234567890", 0}, {"1e19", 0},
+		{"1e999999999", 0}, {"1e-999999999", 0}, {"1e18", token("1000000000000000000")}, {"12345x", token("12345x")}, {"deadBEEF", token("deadbeef")}, {"dead", 1}, {"größe12", token("größe12")},
+		{"\xff\xff\xff\xff1", token("\xff\xff\xff\xff1")}, {kelvin + "123", 1}, {kelvin + "1234", token("k1234")}, {longS + longS + "12", 1},
+	} {
+		k, ok := FieldKey([]byte("f"), []byte(c.value))
+		other, _ := FieldKey([]byte("g"), []byte(c.value))
+		switch {
+		case ok != (c.want != 0), c.want > 1 && (k != c.want || other != k), c.want == 1 && (k == other || k == token(c.value)):
+			t.Errorf("%q: %x %v", c.value, k, ok)
+		}
 	}
-	if FieldKey([]byte("a"), []byte("500")) == FieldKey([]byte("a"), []byte("5000")) {
-		t.Error("500 and 5000 have one key")
+	a, _ := FieldKey([]byte("a"), []byte("b"))
+	if b, _ := FieldKey([]byte("b"), []byte("a")); a == b {
+		t.Error("name and value can be swapped")
 	}
 }
 
 // TestKeysAreStored: blocks on disk hold these keys; a change needs a new version of the block's format.
 func TestKeysAreStored(t *testing.T) {
 	var got []string
-	for _, k := range append(AppendTokenKeys(nil, []byte("Error req4711 größe12 facade 0123456789abcdef01 "+kelvin+"12345")), FieldKey([]byte("status"), []byte("5e2")), FieldKey([]byte("user"), []byte("Bob"))) {
+	keys := AppendTokenKeys(nil, []byte("Error req4711 größe12 facade 0123456789abcdef01 "+kelvin+"12345"))
+	for _, value := range []string{"5e5", "Bob", "Req4711"} {
+		k, _ := FieldKey([]byte("user"), []byte(value))
+		keys = append(keys, k)
+	}
+	for _, k := range keys {
 		got = append(got, fmt.Sprintf("%016x", k))
 	}
-	want := []string{"f9a2a55c031df454", "9c1a2966ecd44cfa", "1beb657f837eddde", "23acef1a971ab527", "a80813f314f9e5ab", "fdc3c77dd0872bed", "8f9b5ab6dff2e998", "db95defb5a879f7a"}
+	want := []string{"f9a2a55c031df454", "9c1a2966ecd44cfa", "1beb657f837eddde", "23acef1a971ab527", "a80813f314f9e5ab", "fdc3c77dd0872bed", "df79d42f76e985ad", "db95defb5a879f7a", "f9a2a55c031df454"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -142,38 +142,6 @@ func (n *number) sign() int {
 	return 1
 }
 
-// appendCanonical appends a text that is the same for all numbers that compare equal, and for no others.
-func (n *number) appendCanonical(dst []byte) []byte {
-	if n.zero() {
-		return append(dst, '0')
-	}
-	if n.neg {
-		dst = append(dst, '-')
-	}
-	p, skip := n.point()
-	start := len(dst)
-	dst = append(dst, n.ip...)
-	if len(n.fp) > 0 {
-		dst = append(dst, n.fp[skip:]...)
-	}
-	for len(dst) > start && dst[len(dst)-1] == '0' {
-		dst = dst[:len(dst)-1]
-	}
-	dst = append(dst, 'e')
-	if p < 0 {
-		dst, p = append(dst, '-'), -p
-	}
-	var buf [20]byte
-	i := len(buf)
-	for {
-		i--
-		buf[i] = byte('0' + p%10)
-		if p /= 10; p == 0 {
-			return append(dst, buf[i:]...)
-		}
-	}
-}
-
 // float returns the number × 10^scale.
 func (n *number) float(scale int) float64 {
 	if n.zero() {
