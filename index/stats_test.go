@@ -1,0 +1,170 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+func statsRequest(t testing.TB, q, by, aggs string) query.StatsRequest {
+	t.Helper()
+	r := query.StatsRequest{Query: parse(t, q)}
+	var err error
+	if r.By, err = query.ParseBy(by); err != nil {
+		t.Fatal(err)
+	}
+	if r.Aggs, err = query.ParseAggs(aggs); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var statsQueries = append([]string{
+	"service:pay level>=warning", "level<=4", "-level>=error -service:(shop, web-1)", "service:pay OR level>=error", "dur>100", "dur:0..50 error",
+	"*", "*",
+}, queries...)
+
+var statsBys = []string{"", "", "service", "level", "level,service", "service,host", "user", "status,service", "user,req.id", "env,container,stream", "dur", "nosuch,level"}
+
+var statsAggs = []string{"count", "count", "avg(dur),count", "p99(dur),p50(dur),sum(dur)", "max(status),min(dur)", "distinct(user),count", "distinct(host),distinct(service),distinct(level)", "sum(nosuch),count"}
+
+// TestAggregateEqualsBruteForce compares with a tally of the events one by one, which package query's tests compare with
+// the definitions.
+func TestAggregateEqualsBruteForce(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 77))
+			c := corpus{rng}
+			s := open(t, Options{Dir: t.TempDir()})
+			var all []event.Event
+			var b event.Batch
+			for range 12 {
+				b.Reset()
+				for range rng.IntN(400) {
+					e := c.event(&b)
+					e.Time *= 60 // some hours: many buckets of five minutes
+					if rng.IntN(2) == 0 {
+						v := strconv.FormatFloat(float64(rng.IntN(400_00))/100, 'f', rng.IntN(3), 64)
+						b.AddField(e, event.Field{Name: []byte("dur"), Value: b.CopyString(v), Kind: event.Kind(rng.IntN(8) / 7 * rng.IntN(2))})
+					}
+					if rng.IntN(8) == 0 { // several values
+						b.AddField(e, event.Field{Name: []byte("user"), Value: b.CopyString(words[rng.IntN(len(words))])})
+						b.AddField(e, event.Field{Name: []byte("user"), Value: b.CopyString(words[rng.IntN(len(words))])})
+					}
+				}
+				if err := s.Append(t.Context(), &b); err != nil {
+					t.Fatal(err)
+				}
+				for i := range b.Events {
+					e := b.Events[i].Clone()
+					e.Seq = uint64(len(all) + 1)
+					all = append(all, e)
+				}
+				if rng.IntN(3) > 0 {
+					sealActive(t, s)
+				}
+				for range 12 {
+					pick := func(list []string) string { return list[rng.IntN(len(list))] }
+					r := statsRequest(t, pick(statsQueries), pick(statsBys), pick(statsAggs))
+					if rng.IntN(2) == 0 {
+						r.Since = int64(rng.IntN(60)-5) * int64(time.Minute)
+						r.Until = r.Since + int64(rng.IntN(60))*int64(time.Minute)
+						if rng.IntN(2) == 0 {
+							r.Since += rng.Int64N(1e9)
+							r.Until += rng.Int64N(1e9)
+						}
+					}
+					if rng.IntN(2) == 0 {
+						r.Every = []int64{int64(time.Second), int64(5 * time.Minute), int64(time.Hour), 7 * int64(time.Minute)}[rng.IntN(4)]
+					}
+					if rng.IntN(3) == 0 {
+						r.Top = 1 + rng.IntN(5)
+					}
+					compareStats(t, s, all, r)
+				}
+			}
+		})
+	}
+}
+
+func compareStats(t *testing.T, s *Store, all []event.Event, r query.StatsRequest) {
+	t.Helper()
+	tally := query.NewTally(&r, query.NewBudget(query.StatsMemory))
+	for _, e := range brute(all, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}) {
+		tally.Add(&e)
+	}
+	want := tally.Stats()
+	got, err := s.Aggregate(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	what := fmt.Sprintf("%s by %q every %s %v top %d from %d to %d", r.Query, r.By, time.Duration(r.Every), r.Aggs, r.Top, r.Since, r.Until)
+	if !got.Summary.Complete || got.Summary.Matched != want.Summary.Matched || got.LeftOut != want.LeftOut || !slices.Equal(got.Unused, want.Unused) {
+		t.Fatalf("%s: %+v, %d left out, unused %q; want %d, %d, %q", what, got.Summary, got.LeftOut, got.Unused, want.Summary.Matched, want.LeftOut, want.Unused)
+	}
+	same := func(a, b []query.StatsGroup) bool {
+		return slices.EqualFunc(a, b, func(x, y query.StatsGroup) bool {
+			return slices.Equal(x.By, y.By) && x.Time == y.Time && slices.EqualFunc(x.Values, y.Values, func(v, w float64) bool {
+				return v == w || math.IsNaN(v) && math.IsNaN(w) || math.Abs(v-w) <= 1e-9*math.Abs(v)
+			})
+		})
+	}
+	// Sums that differ in their last digit may change places.
+	if !same(got.Groups, want.Groups) || !same(got.Other, want.Other) {
+		t.Fatalf("%s:\ngot  %v\nother %v\nwant %v\nother %v", what, got.Groups, got.Other, want.Groups, want.Other)
+	}
+}
+
+func TestAggregateEmpty(t *testing.T) {
+	s := open(t, Options{})
+	r := statsRequest(t, "nosuch:1", "", "count,avg(x)")
+	got, err := s.Aggregate(t.Context(), r)
+	if err != nil || len(got.Groups) != 1 || got.Groups[0].Values[0] != 0 || !math.IsNaN(got.Groups[0].Values[1]) || !slices.Equal(got.Summary.UnknownFields, []string{"nosuch"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	r = statsRequest(t, "*", "service", "count")
+	if got, err = s.Aggregate(t.Context(), r); err != nil || len(got.Groups) != 0 || !got.Summary.Complete {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestAggregateEnds(t *testing.T) {
+	s := open(t, Options{})
+	var b event.Batch
+	line(&b, "a", "x", 1)
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	if _, err := s.Aggregate(ctx, statsRequest(t, "*", "service", "")); !errors.Is(err, gone) {
+		t.Errorf("after its context: %v", err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Aggregate(t.Context(), statsRequest(t, "*", "service", "")); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestAggregateOfDamage(t *testing.T) {
+	s := open(t, Options{})
+	s.damage = append(s.damage, errors.New("a segment is damaged"))
+	got, err := s.Aggregate(t.Context(), statsRequest(t, "*", "", ""))
+	if err != nil || got.Summary.Complete || !strings.Contains(strings.Join(got.Summary.Reasons, " "), "is damaged") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
