@@ -1,30 +1,37 @@
 // Package segment keeps many blocks in one file, with a footer that tells which of them a search needs. The layout is in
 // index/FORMAT.md.
 //
-// A segment holds all events of a range of sequences. It is written once, by [Create], and appears under its name whole and
-// durable or not at all. A damaged footer is replaced by a walk over the blocks; a damaged block costs only itself.
+// A segment holds all events of a range of sequences. It is written once, by a [Writer], and appears under its name whole and
+// durable or not at all.
+//
+// The footer answers a search before a block is read: [Segment.Candidates] says which blocks may hold some tokens,
+// [Segment.Judge] what the forms of their texts say of a query's terms, [Segment.Counts] how many events there are. It is read
+// page by page. A damaged directory is replaced by a walk over the blocks; damaged filters or forms let all blocks through;
+// a damaged block costs only itself.
 package segment
 
 import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
 
 const (
-	magic      = "LKSEG\x00\x00\x01"
-	trailerLen = 4 + 4 + len(magic)
+	version    = 2
+	magic      = "LKSEG\x00\x00\x02"
+	magicV1    = "LKSEG\x00\x00\x01"
+	trailerLen = 8 + 8 + 8 + 4 + int64(len(magic))
 	suffix     = ".seg"
 	tmpSuffix  = ".seg.tmp"
-	maxFooter  = 1 << 30
+	maxFooter  = 1 << 30 // of version 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -57,66 +64,6 @@ func ParseName(name string) (lo, hi uint64, ok bool) {
 // IsTemporary tells whether a file is what a crash left of a segment that was being written.
 func IsTemporary(name string) bool { return strings.HasSuffix(name, tmpSuffix) }
 
-// Create writes a segment for the sequences above lo up to hi. next appends one block to a buffer and returns it, nil
-// after the last. The segment is durable when Create returns nil; after an error nothing is left but perhaps a temporary
-// file.
-func Create(fsys vfs.FS, dir string, lo, hi uint64, next func(dst []byte) ([]byte, *block.Meta, error)) (err error) {
-	final := filepath.Join(dir, Name(lo, hi))
-	tmp := strings.TrimSuffix(final, suffix) + tmpSuffix
-	f, err := fsys.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("creating segment: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			_ = fsys.Remove(tmp) // it is ignored, and removed at the next start
-			err = fmt.Errorf("writing segment %s: %w", tmp, err)
-		}
-	}()
-	buf := []byte(magic)
-	var entries []byte
-	at, n := int64(0), uint64(0)
-	for {
-		start := len(buf)
-		out, m, err := next(buf)
-		if err != nil {
-			return err
-		}
-		if m == nil {
-			break
-		}
-		buf = out
-		entries = binary.AppendUvarint(entries, uint64(at+int64(start)))
-		entries = binary.AppendUvarint(entries, uint64(len(buf)-start))
-		entries = block.AppendMeta(entries, m)
-		n++
-		if _, err := f.Write(buf); err != nil {
-			return err
-		}
-		at += int64(len(buf))
-		buf = buf[:0]
-	}
-	footer := append(binary.AppendUvarint(nil, n), entries...)
-	buf = append(buf, footer...)
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(footer)))
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(footer, castagnoli))
-	buf = append(buf, magic...)
-	if _, err := f.Write(buf); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := fsys.Rename(tmp, final); err != nil {
-		return err
-	}
-	return fsys.SyncDir(dir)
-}
-
 // Segment is an open segment. It is safe for concurrent use.
 type Segment struct {
 	Lo, Hi uint64 // it holds the sequences above Lo up to Hi
@@ -124,16 +71,26 @@ type Segment struct {
 	// Damage lists what of the segment cannot be read, found at Open.
 	Damage []error
 
-	path string
-	file vfs.File
-	size int64
+	path    string
+	file    vfs.File
+	size    int64
+	version int
+	closed  atomic.Bool
+
+	// Of version 2 with a whole directory:
+	footer, stream int64 // where the footer begins in the file, and the length of its stream
+	directory
 }
 
 // Entry is one block of a segment, as the footer names it.
 type Entry struct {
 	block.Meta
 	Offset, Length int64
-	seg            *Segment
+
+	seg     *Segment
+	index   int // in seg.Blocks
+	service int // in the directory's services
+	bad     atomic.Pointer[error]
 }
 
 // Open opens the segment of the name in a folder. A file of a later version is an error that wraps [block.ErrVersion];
@@ -152,26 +109,98 @@ func Open(fsys vfs.FS, dir, name string) (*Segment, error) {
 		s.file.Close()
 		return nil, fmt.Errorf("segment %s: %w", s.path, err)
 	}
-	head := make([]byte, len(magic))
-	if _, err := s.file.ReadAt(head, 0); err == nil && string(head[:7]) == magic[:7] && head[7] != magic[7] {
+	if err := s.readVersion(); err != nil {
 		s.file.Close()
-		return nil, &CorruptError{File: s.path, Err: fmt.Errorf("%w: segment version %d, this lookout reads %d", block.ErrVersion, head[7], magic[7])}
+		return nil, err
 	}
-	if string(head) != magic {
-		s.Damage = append(s.Damage, s.corrupt(0, "magic"))
+	if s.version == 1 {
+		err = s.readFooterV1()
+	} else {
+		err = s.readFooter()
 	}
-	if err := s.readFooter(); err != nil {
+	if err != nil {
 		s.Damage = append(s.Damage, err)
 		s.walk()
 	}
+	for i, e := range s.Blocks {
+		e.seg, e.index = s, i
+	}
 	return s, nil
 }
+
+// readVersion looks at the magic at both ends of the file: one of them is enough.
+func (s *Segment) readVersion() error {
+	var found [2]int
+	for i, at := range []int64{0, s.size - int64(len(magic))} {
+		m := make([]byte, len(magic))
+		if _, err := s.file.ReadAt(m, max(at, 0)); err == nil && string(m[:7]) == magic[:7] {
+			found[i] = int(m[7])
+		}
+	}
+	s.version = found[0]
+	switch {
+	case found[0] == 0 && found[1] != 0:
+		s.version = found[1]
+		s.Damage = append(s.Damage, s.corrupt(0, "magic"))
+	case found[0] == 0:
+		s.version = version
+		s.Damage = append(s.Damage, s.corrupt(0, "magic"))
+	}
+	if s.version > version {
+		return &CorruptError{File: s.path, Err: fmt.Errorf("%w: segment version %d, this lookout reads 1 to %d", block.ErrVersion, s.version, version)}
+	}
+	return nil
+}
+
+// Version returns the version of the file's format, 1 or 2.
+func (s *Segment) Version() int { return s.version }
 
 func (s *Segment) corrupt(at int64, format string, args ...any) error {
 	return &CorruptError{File: s.path, Offset: at, Err: fmt.Errorf("%w: "+format, append([]any{block.ErrCorrupt}, args...)...)}
 }
 
+// damaged wraps an error of a section of the footer.
+func (s *Segment) damaged(err error, section string) error {
+	return &CorruptError{File: s.path, Offset: s.footer, Err: fmt.Errorf("%s in the footer: %w", section, err)}
+}
+
+// pages returns a reader of the footer.
+func (s *Segment) pages() *pageReader {
+	return &pageReader{src: s.file, start: s.footer, length: s.stream}
+}
+
+// readFooter reads the directory.
 func (s *Segment) readFooter() error {
+	at := s.size - trailerLen
+	if at < int64(len(magic)) {
+		return s.corrupt(0, "%d bytes are too few", s.size)
+	}
+	trailer := make([]byte, trailerLen)
+	if _, err := s.file.ReadAt(trailer, at); err != nil {
+		return s.corrupt(at, "trailer: %v", err)
+	}
+	footer, stream, directory := int64(binary.LittleEndian.Uint64(trailer)), int64(binary.LittleEndian.Uint64(trailer[8:])), int64(binary.LittleEndian.Uint64(trailer[16:]))
+	switch {
+	case string(trailer[28:]) != magic, crc32.Checksum(trailer[:24], castagnoli) != binary.LittleEndian.Uint32(trailer[24:]),
+		footer < int64(len(magic)) || footer > at, stream <= 0 || stream > at, directory < 0 || directory > stream, footer+pagesLen(stream) != at:
+		return s.corrupt(at, "trailer")
+	}
+	s.footer, s.stream = footer, stream
+	data, err := s.pages().read(nil, directory, stream-directory)
+	if err != nil {
+		return s.damaged(err, "directory")
+	}
+	d, err := decodeDirectory(data, limits{lo: s.Lo, blocks: footer, stream: directory})
+	if err != nil {
+		return s.damaged(err, "directory")
+	}
+	s.directory, s.Blocks = *d, d.blocks
+	return nil
+}
+
+func (s *Segment) readFooterV1() error {
+	const trailerLen = 4 + 4 + len(magic)
+	const magic = magicV1
 	if s.size < int64(len(magic)+trailerLen) {
 		return s.corrupt(0, "%d bytes are too few", s.size)
 	}
@@ -191,27 +220,19 @@ func (s *Segment) readFooter() error {
 	if crc32.Checksum(footer, castagnoli) != binary.LittleEndian.Uint32(trailer[4:]) {
 		return s.corrupt(at-n, "checksum of the footer")
 	}
-	count, k := binary.Uvarint(footer)
-	if k <= 0 || count > uint64(len(footer)) {
-		return s.corrupt(at-n, "footer")
-	}
-	rest := footer[k:]
-	blocks := make([]*Entry, 0, count)
-	for range count {
-		offset, a := binary.Uvarint(rest)
-		length, b := binary.Uvarint(rest[max(a, 0):])
-		if a <= 0 || b <= 0 || offset > math.MaxInt64 || length > uint64(at-n) || offset > uint64(at-n)-length {
+	r := reader{data: footer}
+	var blocks []*Entry
+	for range r.count(len(footer)) {
+		offset, length := r.count(int(at-n)), r.count(int(at-n))
+		m, rest, err := block.DecodeMeta(r.data)
+		if r.bad || err != nil || int64(offset) > at-n-int64(length) {
 			return s.corrupt(at-n, "footer")
 		}
-		var m *block.Meta
-		var err error
-		if m, rest, err = block.DecodeMeta(rest[a+b:]); err != nil {
-			return s.corrupt(at-n, "footer: %v", err)
-		}
-		blocks = append(blocks, &Entry{Meta: *m, Offset: int64(offset), Length: int64(length), seg: s})
+		r.data = rest
+		blocks = append(blocks, &Entry{Meta: *m, Offset: int64(offset), Length: int64(length)})
 	}
-	if len(rest) != 0 {
-		return s.corrupt(at-n, "footer: %d bytes too many", len(rest))
+	if r.bad || len(r.data) != 0 {
+		return s.corrupt(at-n, "footer: %d bytes too many", len(r.data))
 	}
 	s.Blocks = blocks
 	return nil
@@ -232,14 +253,17 @@ func (s *Segment) walk() {
 		if err != nil {
 			s.Damage = append(s.Damage, &CorruptError{File: s.path, Offset: at, Err: err})
 		} else {
-			s.Blocks = append(s.Blocks, &Entry{Meta: b.Meta, Offset: at, Length: n, seg: s})
+			s.Blocks = append(s.Blocks, &Entry{Meta: b.Meta, Offset: at, Length: n})
 		}
 		at += n
 	}
 }
 
-// Open reads the block's header. An error is a *[CorruptError].
+// Open reads the block's header. An error is a *[CorruptError]; of a block in quarantine, the one that put it there.
 func (e *Entry) Open() (*block.Block, error) {
+	if err := e.Damaged(); err != nil {
+		return nil, err
+	}
 	b, err := block.Open(e.seg.file, e.Offset, e.Length)
 	if err != nil {
 		return nil, e.Corrupt(err)
@@ -252,8 +276,27 @@ func (e *Entry) Corrupt(err error) error {
 	return &CorruptError{File: e.seg.path, Offset: e.Offset, Err: err}
 }
 
+// Quarantine marks the block as one that cannot be read, for as long as the segment is open: it is not tried again and
+// again. The first error stays.
+func (e *Entry) Quarantine(err error) { e.bad.CompareAndSwap(nil, &err) }
+
+// Damaged returns the error that put the block into quarantine, nil for a block that is not.
+func (e *Entry) Damaged() error {
+	if err := e.bad.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Columnar tells whether the block is of patterns and columns, as all blocks of version 2 are.
+func (e *Entry) Columnar() bool { return e.seg.version >= 2 }
+
 // Size returns the file's length in bytes.
 func (s *Segment) Size() int64 { return s.size }
 
 // Close closes the file.
-func (s *Segment) Close() error { return s.file.Close() }
+func (s *Segment) Close() error {
+	s.closed.Store(true)
+	parsed.forget(s)
+	return s.file.Close()
+}

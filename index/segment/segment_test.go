@@ -130,7 +130,7 @@ func TestUnknownVersionIsRefusedAndUntouched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[7] = 2
+	data[7] = 3
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

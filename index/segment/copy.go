@@ -1,0 +1,100 @@
+package segment
+
+import (
+	"fmt"
+
+	"github.com/lookoutlog/lookout/index/block"
+)
+
+// source is what a writer has read of a segment from which it copies blocks.
+type source struct {
+	filters [][]byte // of each block, nil until its class has been read
+	classOf []int
+	counts  [][]block.Count
+	forms   []*Form
+	places  [][]sourcePlace // of each block
+}
+
+type sourcePlace struct {
+	form int
+	place
+}
+
+func openSource(s *Segment) (*source, error) {
+	src := &source{filters: make([][]byte, len(s.Blocks)), classOf: make([]int, len(s.Blocks)), places: make([][]sourcePlace, len(s.Blocks))}
+	for i := range s.classes {
+		for _, b := range s.classes[i].blocks {
+			src.classOf[b] = i
+		}
+	}
+	var err error
+	if src.counts, err = s.blockCounts(); err != nil {
+		return nil, err
+	}
+	err = s.Forms(func(f *Form) bool {
+		src.forms = append(src.forms, f)
+		it := f.iterate()
+		for p := it.next(); p != nil; p = it.next() {
+			src.places[p.Block] = append(src.places[p.Block], sourcePlace{len(src.forms) - 1, *p})
+		}
+		return true
+	})
+	return src, err
+}
+
+func (src *source) filter(s *Segment, i int) ([]byte, error) {
+	c := &s.classes[src.classOf[i]]
+	if c.size > 0 && src.filters[i] == nil {
+		filters, err := c.read(s.pages())
+		if err != nil {
+			return nil, s.damaged(err, "filters")
+		}
+		for k, b := range c.blocks {
+			src.filters[b] = filters[k]
+		}
+	}
+	// The writer's from now on; nobody copies a block twice.
+	out := src.filters[i]
+	src.filters[i] = nil
+	return out, nil
+}
+
+// Copy appends another segment's block as it is, with what that segment's footer knows of it. The error wraps [ErrNoFooter]
+// when there is no such footer, and is a *[CorruptError] when the block or the footer cannot be read; the writer can go on
+// after these. The segment stays open until Close or Abort; no block is copied twice.
+func (w *Writer) Copy(e *Entry) error {
+	if w.err != nil {
+		return w.err
+	}
+	s := e.seg
+	if s.directory.blocks == nil {
+		return fmt.Errorf("%w: segment %s", ErrNoFooter, s.path)
+	}
+	src := w.sources[s]
+	if src == nil {
+		var err error
+		if src, err = openSource(s); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoFooter, err)
+		}
+		w.sources[s] = src
+	}
+	data := make([]byte, e.Length)
+	if _, err := s.file.ReadAt(data, e.Offset); err != nil {
+		return e.Corrupt(fmt.Errorf("%w: %w", block.ErrCorrupt, err))
+	}
+	filter, err := src.filter(s, e.index)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoFooter, err)
+	}
+	i := len(w.blocks)
+	w.blocks = append(w.blocks, &written{meta: w.ownMeta(&e.Meta), length: e.Length, filter: filter, counts: src.counts[e.index]})
+	for _, p := range src.places[e.index] {
+		f := src.forms[p.form]
+		at := p.place
+		at.Block = i
+		w.forms.add(formKey{w.own(f.Service), w.own(f.Name), f.Message, f.Kind}, &f.Pattern, at)
+	}
+	src.places[e.index] = nil
+	w.err = w.append(data)
+	return w.err
+}
