@@ -46,6 +46,8 @@ import (
 type Store interface {
 	// Search calls fn for each row; an error of fn ends the search and is returned. It ends soon after ctx.
 	Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error)
+	// Aggregate computes aggregates by group; an error that wraps query.ErrStatsMemory says that it would take too much memory.
+	Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error)
 	// Follow delivers what was appended behind a sequence.
 	Follow(after uint64) query.Follower
 	Services() []query.ServiceInfo

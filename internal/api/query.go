@@ -57,8 +57,7 @@ func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.
 	var limit, before, after uint64
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },
-		func() (err error) { s.Since, err = p.time("since", now); return },
-		func() (err error) { s.Until, err = p.time("until", now); return },
+		func() (err error) { s.Since, s.Until, err = p.timeRange(now); return },
 		func() (err error) { limit, err = p.number("limit", math.MaxInt32); return },
 		func() (err error) { before, err = p.number("before", maxContext); return },
 		func() (err error) { after, err = p.number("after", maxContext); return },
@@ -77,10 +76,21 @@ func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.
 	default:
 		return s, badParameter("order", "is neither oldest nor newest", "write oldest or newest")
 	}
-	if s.Since != 0 && s.Until != 0 && s.Since > s.Until {
-		return s, badParameter("since", "is later than until", "exchange them")
-	}
 	return s, nil
+}
+
+// timeRange is the parameters since and until.
+func (p params) timeRange(now time.Time) (since, until int64, err error) {
+	if since, err = p.time("since", now); err != nil {
+		return 0, 0, err
+	}
+	if until, err = p.time("until", now); err != nil {
+		return 0, 0, err
+	}
+	if since != 0 && until != 0 && since > until {
+		return 0, 0, badParameter("since", "is later than until", "exchange them")
+	}
+	return since, until, nil
 }
 
 func (a *API) query(w http.ResponseWriter, r *http.Request) {
@@ -103,38 +113,54 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) {
 	_ = out.line(summaryLine(s.Query, &summary, time.Since(start))) // what can fail is the connection
 }
 
-// search runs one search when its turn has come, within its time. Its error is fn's, or an *apiError.
-func (a *API) search(parent context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error) {
+// search runs one search. Its error is fn's, or an *apiError.
+func (a *API) search(parent context.Context, r query.Request, fn func(query.Row) error) (summary query.Summary, err error) {
+	var stopped error
+	err = a.run(parent, func(ctx context.Context) (err error) {
+		summary, err = a.o.Store.Search(ctx, r, func(row query.Row) error {
+			stopped = fn(row)
+			return stopped
+		})
+		if stopped != nil {
+			return nil
+		}
+		return err
+	})
+	if stopped != nil {
+		return summary, stopped
+	}
+	return summary, err
+}
+
+// run has the store do something when its turn has come, within its time. The error is an *apiError.
+func (a *API) run(parent context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(parent, a.o.Limits.QueryTimeout)
 	defer cancel()
 	leave, err := a.searches.enter(ctx)
 	if err != nil {
 		a.metrics.refused.Inc()
-		return query.Summary{}, err
+		return err
 	}
 	defer leave()
 	start := time.Now()
-	var stopped error
-	summary, err := a.o.Store.Search(ctx, r, func(row query.Row) error {
-		stopped = fn(row)
-		return stopped
-	})
+	err = fn(ctx)
 	a.metrics.searchTime.Observe(time.Since(start).Seconds())
+	said := (*apiError)(nil)
 	switch {
 	case err == nil:
-		return summary, nil
-	case stopped != nil:
-		return summary, stopped
+		return nil
+	case errors.As(err, &said):
+		return said
 	case ended(parent) != nil:
-		return summary, ended(parent)
+		return ended(parent)
 	case parent.Err() != nil:
-		return summary, &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
+		return &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return summary, &apiError{Status: http.StatusGatewayTimeout, Code: "timeout", Message: "the search took longer than " + a.o.Limits.QueryTimeout.String() + " and was ended; the result is incomplete",
+		return &apiError{Status: http.StatusGatewayTimeout, Code: "timeout", Message: "the search took longer than " + a.o.Limits.QueryTimeout.String() + " and was ended; the result is incomplete",
 			Mend: "search a shorter range or one service, set a limit, or raise limits.query_timeout"}
 	}
 	a.o.Log.Error("a search failed", "error", err)
-	return summary, asError(err)
+	return asError(err)
 }
 
 // statusClientGone is nginx's status for a client that did not wait; nobody reads it but the metrics.
@@ -154,30 +180,33 @@ func appendRow(dst []byte, row query.Row, context bool) []byte {
 	return append(dst, '}')
 }
 
-func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
-	var line struct {
-		Summary struct {
-			Searched struct {
-				Events int64 `json:"events"`
-				Bytes  int64 `json:"bytes"`
-				Blocks int   `json:"blocks"`
-				Pruned int   `json:"pruned"`
-			} `json:"searched"`
-			Matched  int64            `json:"matched"`
-			Complete bool             `json:"complete"`
-			Reasons  []string         `json:"reasons,omitempty"`
-			Sequence uint64           `json:"sequence"`
-			TookMS   float64          `json:"took_ms"`
-			Services map[string]int64 `json:"services,omitempty"`
-			Warnings []string         `json:"warnings,omitempty"`
-		} `json:"summary"`
-	}
-	l := &line.Summary
+// summaryJSON is a summary as the API writes it.
+type summaryJSON struct {
+	Searched struct {
+		Events int64 `json:"events"`
+		Bytes  int64 `json:"bytes"`
+		Blocks int   `json:"blocks"`
+		Pruned int   `json:"pruned"`
+	} `json:"searched"`
+	Matched  int64            `json:"matched"`
+	Complete bool             `json:"complete"`
+	Reasons  []string         `json:"reasons,omitempty"`
+	Sequence uint64           `json:"sequence"`
+	TookMS   float64          `json:"took_ms"`
+	Services map[string]int64 `json:"services,omitempty"`
+	Warnings []string         `json:"warnings,omitempty"`
+}
+
+func summaryOf(q *query.Query, s *query.Summary, took time.Duration) *summaryJSON {
+	l := &summaryJSON{Matched: s.Matched, Complete: s.Complete, Reasons: s.Reasons, Sequence: s.Sequence, Services: s.Services}
 	l.Searched.Events, l.Searched.Bytes, l.Searched.Blocks, l.Searched.Pruned = s.Events, s.Bytes, s.Blocks, s.Pruned
-	l.Matched, l.Complete, l.Reasons, l.Sequence, l.Services = s.Matched, s.Complete, s.Reasons, s.Sequence, s.Services
 	l.TookMS = math.Round(float64(took.Microseconds())) / 1000
 	l.Warnings = warnings(q, s)
-	b, err := json.Marshal(line)
+	return l
+}
+
+func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
+	b, err := json.Marshal(map[string]*summaryJSON{"summary": summaryOf(q, s, took)})
 	if err != nil {
 		panic(err) // texts and numbers
 	}

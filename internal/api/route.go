@@ -71,12 +71,11 @@ var later = []struct {
 	path, what string
 	role       auth.Role
 }{
-	{"/api/v1/stats", "counting and aggregating (stats)", auth.Read},
 	{"/api/v1/patterns", "the list of patterns", auth.Read},
 	{"/api/v1/patterns/", "the list of patterns", auth.Read},
 	{"/api/v1/fields", "the list of fields", auth.Read},
 	{"/api/v1/fields/", "the list of fields", auth.Read},
-	{"/api/v1/top", "top values of a field", auth.Read},
+	{"/api/v1/top", "top values of a field (stats?by=FIELD&top=10 has them)", auth.Read},
 	{"/api/v1/export", "export", auth.Read},
 	{"/api/v1/export/", "export", auth.Read},
 	{"/api/v1/rules", "rules over HTTP", auth.Read},
@@ -115,6 +114,7 @@ func (a *API) routes() {
 	a.add("/readyz", public, only(a.readyz, read...))
 	a.add("/metrics", auth.Read, only(promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP, read...))
 	a.add("/api/v1/query", auth.Read, only(a.stored(a.query), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/stats", auth.Read, only(a.stored(a.stats), http.MethodGet, http.MethodPost))
 	a.add(tailPath, auth.Read, only(a.stored(a.tail), http.MethodGet))
 	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
@@ -136,7 +136,7 @@ func (a *API) routes() {
 	}
 	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
-			Mend: "the API is at /api/v1/: query, tail, context, events, services, containers, probes, alerts"})
+			Mend: "the API is at /api/v1/: query, stats, tail, context, events, services, containers, probes, alerts"})
 	}))}
 }
 

@@ -96,6 +96,22 @@ func (m *memory) Search(ctx context.Context, r query.Request, fn func(query.Row)
 	return s, nil
 }
 
+func (m *memory) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
+	tally := query.NewTally(&r, query.NewBudget(query.StatsMemory))
+	summary, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, func(row query.Row) error {
+		tally.Add(row.Event)
+		return tally.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := tally.Stats()
+	summary.Reasons = append(summary.Reasons, s.Summary.Reasons...)
+	summary.Complete = len(summary.Reasons) == 0
+	s.Summary = summary
+	return s, nil
+}
+
 func (m *memory) Follow(after uint64) query.Follower {
 	m.mu.Lock()
 	defer m.mu.Unlock()
