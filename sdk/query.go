@@ -96,6 +96,18 @@ type wireSummary struct {
 	Warnings []string         `json:"warnings"`
 }
 
+// summary returns the summary; an answer that is not complete is an error besides.
+func (w *wireSummary) summary() (Summary, error) {
+	s := Summary{
+		Matched: w.Matched, Events: w.Searched.Events, Bytes: w.Searched.Bytes, Blocks: w.Searched.Blocks, Pruned: w.Searched.Pruned,
+		Sequence: w.Sequence, Took: time.Duration(w.TookMS * float64(time.Millisecond)), Services: w.Services, Warnings: w.Warnings,
+	}
+	if !w.Complete {
+		return s, &IncompleteError{Reasons: w.Reasons}
+	}
+	return s, nil
+}
+
 // Rows is the answer to a search, read as it comes. It is not safe for concurrent use.
 type Rows struct {
 	c       *Client
@@ -155,15 +167,9 @@ func (r *Rows) Next() bool {
 	case l.err != nil:
 		return r.end(l.err.error(0))
 	case l.summary != nil:
-		s := l.summary
-		r.summary = Summary{
-			Matched: s.Matched, Events: s.Searched.Events, Bytes: s.Searched.Bytes, Blocks: s.Searched.Blocks, Pruned: s.Searched.Pruned,
-			Sequence: s.Sequence, Took: time.Duration(s.TookMS * float64(time.Millisecond)), Services: s.Services, Warnings: s.Warnings,
-		}
-		if !s.Complete {
-			return r.end(&IncompleteError{Reasons: s.Reasons})
-		}
-		return r.end(nil)
+		var err error
+		r.summary, err = l.summary.summary()
+		return r.end(err)
 	}
 	return r.end(r.c.notOurs("a line that does not belong into the answer of a search"))
 }
