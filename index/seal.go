@@ -140,20 +140,28 @@ func (s *Store) seal(g *generation) error {
 		}
 		return 1
 	})
-	var rows []block.Row
-	next := func(dst []byte) ([]byte, *block.Meta, error) {
-		for len(rows) == 0 {
-			if len(heads) == 0 {
-				return nil, nil, nil
-			}
-			rows, heads = sortedRows(rows, g.view(heads[0])), heads[1:]
-		}
-		n := cut(rows)
-		dst, m, err := b.Append(dst, rows[:n], g.received)
-		rows = rows[n:]
-		return dst, m, err
+	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi)
+	if err != nil {
+		return err
 	}
-	if err := segment.Create(s.o.FS, s.segmentDir(), g.lo, g.hi, next); err != nil {
+	var rows []block.Row
+	var data []byte
+	for _, h := range heads {
+		rows = sortedRows(rows, g.view(h))
+		for rest := rows; len(rest) > 0; {
+			n := cut(rest)
+			var info *block.Info
+			if data, info, err = b.Append(data[:0], rest[:n], g.received); err == nil {
+				err = w.Add(data, info)
+			}
+			if err != nil {
+				w.Abort()
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	if err := w.Close(); err != nil {
 		return err
 	}
 	seg, err := segment.Open(s.o.FS, s.segmentDir(), segment.Name(g.lo, g.hi))

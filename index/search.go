@@ -258,14 +258,6 @@ func (q *search) expand(e *segment.Entry) {
 		q.unreadable(err)
 		return
 	}
-	ok, err := b.MayHold(q.keys)
-	if err != nil { // the rows may still be whole
-		q.s.o.Log.Warn("a filter cannot be read; its block is searched without", "error", e.Corrupt(err))
-	}
-	if !ok {
-		q.pruned++
-		return
-	}
 	q.blocks++
 	for i := range b.Frames {
 		f := &b.Frames[i]

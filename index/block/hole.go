@@ -1,0 +1,453 @@
+package block
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/lookoutlog/lookout/index/query"
+)
+
+// The values of one hole of a pattern are a column: any value can be read alone. It is described by a head, which stands with
+// the pattern, and its bits, which stand in a data section.
+//
+//	constant   the value
+//	decimal    a prefix, and numbers of a fixed number of digits, or without leading zeros: number − least, in bits
+//	chars      a prefix, and characters of a small alphabet: each in bits, with the length in bits where it differs
+//	dictionary the distinct values, and the number of one in bits
+const (
+	holeConst = iota
+	holeDecimal
+	holeChars
+	holeDict
+	holeKinds
+)
+
+// hole is one column of values.
+type hole struct {
+	kind   uint8
+	prefix []byte   // constant: the value
+	digits int      // decimal: how many there are, 0 when there are no leading zeros
+	least  uint64   // decimal
+	width  uint     // decimal, dictionary: bits of a number; chars: bits of a character
+	least8 int      // chars: the least length behind the prefix
+	lenw   uint     // chars: bits of a length − least8
+	most   int      // chars: the greatest length behind the prefix
+	abc    []byte   // chars: the alphabet in order; nil when a character is its byte
+	starts []uint32 // chars of different lengths: where each value's begin, in characters
+	values [][]byte
+	n      int    // values in the column
+	bits   int    // bytes of the column's bits
+	data   []byte // the bits
+}
+
+// What a charset of chars is called in one byte.
+const (
+	abcDigits = iota
+	abcHex
+	abcUpperHex
+	abcWord
+	abcBytes // all bytes
+	abcOther // a bitmap follows
+)
+
+const wordChars = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+
+var abcs = [...][]byte{abcDigits: []byte("0123456789"), abcHex: []byte("0123456789abcdef"), abcUpperHex: []byte("0123456789ABCDEF"), abcWord: []byte(wordChars), abcBytes: nil}
+
+// wordIndex is the place of a byte in wordChars, from 1.
+var wordIndex = func() (t [256]uint8) {
+	for i := range wordChars {
+		t[wordChars[i]] = uint8(i + 1)
+	}
+	return t
+}()
+
+func maskOf(abc []byte) (m uint64) {
+	for _, c := range abc {
+		m |= 1 << (wordIndex[c] - 1)
+	}
+	return m
+}
+
+var abcMasks = [...]uint64{maskOf(abcs[abcDigits]), maskOf(abcs[abcHex]), maskOf(abcs[abcUpperHex]), maskOf(abcs[abcWord])}
+
+// holeEncoder turns values into columns; it keeps its memory.
+type holeEncoder struct {
+	distinct map[string]int
+	order    [][]byte
+}
+
+// append writes the column of values, at least one: its head behind head, its bits behind data.
+func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 []byte, facts query.Hole) {
+	first := values[0]
+	shortest, longest, common := len(first), len(first), len(first)
+	for _, v := range values[1:] {
+		shortest, longest = min(shortest, len(v)), max(longest, len(v))
+		common = commonPrefix(first, v, min(common, len(v)))
+	}
+	if common == longest {
+		head = append(head, holeConst)
+		return appendBytes(head, first), data, query.Hole{Fixed: true, Const: string(first)}
+	}
+	facts = query.Hole{Min: shortest, Max: longest}
+	prefix := len(first) // without the digits at the end
+	for prefix > 0 && first[prefix-1] >= '0' && first[prefix-1] <= '9' {
+		prefix--
+	}
+	if digits, least, most, ok := decimal(values, prefix, common); ok {
+		for _, c := range first[:prefix] {
+			facts.Set.Add(c)
+		}
+		facts.Set.Union(&digitSet)
+		width := uint(bits.Len64(most - least))
+		if e.dictionary(values, len(values)*int(width)+8*(prefix+6)) {
+			head, data = e.appendDictionary(head, data, values)
+			return head, data, facts
+		}
+		head = append(head, holeDecimal, byte(digits), byte(width))
+		head = appendBytes(head, first[:prefix])
+		head = binary.AppendUvarint(head, least)
+		bw := bitWriter{dst: data}
+		for _, v := range values {
+			bw.write(parseDigits(v[prefix:])-least, width)
+		}
+		return head, bw.flush(), facts
+	}
+
+	mask, high, total := uint64(0), false, 0
+	for _, v := range values {
+		total += len(v) - common
+		for _, c := range v[common:] {
+			if i := wordIndex[c]; i > 0 {
+				mask |= 1 << (i - 1)
+			} else {
+				high = true
+			}
+		}
+	}
+	code, abc, charw := alphabet(mask, high)
+	if abc == nil {
+		for c := 0x80; c < 0x100; c++ {
+			facts.Set.Add(byte(c))
+		}
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		facts.Set.Add(wordChars[bits.TrailingZeros64(m)])
+	}
+	for _, c := range first[:common] {
+		facts.Set.Add(c)
+	}
+	lenw := uint(bits.Len(uint(longest - shortest)))
+	if e.dictionary(values, len(values)*int(lenw)+total*int(charw)+8*(common+8)) {
+		head, data = e.appendDictionary(head, data, values)
+		return head, data, facts
+	}
+	head = append(head, holeChars, byte(code))
+	if code == abcOther {
+		head = binary.LittleEndian.AppendUint64(head, mask)
+	}
+	head = appendBytes(head, first[:common])
+	head = binary.AppendUvarint(head, uint64(shortest-common))
+	head = binary.AppendUvarint(head, uint64(longest-shortest))
+	bw := bitWriter{dst: data}
+	if lenw > 0 {
+		head = binary.AppendUvarint(head, uint64(total))
+		for _, v := range values {
+			bw.write(uint64(len(v)-shortest), lenw)
+		}
+	}
+	var index [256]uint8
+	for i := range index {
+		index[i] = byte(i)
+	}
+	for i, c := range abc {
+		index[c] = byte(i)
+	}
+	for _, v := range values {
+		for _, c := range v[common:] {
+			bw.write(uint64(index[c]), charw)
+		}
+	}
+	return head, bw.flush(), facts
+}
+
+// alphabet chooses the characters that those of mask are written in; nil, for bytes as they are, when there are others.
+func alphabet(mask uint64, high bool) (code int, abc []byte, width uint) {
+	if high {
+		return abcBytes, nil, 8
+	}
+	width = uint(bits.Len(uint(bits.OnesCount64(mask)) - 1))
+	for i, m := range abcMasks {
+		if mask&^m == 0 && uint(bits.Len(uint(len(abcs[i])-1))) == width {
+			return i, abcs[i], width
+		}
+	}
+	return abcOther, maskChars(mask), width
+}
+
+func maskChars(mask uint64) (abc []byte) {
+	for ; mask != 0; mask &= mask - 1 {
+		abc = append(abc, wordChars[bits.TrailingZeros64(mask)])
+	}
+	return abc
+}
+
+func (e *holeEncoder) appendDictionary(head, data []byte, values [][]byte) (head2, data2 []byte) {
+	head = append(head, holeDict)
+	head = binary.AppendUvarint(head, uint64(len(e.order)))
+	for _, v := range e.order {
+		head = appendBytes(head, v)
+	}
+	width := uint(bits.Len(uint(len(e.order) - 1)))
+	bw := bitWriter{dst: data}
+	for _, v := range values {
+		bw.write(uint64(e.distinct[string(v)]), width)
+	}
+	return head, bw.flush()
+}
+
+var digitSet = func() (s query.CharSet) {
+	for c := byte('0'); c <= '9'; c++ {
+		s.Add(c)
+	}
+	return s
+}()
+
+// decimal tells whether all values are the prefix and digits, and how many (0: as many as needed), with the least and the
+// greatest number.
+func decimal(values [][]byte, prefix, common int) (digits int, least, most uint64, ok bool) {
+	if prefix > common {
+		return 0, 0, 0, false
+	}
+	least = ^uint64(0)
+	n := len(values[0]) - prefix
+	fixed, zeros := true, false
+	for _, v := range values {
+		d := v[prefix:]
+		if len(d) == 0 || len(d) > 19 {
+			return 0, 0, 0, false
+		}
+		if len(d) != n {
+			fixed = false
+		}
+		if d[0] == '0' && len(d) > 1 {
+			zeros = true
+		}
+		x := uint64(0)
+		for _, c := range d {
+			if c < '0' || c > '9' {
+				return 0, 0, 0, false
+			}
+			x = x*10 + uint64(c-'0')
+		}
+		least, most = min(least, x), max(most, x)
+	}
+	switch {
+	case !zeros:
+		return 0, least, most, true
+	case fixed:
+		return n, least, most, true
+	}
+	return 0, 0, 0, false
+}
+
+func parseDigits(d []byte) (x uint64) {
+	for _, c := range d {
+		x = x*10 + uint64(c-'0')
+	}
+	return x
+}
+
+// dictSample is how many values are looked at before a dictionary is tried: when nearly all differ it does not pay.
+const dictSample = 24
+
+// dictionary tells whether a dictionary takes fewer bits than cost; it is then in e.distinct and e.order.
+func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
+	clear(e.distinct)
+	e.order = e.order[:0]
+	size := 16
+	for i, v := range values {
+		if _, ok := e.distinct[string(v)]; !ok {
+			e.distinct[string(v)] = len(e.order)
+			e.order = append(e.order, v)
+			size += 8 * (1 + len(v))
+			if size >= cost || i < dictSample && 4*len(e.order) > 3*dictSample {
+				return false
+			}
+		}
+	}
+	return size+len(values)*bits.Len(uint(len(e.order)-1)) < cost
+}
+
+func commonPrefix(a, b []byte, n int) int {
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+func appendBytes(dst, p []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(p))), p...)
+}
+
+// readHole reads the head of a column of n values; r goes bad when it is damaged. The bits are not read yet.
+func readHole(r *reader, n int) (h hole) {
+	h.n, h.kind = n, r.byte()
+	switch h.kind {
+	case holeConst:
+		h.prefix = r.bytes()
+	case holeDecimal:
+		h.digits, h.width = int(r.byte()), uint(r.byte())
+		h.prefix = r.bytes()
+		h.least = r.uvarint()
+		if h.width > 64 || h.digits > 19 {
+			r.fail()
+		}
+		h.bits = bitsLen(n, h.width)
+	case holeChars:
+		switch code := r.byte(); {
+		case code == abcOther:
+			mask := r.uint64()
+			if mask == 0 || mask>>len(wordChars) != 0 {
+				r.fail()
+				return h
+			}
+			h.abc = maskChars(mask)
+		case int(code) < len(abcs):
+			h.abc = abcs[code]
+		default:
+			r.fail()
+			return h
+		}
+		h.width = 8
+		if h.abc != nil {
+			h.width = uint(bits.Len(uint(len(h.abc) - 1)))
+		}
+		h.prefix = r.bytes()
+		h.least8 = r.count(maxPatternText)
+		h.most = h.least8 + r.count(maxPatternText)
+		h.lenw = uint(bits.Len(uint(h.most - h.least8)))
+		if h.lenw == 0 {
+			h.bits = bitsLen(n*h.most, h.width)
+		} else {
+			total := r.count(maxHoleChars)
+			h.bits = (n*int(h.lenw) + total*int(h.width) + 7) / 8
+		}
+	case holeDict:
+		k := r.count(len(r.data))
+		for range k {
+			h.values = append(h.values, r.bytes())
+		}
+		if k == 0 {
+			r.fail()
+			return h
+		}
+		h.width = uint(bits.Len(uint(k - 1)))
+		h.bits = bitsLen(n, h.width)
+	default:
+		r.fail()
+	}
+	return h
+}
+
+// maxHoleChars bounds the characters of a column; more is damage.
+const maxHoleChars = 1 << 28
+
+// load gives the column its bits.
+func (h *hole) load(data []byte) {
+	h.data = data
+	if h.kind == holeChars && h.lenw > 0 {
+		h.starts = make([]uint32, h.n+1)
+		for i := range h.n {
+			h.starts[i+1] = h.starts[i] + uint32(h.least8) + uint32(bitsAt(data, uint64(i)*uint64(h.lenw), h.lenw))
+		}
+	}
+}
+
+// append appends value i; damaged bits give a wrong value but never a panic: they are behind a checksum.
+func (h *hole) append(dst []byte, i int) []byte {
+	switch h.kind {
+	case holeConst:
+		return append(dst, h.prefix...)
+	case holeDecimal:
+		dst = append(dst, h.prefix...)
+		return appendDigits(dst, h.least+bitsAt(h.data, uint64(i)*uint64(h.width), h.width), h.digits)
+	case holeChars:
+		dst = append(dst, h.prefix...)
+		from, n := i*h.most, h.most
+		if h.lenw > 0 {
+			from, n = int(h.starts[i]), min(int(h.starts[i+1]-h.starts[i]), h.most)
+		}
+		pos := uint64(h.n)*uint64(h.lenw) + uint64(from)*uint64(h.width)
+		for range n {
+			c := byte(bitsAt(h.data, pos, h.width))
+			if h.abc != nil {
+				c = h.abc[min(int(c), len(h.abc)-1)]
+			}
+			dst = append(dst, c)
+			pos += uint64(h.width)
+		}
+		return dst
+	}
+	return append(dst, h.values[min(int(bitsAt(h.data, uint64(i)*uint64(h.width), h.width)), len(h.values)-1)]...)
+}
+
+// appendDigits appends x in decimal, with zeros before it up to the given number of digits.
+func appendDigits(dst []byte, x uint64, digits int) []byte {
+	var buf [20]byte
+	i := len(buf)
+	for {
+		i--
+		buf[i] = byte('0' + x%10)
+		if x /= 10; x == 0 {
+			break
+		}
+	}
+	for len(buf)-i < digits {
+		i--
+		buf[i] = '0'
+	}
+	return append(dst, buf[i:]...)
+}
+
+// facts say what the head tells of the values.
+func (h *hole) facts() query.Hole {
+	var f query.Hole
+	addAll := func(p []byte) {
+		for _, c := range p {
+			f.Set.Add(c)
+		}
+	}
+	switch h.kind {
+	case holeConst:
+		return query.Hole{Fixed: true, Const: string(h.prefix)}
+	case holeDecimal:
+		addAll(h.prefix)
+		addAll(abcs[abcDigits])
+		f.Min, f.Max = len(h.prefix)+h.digits, len(h.prefix)+h.digits
+		if h.digits == 0 {
+			f.Min = len(appendDigits(nil, h.least, 0)) + len(h.prefix)
+			most := h.least + (uint64(1)<<h.width - 1)
+			if h.width == 64 || most < h.least {
+				most = ^uint64(0)
+			}
+			f.Max = len(appendDigits(nil, most, 0)) + len(h.prefix)
+		}
+	case holeChars:
+		addAll(h.prefix)
+		if h.abc == nil {
+			f.Set = query.CharSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
+		}
+		addAll(h.abc)
+		f.Min, f.Max = len(h.prefix)+h.least8, len(h.prefix)+h.most
+	case holeDict:
+		f.Min = len(h.values[0])
+		for _, v := range h.values {
+			addAll(v)
+			f.Min, f.Max = min(f.Min, len(v)), max(f.Max, len(v))
+		}
+	}
+	return f
+}

@@ -1,0 +1,91 @@
+package block
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A pattern block is a list of sections, each with a checksum of its own, so that a search reads only what it needs.
+type section struct {
+	stored int // bytes in the file
+	raw    int // bytes uncompressed; equal to stored when it is not compressed
+	crc    uint32
+	offset int64 // in the source
+}
+
+// zstdPays is the share of its length below which a section is kept compressed.
+const zstdPays = 0.97
+
+// sectionWriter collects a block's sections.
+type sectionWriter struct {
+	enc  *zstd.Encoder
+	body []byte
+	list []section
+}
+
+func (w *sectionWriter) reset() { w.body, w.list = w.body[:0], w.list[:0] }
+
+// add appends a section as it is and returns its number.
+func (w *sectionWriter) add(data []byte) int {
+	w.body = append(w.body, data...)
+	w.list = append(w.list, section{stored: len(data), raw: len(data), crc: crc32.Checksum(data, castagnoli)})
+	return len(w.list) - 1
+}
+
+// compress appends a section compressed, when that pays.
+func (w *sectionWriter) compress(data []byte) int {
+	at := len(w.body)
+	w.body = w.enc.EncodeAll(data, w.body)
+	if n := len(w.body) - at; float64(n) < zstdPays*float64(len(data)) {
+		w.list = append(w.list, section{stored: n, raw: len(data), crc: crc32.Checksum(w.body[at:], castagnoli)})
+		return len(w.list) - 1
+	}
+	w.body = w.body[:at]
+	return w.add(data)
+}
+
+// appendList writes the table of sections.
+func (w *sectionWriter) appendList(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(w.list)))
+	for _, s := range w.list {
+		dst = binary.AppendUvarint(dst, uint64(s.stored))
+		dst = binary.AppendUvarint(dst, uint64(s.raw))
+		dst = binary.LittleEndian.AppendUint32(dst, s.crc)
+	}
+	return dst
+}
+
+func readSections(r *reader, at int64) (list []section, end int64) {
+	for range r.count(len(r.data)) {
+		s := section{stored: r.count(maxBlock), raw: r.count(maxBlock), crc: r.uint32(), offset: at}
+		at += int64(s.stored)
+		list = append(list, s)
+	}
+	return list, at
+}
+
+// read returns a section's bytes, uncompressed.
+func (s *section) read(src io.ReaderAt, number int) ([]byte, error) {
+	data := make([]byte, s.stored)
+	if _, err := src.ReadAt(data, s.offset); err != nil {
+		return nil, fmt.Errorf("%w: section %d: %w", ErrCorrupt, number, err)
+	}
+	if crc32.Checksum(data, castagnoli) != s.crc {
+		return nil, fmt.Errorf("%w: checksum of section %d", ErrCorrupt, number)
+	}
+	if s.raw == s.stored {
+		return data, nil
+	}
+	d := decoders.Get().(*zstd.Decoder)
+	defer decoders.Put(d)
+	out, err := d.DecodeAll(data, slices.Grow([]byte(nil), min(s.raw, maxFrame)))
+	if err != nil || len(out) != s.raw {
+		return nil, fmt.Errorf("%w: section %d: %d of %d bytes: %v", ErrCorrupt, number, len(out), s.raw, err)
+	}
+	return out, nil
+}

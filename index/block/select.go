@@ -1,0 +1,526 @@
+package block
+
+import (
+	"math"
+	"strconv"
+	"sync"
+
+	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/internal/bitset"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// Form is a form of text in a block, as a segment's footer judged it for a test.
+type Form struct {
+	// Column and Local are those of [Text]; Local is -1 for raw values, numbers and fields without a column.
+	Column, Local int
+	Verdict       query.Verdict
+}
+
+// Select narrows rows to those that match q, exactly. forms holds, by the ID of each of q's tests, the forms that may
+// satisfy it: all others never do. Nil lets the table judge its own forms.
+func (t *Table) Select(q *query.Query, forms [][]Form, rows bitset.Set) error {
+	s := selections.Get().(*selection)
+	defer selections.Put(s)
+	s.Table, s.forms = t, forms
+	err := q.Select(s, rows)
+	s.Table, s.forms = nil, nil
+	return err
+}
+
+// selection is a table during the evaluation of one query. It implements query.Table.
+type selection struct {
+	*Table
+	forms    [][]Form
+	buf      []byte
+	verdicts []query.Verdict
+	found    bitset.Set
+	wanted   bitset.Set
+	flags    []bool
+}
+
+var selections = sync.Pool{New: func() any { return new(selection) }}
+
+var _ query.Table = (*selection)(nil)
+
+// The number of the column of fields that have none in a [Text] and a [Form].
+func (t *Table) restNumber() int { return len(t.fields) + 1 }
+
+// Text implements query.Table.
+func (s *selection) Text(test *query.Test, rows bitset.Set) error {
+	return s.anyOf(test, rows, func(int) bool { return true })
+}
+
+// Message implements query.Table.
+func (s *selection) Message(test *query.Test, rows bitset.Set) error {
+	return s.anyOf(test, rows, func(column int) bool { return column == 0 })
+}
+
+// Field implements query.Table.
+func (s *selection) Field(name string, test *query.Test, rows bitset.Set) error {
+	return s.anyOf(test, rows, func(column int) bool {
+		return column == s.restNumber() || column > 0 && s.fields[column-1].name == name
+	}, name)
+}
+
+// anyOf keeps the rows of which a value in one of the wanted columns satisfies the test. name is the field's, for those that
+// have no column.
+func (s *selection) anyOf(test *query.Test, rows bitset.Set, wanted func(column int) bool, name ...string) error {
+	// left are the rows that are still to be decided, found those that satisfy the test.
+	s.wanted = append(s.wanted[:0], rows...)
+	s.found = append(s.found[:0], rows...)
+	left, found := s.wanted, s.found
+	found.Clear()
+	for column := 0; column <= s.restNumber(); column++ {
+		if !wanted(column) {
+			continue
+		}
+		if left.Empty() {
+			break
+		}
+		var err error
+		switch {
+		case column == 0:
+			err = s.texts(test, 0, &s.message, left, found)
+		case column == s.restNumber():
+			err = s.rests(test, left, found, name)
+		case s.fields[column-1].number:
+			err = s.numbers(test, column, left, found)
+		default:
+			err = s.texts(test, column, &s.fields[column-1].text, left, found)
+		}
+		if err != nil {
+			return err
+		}
+		left.AndNot(found)
+	}
+	rows.And(found)
+	return nil
+}
+
+// judged returns the verdict on each form of a column, that on raw values last. worst is the most hopeful of them.
+func (s *selection) judged(test *query.Test, column int, c *textReader) (verdicts []query.Verdict, best query.Verdict, err error) {
+	n := c.count + 1
+	if cap(s.verdicts) < n {
+		s.verdicts = make([]query.Verdict, n)
+	}
+	verdicts = s.verdicts[:n]
+	clear(verdicts)
+	if s.forms != nil {
+		for _, f := range s.forms[test.ID()] {
+			if f.Column != column {
+				continue
+			}
+			local := f.Local
+			if local < 0 {
+				local = c.count
+			}
+			if local < n {
+				verdicts[local] = f.Verdict
+				best = max(best, f.Verdict)
+			}
+		}
+		return verdicts, best, nil
+	}
+	forms, err := c.list(s.Table)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i := range forms {
+		p, err := c.pattern(s.Table, &forms[i])
+		if err != nil {
+			return nil, 0, err
+		}
+		verdicts[i] = test.Judge(&p)
+		best = max(best, verdicts[i])
+	}
+	if c.rawCount > 0 {
+		verdicts[c.count] = query.Maybe
+		best = max(best, query.Maybe)
+	}
+	return verdicts, best, nil
+}
+
+// texts adds to found the rows of left of which a value in the column satisfies the test.
+func (s *selection) texts(test *query.Test, column int, c *textReader, left, found bitset.Set) error {
+	verdicts, best, err := s.judged(test, column, c)
+	if err != nil || best == query.Never {
+		return err
+	}
+	ids, err := c.formIDs(s.Table)
+	if err != nil {
+		return err
+	}
+	var values valueReader
+	for i, v := range verdicts {
+		if v == query.Maybe && (i < c.count || c.rawCount > 0) {
+			if values, err = c.reader(s.Table); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	one := func(row, i int) error {
+		switch verdicts[ids[i]] {
+		case query.Always:
+			found.Add(row)
+		case query.Maybe:
+			var err error
+			if s.buf, err = values.append(s.buf[:0], i); err != nil {
+				return err
+			}
+			if test.Match(s.buf) {
+				found.Add(row)
+			}
+		}
+		return nil
+	}
+	if column == 0 {
+		for row := left.Next(0); row >= 0; row = left.Next(row + 1) {
+			if err := one(row, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return s.each(column-1, left, func(row, i int) (bool, error) {
+		err := one(row, i)
+		return found.Has(row), err
+	})
+}
+
+// each calls fn for every value of a field's column in the rows; true goes on to the next row.
+func (t *Table) each(field int, rows bitset.Set, fn func(row, i int) (bool, error)) error {
+	starts, err := t.starts(field)
+	if err != nil {
+		return err
+	}
+	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
+		for i := starts[row]; i < starts[row+1]; i++ {
+			done, err := fn(row, int(i))
+			if err != nil {
+				return err
+			}
+			if done {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// numbers adds to found the rows of left of which a number in the column satisfies the test.
+func (s *selection) numbers(test *query.Test, column int, left, found bitset.Set) error {
+	if s.forms != nil {
+		possible := false
+		for _, f := range s.forms[test.ID()] {
+			possible = possible || f.Column == column
+		}
+		if !possible {
+			return nil
+		}
+	}
+	f := &s.fields[column-1]
+	v, err := f.num.read(s.Table)
+	if err != nil {
+		return err
+	}
+	if f.num.same && f.num.scale != badScale {
+		if lo, hi, ok := test.Decimals(int(f.num.scale)); ok {
+			return s.each(column-1, left, func(row, i int) (bool, error) {
+				if m := v.mantissas[i]; m >= lo && m <= hi {
+					found.Add(row)
+					return true, nil
+				}
+				return false, nil
+			})
+		}
+	}
+	return s.each(column-1, left, func(row, i int) (bool, error) {
+		if s.buf = v.append(s.buf[:0], &f.num, i); test.Match(s.buf) {
+			found.Add(row)
+			return true, nil
+		}
+		return false, nil
+	})
+}
+
+// rests adds to found the rows of left of which a field without a column satisfies the test; of the name, if one is given.
+func (s *selection) rests(test *query.Test, left, found bitset.Set, name []string) error {
+	if s.rest.n == 0 {
+		return nil
+	}
+	var fields []event.Field
+	return s.each(len(s.fields), left, func(row, i int) (bool, error) {
+		data, err := s.rest.raw(s.Table, i)
+		if err != nil {
+			return false, err
+		}
+		if fields, err = readRest(fields[:0], data); err != nil {
+			return false, err
+		}
+		for i := range fields {
+			if len(name) > 0 && string(fields[i].Name) != name[0] {
+				continue
+			}
+			if test == nil || test.Match(fields[i].Value) {
+				found.Add(row)
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}
+
+// HasField implements query.Table.
+func (s *selection) HasField(name string, rows bitset.Set) error {
+	ids, err := s.rowShapes()
+	if err != nil {
+		return err
+	}
+	s.flags = append(s.flags[:0], make([]bool, len(s.shapes))...)
+	rest := false
+	for i, list := range s.shapes {
+		for _, c := range list {
+			if int(c) == len(s.fields) {
+				rest = true
+			} else if s.fields[c].name == name {
+				s.flags[i] = true
+			}
+		}
+	}
+	s.found = append(s.found[:0], rows...)
+	s.found.Clear()
+	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
+		if s.flags[ids[row]] {
+			s.found.Add(row)
+		}
+	}
+	if rest {
+		s.wanted = append(s.wanted[:0], rows...)
+		s.wanted.AndNot(s.found)
+		if err := s.rests(nil, s.wanted, s.found, []string{name}); err != nil {
+			return err
+		}
+	}
+	rows.And(s.found)
+	return nil
+}
+
+// Builtin implements query.Table.
+func (s *selection) Builtin(b query.Builtin, test *query.Test, rows bitset.Set) error {
+	return s.byDict(builtinColumns[b], rows, func(v []byte) bool { return len(v) > 0 && test.Match(v) })
+}
+
+var builtinColumns = [...]int{query.Env: envColumn, query.Host: hostColumn, query.Container: containerColumn, query.Stream: streamColumn}
+
+// Levels implements query.Table.
+func (s *selection) Levels(set uint16, rows bitset.Set) error {
+	return s.byDict(levelColumn, rows, func(v []byte) bool { return set&(1<<v[0]) != 0 })
+}
+
+func (s *selection) byDict(column int, rows bitset.Set, keep func(v []byte) bool) error {
+	d := &s.dicts[column]
+	s.flags = s.flags[:0]
+	all, none := true, true
+	for _, v := range d.values {
+		ok := keep(v)
+		all, none = all && ok, none && !ok
+		s.flags = append(s.flags, ok)
+	}
+	switch {
+	case all:
+		return nil
+	case none:
+		rows.Clear()
+		return nil
+	}
+	ids, err := s.dict(column)
+	if err != nil {
+		return err
+	}
+	for w, word := range rows {
+		if word == 0 {
+			continue
+		}
+		base, keep := w*64, uint64(0)
+		for i, id := range ids[base:min(base+64, len(ids))] {
+			if s.flags[id] {
+				keep |= 1 << i
+			}
+		}
+		rows[w] = word & keep
+	}
+	return nil
+}
+
+// IDs implements query.Table.
+func (s *selection) IDs(test *query.Test, rows bitset.Set) error {
+	seqs, err := s.Seqs()
+	if err != nil {
+		return err
+	}
+	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
+		if s.buf = strconv.AppendUint(s.buf[:0], seqs[row], 10); seqs[row] == 0 || !test.Match(s.buf) {
+			rows.Remove(row)
+		}
+	}
+	return nil
+}
+
+// Column is one column of a field, for aggregates.
+type Column struct {
+	t     *Table
+	dict  int // of a builtin field; -1 for the others
+	field int // the place in t.fields; -1 for fields without a column
+	name  string
+}
+
+// Column returns the columns of a field: of env, host, container, stream or level, or of an extra field's name, one for each
+// kind of value. There are none when no event of the block has the field.
+func (t *Table) Column(name string) []*Column {
+	for i, n := range builtinNames {
+		if n == name {
+			return []*Column{{t: t, dict: i}}
+		}
+	}
+	var list []*Column
+	for i := range t.fields {
+		if t.fields[i].name == name {
+			list = append(list, &Column{t: t, dict: -1, field: i})
+		}
+	}
+	if t.rest.n > 0 {
+		list = append(list, &Column{t: t, dict: -1, field: -1, name: name})
+	}
+	return list
+}
+
+// Each calls fn for every value of the column in the rows, in order of row; an event may have several. A built-in field that
+// is empty is not there. A level is its name. The value is valid during the call.
+func (c *Column) Each(rows bitset.Set, fn func(row int, value []byte) error) error {
+	t := c.t
+	if c.dict >= 0 {
+		ids, err := t.dict(c.dict)
+		if err != nil {
+			return err
+		}
+		values := t.dicts[c.dict].values
+		if c.dict == levelColumn {
+			values = levelNames(values)
+		}
+		for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
+			if v := values[ids[row]]; len(v) > 0 {
+				if err := fn(row, v); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if c.field < 0 {
+		return c.eachRest(rows, fn)
+	}
+	f := &t.fields[c.field]
+	var buf []byte
+	if f.number {
+		v, err := f.num.read(t)
+		if err != nil {
+			return err
+		}
+		return t.each(c.field, rows, func(row, i int) (bool, error) {
+			buf = v.append(buf[:0], &f.num, i)
+			return false, fn(row, buf)
+		})
+	}
+	v, err := f.text.reader(t)
+	if err != nil {
+		return err
+	}
+	return t.each(c.field, rows, func(row, i int) (bool, error) {
+		var err error
+		if buf, err = v.append(buf[:0], i); err != nil {
+			return false, err
+		}
+		return false, fn(row, buf)
+	})
+}
+
+func levelNames(values [][]byte) [][]byte {
+	names := make([][]byte, len(values))
+	for i, v := range values {
+		names[i] = []byte(event.Level(v[0]).String())
+	}
+	return names
+}
+
+func (c *Column) eachRest(rows bitset.Set, fn func(row int, value []byte) error) error {
+	var fields []event.Field
+	return c.t.each(len(c.t.fields), rows, func(row, i int) (bool, error) {
+		data, err := c.t.rest.raw(c.t, i)
+		if err != nil {
+			return false, err
+		}
+		if fields, err = readRest(fields[:0], data); err != nil {
+			return false, err
+		}
+		for j := range fields {
+			if string(fields[j].Name) == c.name {
+				if err := fn(row, fields[j].Value); err != nil {
+					return false, err
+				}
+			}
+		}
+		return false, nil
+	})
+}
+
+// Numbers calls fn for every value of the column in the rows that is a number, written as one in JSON, also when the field
+// holds it as a text.
+func (c *Column) Numbers(rows bitset.Set, fn func(row int, v float64)) error {
+	if c.dict < 0 && c.field >= 0 && c.t.fields[c.field].number {
+		f := &c.t.fields[c.field]
+		if f.num.same && f.num.scale != badScale {
+			v, err := f.num.read(c.t)
+			if err != nil {
+				return err
+			}
+			scale := int(f.num.scale)
+			return c.t.each(c.field, rows, func(row, i int) (bool, error) {
+				fn(row, float(v.mantissas[i], scale))
+				return false, nil
+			})
+		}
+	}
+	return c.Each(rows, func(row int, value []byte) error {
+		if v, ok := ParseNumber(value); ok {
+			fn(row, v)
+		}
+		return nil
+	})
+}
+
+// ParseNumber returns the value of a text that is a number as JSON writes one; leading zeros are let pass.
+func ParseNumber(text []byte) (float64, bool) {
+	if m, scale, ok := parseDecimal(text); ok && m > -1<<53 && m < 1<<53 {
+		return float(m, scale), true
+	}
+	digit := false
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9':
+			digit = true
+		case c == '-', c == '+', c == '.', c == 'e', c == 'E':
+		default:
+			return 0, false
+		}
+	}
+	if !digit || text[0] == '+' || text[0] == '.' || text[len(text)-1] == '.' {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || math.IsInf(v, 0) {
+		return 0, false
+	}
+	return v, true
+}

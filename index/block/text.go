@@ -1,0 +1,282 @@
+package block
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/lookoutlog/lookout/index/query"
+)
+
+const (
+	// looseValues is up to how many values a form keeps them beside one another as texts: a column for each hole would
+	// take more for its head than it saves.
+	looseValues = 3
+	// dataLen is from how many bytes on the bits of holes begin a new section.
+	dataLen = 32 << 10
+	// rawLen is the same for raw values.
+	rawLen = 256 << 10
+	// maxForms bounds the forms of a column: their numbers, and one for raw values, fit in 16 bits.
+	maxForms = 1<<16 - 2
+)
+
+// textColumn collects the values of one text column and writes them.
+type textColumn struct {
+	values [][]byte
+	forms  formTable
+	number []int32 // of each value's form, rawForm for none
+	holes  []span  // of all values, one behind the other
+	starts []uint32
+}
+
+const rawForm = -1
+
+func (c *textColumn) reset() {
+	c.values, c.number, c.holes, c.starts = c.values[:0], c.number[:0], c.holes[:0], c.starts[:0]
+	c.forms.reset()
+}
+
+func (c *textColumn) add(value []byte, s *scanner) {
+	c.values = append(c.values, value)
+	c.starts = append(c.starts, uint32(len(c.holes)))
+	if !s.scan(value) || len(c.forms.forms) == maxForms {
+		c.number = append(c.number, rawForm)
+		return
+	}
+	c.number = append(c.number, int32(c.forms.number(s.form, len(s.holes))))
+	c.holes = append(c.holes, s.holes...)
+}
+
+// freeText tells whether forms that occur once should be kept raw: where most do, the texts are not made from templates,
+// and their forms would stand twice, here and in the segment's footer.
+func (c *textColumn) freeText() bool {
+	if len(c.values) < 64 {
+		return false
+	}
+	single := 0
+	for i := range c.forms.forms {
+		if c.forms.forms[i].values == 1 {
+			single++
+		}
+	}
+	return single > len(c.values)/4
+}
+
+// keys appends the filter keys of all values.
+func (c *textColumn) keys(b *Builder) {
+	for i, v := range c.values {
+		if c.number[i] == rawForm {
+			b.tokens = query.AppendTokenKeys(b.tokens[:0], v)
+			b.keys.add(b.tokens)
+			continue
+		}
+		end := uint32(len(c.holes))
+		if i+1 < len(c.starts) {
+			end = c.starts[i+1]
+		}
+		b.tokens = b.tokens[:0]
+		for _, h := range c.holes[c.starts[i]:end] {
+			if h.to-h.from >= minKey {
+				b.tokens = query.AppendTokenKeys(b.tokens, v[h.from:h.to])
+			}
+		}
+		b.keys.add(b.tokens)
+	}
+}
+
+// append writes the column: dst gets its description, b.info its forms. rowsOf returns in how many rows the values of a
+// list are; nil when every value has a row of its own.
+func (c *textColumn) append(dst []byte, column int, name string, b *Builder, rowsOf func(values []int32) int) []byte {
+	w := &b.sections
+	if c.freeText() {
+		for i := range c.number {
+			if n := c.number[i]; n != rawForm && c.forms.forms[n].values == 1 {
+				c.number[i] = rawForm
+			}
+		}
+		for i := range c.forms.forms {
+			if c.forms.forms[i].values == 1 {
+				c.forms.forms[i].values = 0
+			}
+		}
+	}
+	// Frequent forms first: their numbers are then small and compress well.
+	b.order = b.order[:0]
+	for i := range c.forms.forms {
+		if c.forms.forms[i].values > 0 {
+			b.order = append(b.order, int32(i))
+		}
+	}
+	slices.SortStableFunc(b.order, func(x, y int32) int { return c.forms.forms[y].values - c.forms.forms[x].values })
+	locals := slices.Grow(b.locals[:0], len(c.forms.forms))[:len(c.forms.forms)]
+	b.locals = locals
+	// byForm lists the values of each form, one behind the other.
+	at := 0
+	b.offsets = b.offsets[:0]
+	for local, i := range b.order {
+		locals[i] = int32(local)
+		b.offsets = append(b.offsets, at)
+		at += c.forms.forms[i].values
+	}
+	b.offsets = append(b.offsets, at)
+	byForm := slices.Grow(b.byForm[:0], at)[:at]
+	b.byForm = byForm
+	next := append(b.next[:0], b.offsets...)
+	b.next = next
+	raws := b.raws[:0]
+	b.ids = b.ids[:0]
+	for i, n := range c.number {
+		if n == rawForm {
+			raws = append(raws, int32(i))
+			b.ids = append(b.ids, uint16(len(b.order)))
+			continue
+		}
+		local := locals[n]
+		b.ids = append(b.ids, uint16(local))
+		byForm[next[local]] = int32(i)
+		next[local]++
+	}
+	b.raws = raws
+
+	limit := len(b.order)
+	if len(raws) > 0 {
+		limit++
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(b.order)))
+	dst, b.scratch = appendIDs(dst, w, b.ids, limit, b.scratch)
+
+	b.data, b.loose, b.defs = b.data[:0], b.loose[:0], b.defs[:0]
+	b.dataSections = b.dataSections[:0]
+	count := func(values []int32) int {
+		if rowsOf == nil {
+			return len(values)
+		}
+		return rowsOf(values)
+	}
+	for local, i := range b.order {
+		f := &c.forms.forms[i]
+		values := byForm[b.offsets[local]:b.offsets[local+1]]
+		text := c.forms.bytes(int(i))
+		t := Text{Column: column, Name: name, Kind: Patterned, Local: local, Values: f.values, Rows: count(values),
+			Pattern: query.Pattern{Text: text}}
+		b.defs = binary.AppendUvarint(b.defs, uint64(f.values))
+		b.defs = appendBytes(b.defs, text)
+		switch {
+		case f.holes == 0:
+		case f.values <= looseValues:
+			start := len(b.loose)
+			for _, v := range values {
+				for _, h := range c.holes[c.starts[v]:][:f.holes] {
+					b.loose = appendBytes(b.loose, c.values[v][h.from:h.to])
+				}
+			}
+			b.defs = binary.AppendUvarint(b.defs, uint64(len(b.loose)-start))
+			t.Holes = b.looseFacts(c, values, f.holes)
+		default:
+			if len(b.data) >= dataLen {
+				b.dataSections = append(b.dataSections, w.add(b.data))
+				b.data = b.data[:0]
+			}
+			b.head = b.head[:0]
+			b.head = binary.AppendUvarint(b.head, uint64(len(b.dataSections)))
+			b.head = binary.AppendUvarint(b.head, uint64(len(b.data)))
+			from := len(b.holes)
+			for k := range f.holes {
+				b.column = b.column[:0]
+				for _, v := range values {
+					h := c.holes[c.starts[v]+uint32(k)]
+					b.column = append(b.column, c.values[v][h.from:h.to])
+				}
+				var facts query.Hole
+				b.head, b.data, facts = b.hole.append(b.head, b.data, b.column)
+				b.holes = append(b.holes, facts)
+			}
+			t.Holes = b.holes[from:len(b.holes):len(b.holes)]
+			b.defs = appendBytes(b.defs, b.head)
+		}
+		b.info.Texts = append(b.info.Texts, t)
+	}
+	if len(b.data) > 0 {
+		b.dataSections = append(b.dataSections, w.add(b.data))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(b.dataSections)))
+	for _, s := range b.dataSections {
+		dst = binary.AppendUvarint(dst, uint64(s))
+	}
+	dst = b.appendBlob(dst, b.defs)
+	dst = b.appendBlob(dst, b.loose)
+	return c.appendRaw(dst, column, name, b, raws, count)
+}
+
+// looseFacts says what is known of the values of a form's holes that are kept as texts.
+func (b *Builder) looseFacts(c *textColumn, values []int32, holes int) []query.Hole {
+	from := len(b.holes)
+	for k := range holes {
+		h := query.Hole{}
+		for i, v := range values {
+			s := c.holes[c.starts[v]+uint32(k)]
+			joinHole(&h, c.values[v][s.from:s.to], i == 0)
+		}
+		b.holes = append(b.holes, h)
+	}
+	return b.holes[from:len(b.holes):len(b.holes)]
+}
+
+// joinHole widens h to hold v as well.
+func joinHole(h *query.Hole, v []byte, first bool) {
+	switch {
+	case first:
+		*h = query.Hole{Fixed: true, Const: string(v)}
+		return
+	case h.Fixed && h.Const == string(v):
+		return
+	case h.Fixed:
+		h.Fixed, h.Min, h.Max = false, len(h.Const), len(h.Const)
+		for i := range len(h.Const) {
+			h.Set.Add(h.Const[i])
+		}
+		h.Const = ""
+	}
+	for _, c := range v {
+		h.Set.Add(c)
+	}
+	h.Min, h.Max = min(h.Min, len(v)), max(h.Max, len(v))
+}
+
+// appendRaw writes the values that have no form, in sections of many.
+func (c *textColumn) appendRaw(dst []byte, column int, name string, b *Builder, raws []int32, count func([]int32) int) []byte {
+	b.dataSections = b.dataSections[:0]
+	b.offsets = b.offsets[:0]
+	for i := 0; i < len(raws); {
+		start, size := i, 0
+		for i < len(raws) && (i == start || size+len(c.values[raws[i]]) <= rawLen) {
+			size += len(c.values[raws[i]])
+			i++
+		}
+		b.data = b.data[:0]
+		for _, v := range raws[start:i] {
+			b.data = appendBytes(b.data, c.values[v])
+		}
+		b.dataSections = append(b.dataSections, b.sections.compress(b.data))
+		b.offsets = append(b.offsets, i-start)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(b.dataSections)))
+	for i, s := range b.dataSections {
+		dst = binary.AppendUvarint(dst, uint64(s))
+		dst = binary.AppendUvarint(dst, uint64(b.offsets[i]))
+	}
+	if len(raws) > 0 {
+		b.info.Texts = append(b.info.Texts, Text{Column: column, Name: name, Kind: Raw, Local: -1, Values: len(raws), Rows: count(raws)})
+	}
+	return dst
+}
+
+// inlineBlob is up to how many bytes a blob stands in the directory itself.
+const inlineBlob = 1 << 10
+
+// appendBlob writes bytes into the directory, or says in which section they are.
+func (b *Builder) appendBlob(dst, data []byte) []byte {
+	if len(data) <= inlineBlob {
+		return appendBytes(append(dst, 0), data)
+	}
+	return binary.AppendUvarint(append(dst, 1), uint64(b.sections.compress(data)))
+}
