@@ -10,13 +10,6 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// Form is a form of text in a block, as a segment's footer judged it for a test.
-type Form struct {
-	// Column and Local are those of [Text]; Local is -1 for raw values, numbers and fields without a column.
-	Column, Local int
-	Verdict       query.Verdict
-}
-
 // Select narrows rows to those that match q, exactly. forms holds, by the ID of each of q's tests, the forms that may
 // satisfy it: all others never do. Nil lets the table judge its own forms.
 func (t *Table) Select(q *query.Query, forms [][]Form, rows bitset.Set) error {
