@@ -1,9 +1,13 @@
 package index
 
 import (
+	"math"
 	"slices"
 
+	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -31,8 +35,10 @@ func (k *kept) keep(m *match) {
 const (
 	// groupRows bounds what is held of one group; a longer one is delivered in parts of the same number.
 	groupRows = 1000
-	// afterLimit bounds the rows that are read behind the last match that was asked for, to complete its context.
-	afterLimit = 64 << 10
+	// afterLimit bounds the rows that are delivered to the merge behind the last match that was asked for, to complete its
+	// context; afterLooked bounds those that are looked at.
+	afterLimit  = 64 << 10
+	afterLooked = 16 * afterLimit
 )
 
 // mergeContext delivers the matches with the rows of the same source around them, group by group.
@@ -48,6 +54,7 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		open    []*neighbours // with a group, in order of its first row
 		groups  int
 		past    int
+		looked  int64 // when the last match was found
 	)
 	deliver := func(n *neighbours) error {
 		for i := range n.group {
@@ -68,7 +75,7 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		n.number = 0
 		return err
 	}
-	err := q.rows(func(u *unit, m *match) error {
+	err := q.merged(func(s *stream, m *match) error {
 		if err := m.decode(&e); err != nil {
 			return err
 		}
@@ -78,9 +85,9 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 			n = &neighbours{}
 			sources[string(name)] = n
 		}
-		enough := q.r.Limit > 0 && q.matched.Load() >= int64(q.r.Limit)
+		enough := q.r.Limit > 0 && q.matched >= int64(q.r.Limit)
 		if enough {
-			if past++; len(open) == 0 || past > afterLimit {
+			if past++; len(open) == 0 || past > afterLimit || q.total.events-looked > afterLooked {
 				return errStop
 			}
 		}
@@ -97,8 +104,9 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 			n.before = n.before[:0]
 			n.group = appendKept(n.group, m)
 			n.wanted = after
-			q.matched.Add(1)
-			q.services[u.service]++
+			q.matched++
+			s.matched++
+			looked = q.total.events
 		case n.wanted > 0:
 			m.context = true
 			n.group = appendKept(n.group, m)
@@ -159,4 +167,124 @@ func appendSource(dst []byte, e *event.Event) []byte {
 		dst = append(append(dst, p...), 0)
 	}
 	return dst
+}
+
+// apart finds the blocks between whose rows no others of the service lie: their times overlap with nothing else of it.
+func (q *search) apart(segments []*segment.Segment, views []headView) map[*segment.Entry]bool {
+	type span struct {
+		lo, hi int64
+		entry  *segment.Entry // nil for rows in memory
+	}
+	services := map[string][]span{}
+	for _, seg := range segments {
+		for _, e := range seg.Blocks {
+			if q.touches(&e.Meta) {
+				services[e.Service] = append(services[e.Service], span{e.MinTime, e.MaxTime, e})
+			}
+		}
+	}
+	for i := range views {
+		v := &views[i]
+		services[v.service] = append(services[v.service], span{v.minTime, v.maxTime, nil})
+	}
+	alone := map[*segment.Entry]bool{}
+	for _, list := range services {
+		slices.SortFunc(list, func(a, b span) int {
+			if a.lo < b.lo {
+				return -1
+			}
+			return 1
+		})
+		end, any := int64(math.MinInt64), false // of those before
+		for i, s := range list {
+			if s.entry != nil && (!any || end < s.lo) && (i+1 == len(list) || s.hi < list[i+1].lo) {
+				alone[s.entry] = true
+			}
+			end, any = max(end, s.hi), true
+		}
+	}
+	return alone
+}
+
+// near returns those of rows that context may need: of each source, the rows around the hits, and the first and the last ones,
+// which may stand beside a match in another block. There is one more on each side than is asked for, so that groups that do
+// not touch are seen not to.
+func near(t *block.Table, rows, hits bitset.Set, before, after int) (bitset.Set, error) {
+	ids, n, err := sourcesOf(t, rows)
+	if err != nil {
+		return nil, err
+	}
+	type state struct {
+		last  []int32 // a ring of the last rows that are not kept
+		next  int
+		after int // how many more rows are kept
+	}
+	before++
+	after++
+	states := make([]state, n)
+	for i := range states {
+		states[i].after = after // the first ones
+	}
+	kept := bitset.New(t.Rows())
+	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
+		s := &states[ids[row]]
+		switch {
+		case hits.Has(row):
+			for _, r := range s.last {
+				kept.Add(int(r))
+			}
+			s.last, s.next, s.after = s.last[:0], 0, after
+			kept.Add(row)
+		case s.after > 0:
+			s.after--
+			kept.Add(row)
+		case len(s.last) < before:
+			s.last = append(s.last, int32(row))
+		default:
+			s.last[s.next] = int32(row)
+			s.next = (s.next + 1) % before
+		}
+	}
+	for i := range states {
+		for _, r := range states[i].last {
+			kept.Add(int(r))
+		}
+	}
+	return kept, nil
+}
+
+// sourcesOf numbers the sources of rows: their env, host and container, since a block is of one service.
+func sourcesOf(t *block.Table, rows bitset.Set) (ids []int32, n int, err error) {
+	ids, n = make([]int32, t.Rows()), 1
+	for _, name := range []string{"env", "host", "container"} {
+		columns := t.Column(name)
+		if err != nil {
+			return nil, 0, err
+		}
+		type pair struct {
+			id    int32
+			value string
+		}
+		known := map[pair]int32{}
+		for _, c := range columns {
+			var last pair // values come in runs
+			var lastID int32
+			err := c.Each(rows, func(row int, value []byte) error {
+				if lastID == 0 || last.id != ids[row] || last.value != string(value) {
+					last = pair{ids[row], string(value)}
+					if lastID = known[last]; lastID == 0 {
+						lastID = int32(n)
+						known[last] = lastID
+						n++
+					}
+				}
+				ids[row] = lastID
+				return nil
+			})
+			if err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	return ids, n, nil
 }

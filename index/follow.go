@@ -7,6 +7,7 @@ import (
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/segment"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/wal"
 )
@@ -101,8 +102,9 @@ func (f *follower) decode(e *wal.Entry) ([]event.Event, error) {
 func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Event, error) {
 	f.Close()
 	f.s.mu.RLock()
-	segments := f.s.segments
+	segments, release := f.s.snapshot()
 	f.s.mu.RUnlock()
+	defer release()
 	for _, seg := range segments {
 		if seg.Hi <= f.at {
 			continue
@@ -128,12 +130,9 @@ func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Eve
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			b, err := e.Open()
-			if err == nil {
-				err = f.gather(b, to, &rows)
-			}
-			if err != nil {
-				gap := &query.GapError{From: f.at + 1, To: to, Err: e.Corrupt(err)}
+			if err := f.gather(e, to, &rows); err != nil {
+				f.s.quarantine(e, err)
+				gap := &query.GapError{From: f.at + 1, To: to, Err: err}
 				f.at = to
 				return nil, gap
 			}
@@ -167,16 +166,32 @@ func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Eve
 	return nil, nil
 }
 
-func (f *follower) gather(b *block.Block, to uint64, rows *block.Rows) error {
+// gather takes from a block the events behind f.at up to a sequence. The error is a *segment.CorruptError.
+func (f *follower) gather(e *segment.Entry, to uint64, rows *block.Rows) error {
+	if e.Columnar() {
+		o, err := f.s.tables.open(e)
+		if err != nil {
+			return err
+		}
+		defer f.s.tables.done(o)
+		if err := f.gatherTable(o, to); err != nil {
+			return e.Corrupt(err)
+		}
+		return nil
+	}
+	b, err := e.Open()
+	if err != nil {
+		return err
+	}
 	for i := range b.Frames {
 		if err := b.Frame(i, rows); err != nil {
-			return err
+			return e.Corrupt(err)
 		}
 		data := rows.Data
 		for _, seq := range rows.Seqs {
 			n, err := event.Size(data)
 			if err != nil {
-				return err
+				return e.Corrupt(err)
 			}
 			if seq > f.at && seq <= to {
 				start := len(f.buf)
@@ -185,6 +200,24 @@ func (f *follower) gather(b *block.Block, to uint64, rows *block.Rows) error {
 			}
 			data = data[n:]
 		}
+	}
+	return nil
+}
+
+func (f *follower) gatherTable(o *openTable, to uint64) error {
+	seqs, err := o.table.Seqs()
+	if err != nil {
+		return err
+	}
+	for row, seq := range seqs {
+		if seq <= f.at || seq > to {
+			continue
+		}
+		start := len(f.buf)
+		if f.buf, err = o.table.AppendRow(f.buf, row); err != nil {
+			return err
+		}
+		f.old = append(f.old, match{seq: seq, received: o.block.Received(seq), data: f.buf[start:len(f.buf):len(f.buf)]})
 	}
 	return nil
 }

@@ -90,6 +90,7 @@ type Store struct {
 	running sync.WaitGroup // sealer, appends, searches, followers' calls
 	buffers sync.Pool
 	stats   counters
+	tables  tableCache
 }
 
 // Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.

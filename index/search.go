@@ -1,12 +1,9 @@
 package index
 
 import (
-	"container/heap"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -15,24 +12,48 @@ import (
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// A search cuts the candidate rows into units that are read and matched by all cores, a few ahead of the place where their
-// rows are merged in order:
+// A search is cut into jobs that all cores work on, a few ahead of the place where their rows are merged in order:
 //
-//	blocks by time ─► filter ─► frames ┐
-//	                                   ├─► units in order of time ─► workers ─► merge by (time, sequence) ─► fn
-//	heads ─► runs of 512 rows ─────────┘
+//	segment ─► plan: blocks that may match ─┬─► pattern block: its matching rows ─► chunks of rows, rebuilt ─┐
+//	                                        └─► block of plain rows ─► frames ───────────────────────────────┼─► merge ─► fn
+//	head in memory ─► runs of 512 rows ──────────────────────────────────────────────────────────────────────┘
 //
-// Only units whose time overlaps are held at once, so that a search over everything needs as little memory as a small one.
+// Every job has a key: no row it leads to comes before that place in the order. So what is not needed yet is not looked at,
+// an answer that has its limit leaves the rest alone, and only what overlaps in time is held at once.
 
-// headUnit is the number of a head's rows that make one unit.
+// headUnit is the number of a head's rows that make one job.
 const headUnit = 512
 
 // Search calls fn for each event of the answer, in order, and returns what it looked at. It ends early when fn returns an
 // error, which it returns, or when ctx ends. What cannot be read is left out and said in the summary.
 func (s *Store) Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error) {
+	if r.CountOnly {
+		c := make(counter, scanWorkers())
+		sum, err := s.scan(ctx, r, c)
+		sum.Services = map[string]int64{}
+		for i := range c {
+			c[i].flush()
+			for service, n := range c[i].services {
+				sum.Services[service] += n
+				sum.Matched += n
+			}
+		}
+		return sum, err
+	}
+	return s.search(ctx, r, nil, func(q *search) error {
+		if q.keepAll {
+			return q.mergeContext(fn)
+		}
+		return q.merge(fn)
+	})
+}
+
+// search runs a search; answer drives it.
+func (s *Store) search(ctx context.Context, r query.Request, v visitor, answer func(*search) error) (query.Summary, error) {
 	if err := s.enter(); err != nil {
 		return query.Summary{}, err
 	}
@@ -41,17 +62,10 @@ func (s *Store) Search(ctx context.Context, r query.Request, fn func(query.Row) 
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })()
 
-	q := s.newSearch(ctx, r)
+	q := s.newSearch(ctx, r, v)
+	defer q.release()
 	defer q.finish()
-	var err error
-	switch {
-	case r.CountOnly:
-		err = q.count()
-	case r.Before > 0 || r.After > 0:
-		err = q.mergeContext(fn)
-	default:
-		err = q.merge(fn)
-	}
+	err := answer(q)
 	if err == nil {
 		err = context.Cause(ctx)
 	}
@@ -59,124 +73,109 @@ func (s *Store) Search(ctx context.Context, r query.Request, fn func(query.Row) 
 	return q.summary(), err
 }
 
+// search is one search under way. What is not said to be the workers' belongs to the goroutine that merges.
 type search struct {
+	plan
 	s       *Store
 	ctx     context.Context
 	r       query.Request
-	all     bool // the query matches every event
-	keepAll bool // rows that do not match are wanted too, for context
-	needles []query.Needle
-	keys    []uint64
+	visitor visitor                 // of a scan; nil when rows are merged
+	keepAll bool                    // rows that do not match are wanted too, for context
+	alone   map[*segment.Entry]bool // with keepAll: no other rows of the service lie between the block's
+	release func()                  // of the segments
 
-	pending sources
-	work    chan *unit
-	workers sync.WaitGroup
-	once    sync.Once
-	over    atomic.Bool // nobody waits for units any more
+	waiting  jobs
+	running  []*job
+	active   merger
+	started  int // jobs that have ended
+	cut      int64
+	wasCut   bool // what lies at cut and behind it is left out: the budget is used up
+	todo     chan *job
+	results  chan *job
+	workers  sync.WaitGroup
+	finished bool
+	over     atomic.Bool // nobody waits for results any more
+	spare    []*stream
 
-	bytes, events, matched atomic.Int64
-	blocks, pruned         int
-	services               map[string]int64
-	unknown                []string
+	matched  int64
+	total    tally
+	services map[string]int64
+	unknown  []string
 
-	mu      sync.Mutex
+	mu      sync.Mutex // for reasons, which the workers add to
 	reasons []string
 }
 
-// unit is one piece of work: a frame of a block, or a run of a head's rows.
-type unit struct {
-	key     int64 // no row of it comes before this place in the order
-	service string
-	blk     *block.Block
-	entry   *segment.Entry
-	frame   int
-	view    *headView
-	rows    []rowRef
-
-	done chan struct{}
-	out  []match
-	buf  []byte
-	next int
+// tally counts what a job looked at.
+type tally struct {
+	events, bytes int64
+	scan          query.Scan
 }
 
-// match is one row of an answer. data is the encoded event.
-type match struct {
-	time     int64
-	seq      uint64
-	received int64
-	data     []byte
-	context  bool
-}
-
-// A source is what is still to be turned into units: a block, or a unit itself.
-type source struct {
-	key   int64
-	entry *segment.Entry
-	unit  *unit
-}
-
-type sources []source
-
-func (h sources) Len() int           { return len(h) }
-func (h sources) Less(i, j int) bool { return h[i].key < h[j].key }
-func (h sources) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *sources) Push(x any)        { *h = append(*h, x.(source)) }
-func (h *sources) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	old[len(old)-1] = source{}
-	*h = old[:len(old)-1]
-	return x
-}
-
-// rowTime returns the time of an encoded event (see event.AppendEvent for its place).
-func rowTime(data []byte) int64 { return int64(binary.LittleEndian.Uint64(data[4:])) }
-
-func (s *Store) newSearch(ctx context.Context, r query.Request) *search {
-	q := &search{s: s, ctx: ctx, r: r, services: map[string]int64{}, all: r.Query == nil || r.Query.Everything()}
-	if q.r.Until == 0 {
-		q.r.Until = math.MaxInt64
-	}
-	if q.r.Since == 0 {
-		q.r.Since = math.MinInt64
-	}
-	q.keepAll = (r.Before > 0 || r.After > 0) && !r.CountOnly
-	if r.Query != nil && !q.keepAll {
-		q.needles, q.keys = r.Query.Needles(), r.Query.FilterKeys()
-	}
+func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *search {
+	q := &search{s: s, ctx: ctx, r: r, visitor: v, services: map[string]int64{}}
+	q.keepAll = (r.Before > 0 || r.After > 0) && v == nil
 
 	s.mu.RLock()
-	segments, views := s.segments, s.views(r.Query)
-	if q.r.MaxSeq == 0 || q.r.MaxSeq > s.last {
-		q.r.MaxSeq = s.last
-	}
+	segments, release := s.snapshot()
+	views := s.views(r.Query)
+	q.plan = newPlan(&r, s.last)
 	for _, err := range s.damage {
 		q.reasons = append(q.reasons, err.Error())
 	}
 	s.mu.RUnlock()
-
-	var fields []query.FieldRef
-	if r.Query != nil {
-		fields = slices.Clone(r.Query.Fields())
+	q.release = release
+	q.active.newest = r.Newest
+	if q.keepAll {
+		q.keys, q.needles, q.beside = nil, nil, true
+		q.alone = q.apart(segments, views)
 	}
 	for _, seg := range segments {
+		var j *job
 		for _, e := range seg.Blocks {
-			if e.MaxTime < q.r.Since || e.MinTime >= q.r.Until || e.MinSeq > q.r.MaxSeq || e.MaxSeq < q.r.MinSeq ||
-				r.Query != nil && !r.Query.MayMatchService([]byte(e.Service)) {
-				q.pruned++
+			if !q.touches(&e.Meta) {
 				continue
 			}
-			fields = slices.DeleteFunc(fields, func(f query.FieldRef) bool { return e.HasField(f.Name) })
-			q.pending = append(q.pending, source{key: q.key(e.MinTime, e.MaxTime), entry: e})
+			if key := q.key(e.MinTime, e.MaxTime); j == nil {
+				j = &job{key: key, work: &planJob{seg: seg}}
+			} else {
+				j.key = min(j.key, key)
+			}
+		}
+		if j != nil {
+			q.waiting.push(j)
+		} else {
+			q.total.scan.Add(query.Scan{Segments: 1, Blocks: len(seg.Blocks), Range: len(seg.Blocks)})
 		}
 	}
 	for i := range views {
 		q.addHead(&views[i])
 	}
-	heap.Init(&q.pending)
-	q.unknown = missing(fields, views)
-	q.start()
+	if r.Query != nil && len(r.Query.Fields()) > 0 {
+		q.unknown = q.missing(segments, views)
+	}
+	n := runtime.GOMAXPROCS(0)
+	q.todo, q.results = make(chan *job, q.window()), make(chan *job, q.window())
+	for i := range min(n, len(q.waiting)+1) {
+		q.workers.Go(func() { q.worker(i) })
+	}
 	return q
+}
+
+// missing returns the names of the query's fields that no block in range and no row in memory has.
+func (q *search) missing(segments []*segment.Segment, views []headView) []string {
+	fields := slices.Clone(q.query.Fields())
+	for _, seg := range segments {
+		for _, e := range seg.Blocks {
+			if len(fields) == 0 {
+				return nil
+			}
+			if q.touches(&e.Meta) && q.query.MayMatchService([]byte(e.Service)) {
+				fields = slices.DeleteFunc(fields, func(f query.FieldRef) bool { return e.HasField(f.Name) })
+			}
+		}
+	}
+	return missing(fields, views)
 }
 
 // missing returns the names of the fields that no row of the heads has.
@@ -222,349 +221,219 @@ func (q *search) addHead(v *headView) {
 			lo, hi = min(lo, r.time), max(hi, r.time)
 		}
 		first, last := rows[0].seq, rows[len(rows)-1].seq
-		if hi < q.r.Since || lo >= q.r.Until || first > q.r.MaxSeq || last < q.r.MinSeq {
+		if hi < q.since || lo >= q.until || first > q.maxSeq || last < q.minSeq {
 			continue
 		}
-		if q.r.CountOnly && q.wants(v.service) && lo >= q.r.Since && hi < q.r.Until && first >= q.r.MinSeq && last <= q.r.MaxSeq {
-			q.countWhole(v.service, len(rows))
-			continue
-		}
-		key := q.key(lo, hi)
-		q.pending = append(q.pending, source{key: key, unit: &unit{key: key, service: v.service, view: v, rows: rows}})
+		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq
+		q.waiting.push(&job{key: q.key(lo, hi), work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
 	}
 }
 
-// nextUnit returns the next unit in order, nil when there is none. It opens blocks as they are reached.
-func (q *search) nextUnit() *unit {
-	for len(q.pending) > 0 && q.ctx.Err() == nil {
-		src := heap.Pop(&q.pending).(source)
-		if src.unit != nil {
-			return src.unit
-		}
-		q.expand(src.entry)
-	}
-	return nil
-}
-
-// expand turns a block into units, unless its filter rules it out.
-func (q *search) expand(e *segment.Entry) {
-	if q.r.CountOnly && q.wants(e.Service) && e.MinTime >= q.r.Since && e.MaxTime < q.r.Until && e.MinSeq >= q.r.MinSeq && e.MaxSeq <= q.r.MaxSeq {
-		q.countWhole(e.Service, e.Rows) // the footer knows
-		q.pruned++
-		return
-	}
-	b, err := e.Open()
-	if err != nil {
-		q.unreadable(err)
-		return
-	}
-	q.blocks++
-	for i := range b.Frames {
-		f := &b.Frames[i]
-		if f.MaxTime < q.r.Since || f.MinTime >= q.r.Until {
-			continue
-		}
-		key := q.key(f.MinTime, f.MaxTime)
-		heap.Push(&q.pending, source{key: key, unit: &unit{key: key, service: e.Service, blk: b, entry: e, frame: i}})
-	}
-}
-
-// wants tells whether every event of the service matches.
-func (q *search) wants(service string) bool {
-	return q.all || q.r.Query.MatchesAllOf([]byte(service))
-}
-
-// countWhole counts rows that all match, without a look at them.
-func (q *search) countWhole(service string, rows int) {
-	q.matched.Add(int64(rows))
-	q.services[service] += int64(rows)
-}
-
+// unreadable says that rows are missing from the answer. A worker may call it.
 func (q *search) unreadable(err error) {
-	q.s.o.Log.Error("part of the store cannot be read; the answer is marked incomplete", "error", err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !slices.Contains(q.reasons, err.Error()) {
 		q.reasons = append(q.reasons, err.Error())
+		q.s.o.Log.Error("part of the store cannot be read; the answer is marked incomplete", "error", err)
 	}
 }
 
-// ahead is how many units are in work before the merge needs them.
-func ahead() int { return 2 * runtime.GOMAXPROCS(0) }
+// spoiled says that a block cannot be read, and keeps it from being tried again: it is logged once. A worker may call it.
+func (q *search) spoiled(e *segment.Entry, err error) {
+	var known *segment.CorruptError
+	if !errors.As(err, &known) {
+		err = e.Corrupt(err)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if text := err.Error(); !slices.Contains(q.reasons, text) {
+		q.reasons = append(q.reasons, text)
+	}
+	q.s.quarantine(e, err)
+}
 
-func (q *search) start() {
-	q.work = make(chan *unit, ahead())
-	for range runtime.GOMAXPROCS(0) {
-		q.workers.Go(q.worker)
+// quarantine keeps a block that cannot be read from being tried again and again.
+func (s *Store) quarantine(e *segment.Entry, err error) {
+	if e.Damaged() == nil {
+		s.o.Log.Error("a block cannot be read; answers that need it are marked incomplete, the rest is served", "error", err)
+	}
+	e.Quarantine(err)
+}
+
+func (q *search) summary() query.Summary {
+	scan := q.total.scan
+	return query.Summary{
+		Matched: q.matched, Events: q.total.events, Bytes: q.total.bytes, Blocks: scan.Opened, Pruned: scan.Range + scan.Filter + scan.Forms + scan.Counted, Scan: scan,
+		Complete: len(q.reasons) == 0, Reasons: q.reasons, Sequence: q.maxSeq, Services: q.services, UnknownFields: q.unknown,
+	}
+}
+
+// A job is one piece of work. Its run is called by a worker, and then its join by the goroutine that merges.
+type job struct {
+	key   int64 // no row that it leads to comes before this place in the order
+	tally tally
+	work  work
+}
+
+type work interface {
+	run(q *search, j *job, w *worker)
+	join(q *search, j *job)
+}
+
+// worker is what a worker keeps from job to job.
+type worker struct {
+	n     int // its number
+	frame block.Rows
+	event event.Event
+	set   bitset.Set
+}
+
+var workers = sync.Pool{New: func() any { return new(worker) }}
+
+func (q *search) worker(n int) {
+	w := workers.Get().(*worker)
+	defer workers.Put(w)
+	w.n = n
+	for j := range q.todo {
+		if q.ctx.Err() == nil && !q.over.Load() {
+			j.work.run(q, j, w)
+		}
+		q.results <- j // there is room for all that are running
 	}
 }
 
 // finish ends the workers and waits for them.
 func (q *search) finish() {
-	q.over.Store(true)
-	q.once.Do(func() { close(q.work) })
-	q.workers.Wait()
+	if !q.finished {
+		q.finished = true
+		q.over.Store(true)
+		close(q.todo)
+		q.workers.Wait()
+	}
 }
 
-type scratch struct {
-	rows  block.Rows
-	event event.Event
+// window is how many jobs are in work at most. A scan has no order to keep and no rows to hold.
+func (q *search) window() int {
+	if q.visitor != nil {
+		return 8 * runtime.GOMAXPROCS(0)
+	}
+	return 2 * runtime.GOMAXPROCS(0)
 }
 
-func (q *search) worker() {
-	var sc scratch
-	for u := range q.work {
-		if q.ctx.Err() == nil && !q.over.Load() {
-			q.read(u, &sc)
+// dispatch gives the next jobs to the workers: those without which the merge cannot go on, and some more, but not more than
+// the merge has been able to use.
+func (q *search) dispatch() {
+	window := q.window()
+	spare := window - q.active.fresh
+	if q.r.Limit > 0 {
+		// What is found first may be all that is wanted.
+		spare = min(spare, 1+q.started)
+	}
+	for len(q.waiting) > 0 && len(q.running) < window {
+		j := q.waiting[0]
+		if len(q.running) >= spare && !(len(q.active.streams) == 0 && len(q.running) == 0) && !q.needs(j.key) {
+			return
 		}
-		close(u.done)
-	}
-}
-
-// read fills u.out with the unit's matches, in order.
-func (q *search) read(u *unit, sc *scratch) {
-	if u.blk == nil {
-		q.readHead(u, sc)
-	} else if err := q.readFrame(u, sc); err != nil {
-		q.unreadable(u.entry.Corrupt(err))
-		return
-	}
-	if !q.r.CountOnly && (u.blk == nil || q.r.Newest) {
-		slices.SortFunc(u.out, func(a, b match) int {
-			if q.less(&a, &b) {
-				return -1
-			}
-			return 1
-		})
-	}
-}
-
-func (q *search) readHead(u *unit, sc *scratch) {
-	for _, r := range u.rows {
-		if r.time < q.r.Since || r.time >= q.r.Until || r.seq < q.r.MinSeq || r.seq > q.r.MaxSeq {
+		q.waiting.pop()
+		if q.wasCut && j.key >= q.cut {
 			continue
 		}
-		data := u.view.row(r)
-		q.events.Add(1)
-		q.bytes.Add(int64(len(data)))
-		keep, beside := q.judge(data, r.seq, sc)
-		if keep {
-			u.out = append(u.out, match{time: r.time, seq: r.seq, received: block.ReceivedAt(u.view.received, r.seq), data: data, context: beside})
-		}
-	}
-}
-
-func (q *search) readFrame(u *unit, sc *scratch) error {
-	if err := u.blk.Frame(u.frame, &sc.rows); err != nil {
-		return err
-	}
-	data, seqs := sc.rows.Data, sc.rows.Seqs
-	q.events.Add(int64(len(seqs)))
-	q.bytes.Add(int64(len(data)))
-	// Rows without the first literal are stepped over: candidate is where it occurs next.
-	var first *query.Needle
-	candidate := 0
-	if len(q.needles) > 0 {
-		first, candidate = &q.needles[0], -1
-	}
-	at := 0
-	for _, seq := range seqs {
-		size, err := event.Size(data[at:])
-		if err != nil {
-			return err
-		}
-		start := at
-		at += size
-		if first != nil {
-			if candidate < start {
-				i := first.Index(data[start:])
-				if i < 0 {
-					return nil
-				}
-				candidate = start + i
-			}
-			if candidate >= at {
+		if q.r.MaxBytes > 0 && q.total.bytes >= q.r.MaxBytes {
+			if _, ok := j.work.(*chunkJob); !ok { // a chunk's rows were looked at
+				q.stop(j.key)
 				continue
 			}
 		}
-		row := data[start:at]
-		if t := rowTime(row); t < q.r.Since || t >= q.r.Until || seq < q.r.MinSeq || seq > q.r.MaxSeq {
-			continue
+		if t, ok := j.work.(*chunkJob); ok {
+			t.begin(q)
 		}
-		keep, beside := q.judge(row, seq, sc)
-		if !keep {
-			continue
-		}
-		m := match{time: rowTime(row), seq: seq, received: u.blk.Received(seq), context: beside}
-		if !q.r.CountOnly {
-			if u.buf == nil {
-				u.buf = make([]byte, 0, min(len(data)-start, 16<<10))
-			}
-			// Growing moves the buffer; the rows before keep the old one.
-			n := len(u.buf)
-			u.buf = append(u.buf, row...)
-			m.data = u.buf[n:len(u.buf):len(u.buf)]
-		}
-		u.out = append(u.out, m)
+		q.running = append(q.running, j)
+		q.todo <- j
 	}
-	return nil
 }
 
-// judge tells whether a row is wanted, and whether only as context.
-func (q *search) judge(row []byte, seq uint64, sc *scratch) (keep, beside bool) {
-	if q.all {
-		return true, false
-	}
-	for i := range q.needles {
-		if q.needles[i].Index(row) < 0 {
-			return false, false
-		}
-	}
-	if _, err := event.Decode(row, &sc.event); err != nil {
-		q.unreadable(fmt.Errorf("event %d: %w", seq, err))
-		return false, false
-	}
-	sc.event.Seq = seq
-	if q.r.Query.Match(&sc.event) {
-		return true, false
-	}
-	return q.keepAll, true
+// needs tells whether a job of this key may have a row before the next one of the merge.
+func (q *search) needs(key int64) bool {
+	return len(q.active.streams) > 0 && key <= q.place(q.active.streams[0])
 }
 
-// dispatch gives a unit to the workers. There is room: no more units are in work than the channel holds.
-func (q *search) dispatch(u *unit) {
-	u.done = make(chan struct{})
-	q.work <- u
-}
-
-// count counts the matches by service.
-func (q *search) count() error {
-	var queue []*unit
-	take := func() {
-		u := queue[0]
-		queue = queue[1:]
-		<-u.done
-		q.matched.Add(int64(len(u.out)))
-		if len(u.out) > 0 {
-			q.services[u.service] += int64(len(u.out))
+// bound is the first place that the merge has to wait for.
+func (q *search) bound() (key int64, any bool) {
+	for i, j := range q.running {
+		if i == 0 || j.key < key {
+			key, any = j.key, true
 		}
 	}
-	for {
-		u := q.nextUnit()
-		if u == nil {
-			break
-		}
-		q.dispatch(u)
-		if queue = append(queue, u); len(queue) == ahead() {
-			take()
-		}
+	if len(q.waiting) > 0 && (!any || q.waiting[0].key < key) {
+		key, any = q.waiting[0].key, true
 	}
-	for len(queue) > 0 {
-		take()
-	}
-	return nil
+	return key, any
 }
 
-// merger is the heap of the units whose rows are being merged, by each one's next row.
-type merger struct {
-	q     *search
-	units []*unit
+// await waits until a job has ended.
+func (q *search) await() {
+	j := <-q.results
+	i := slices.Index(q.running, j)
+	last := len(q.running) - 1
+	q.running[i] = q.running[last]
+	q.running = q.running[:last]
+	q.started++
+	q.total.events += j.tally.events
+	q.total.bytes += j.tally.bytes
+	q.total.scan.Add(j.tally.scan)
+	j.work.join(q, j)
 }
 
-func (h *merger) Len() int { return len(h.units) }
-func (h *merger) Less(i, j int) bool {
-	a, b := h.units[i], h.units[j]
-	return h.q.less(&a.out[a.next], &b.out[b.next])
+// stop leaves out what lies at the place and behind it.
+func (q *search) stop(key int64) {
+	if q.wasCut {
+		q.cut = min(q.cut, key)
+		return
+	}
+	q.wasCut, q.cut = true, key
 }
-func (h *merger) Swap(i, j int) { h.units[i], h.units[j] = h.units[j], h.units[i] }
-func (h *merger) Push(x any)    { h.units = append(h.units, x.(*unit)) }
-func (h *merger) Pop() any {
-	u := h.units[len(h.units)-1]
-	h.units[len(h.units)-1] = nil
-	h.units = h.units[:len(h.units)-1]
-	return u
+
+// jobs is a heap by key.
+type jobs []*job
+
+func (h *jobs) push(j *job) {
+	*h = append(*h, j)
+	l := *h
+	for i := len(l) - 1; i > 0; {
+		up := (i - 1) / 2
+		if l[up].key <= l[i].key {
+			return
+		}
+		l[up], l[i] = l[i], l[up]
+		i = up
+	}
+}
+
+func (h *jobs) pop() *job {
+	l := *h
+	top, n := l[0], len(l)-1
+	l[0] = l[n]
+	l[n] = nil
+	l = l[:n]
+	*h = l
+	for i := 0; ; {
+		k := 2*i + 1
+		if k >= n {
+			return top
+		}
+		if k+1 < n && l[k+1].key < l[k].key {
+			k++
+		}
+		if l[i].key <= l[k].key {
+			return top
+		}
+		l[i], l[k] = l[k], l[i]
+		i = k
+	}
 }
 
 var errStop = errors.New("enough")
 
-// rows calls fn for every row in order until it returns an error; errStop ends without one. The match is valid during the
-// call.
-func (q *search) rows(fn func(u *unit, m *match) error) error {
-	active := &merger{q: q}
-	var queue []*unit
-	for {
-		for len(queue) < ahead() {
-			u := q.nextUnit()
-			if u == nil {
-				break
-			}
-			q.dispatch(u)
-			queue = append(queue, u)
-		}
-		// Whatever may hold a row before the next one joins the merge first.
-		if len(queue) > 0 && (active.Len() == 0 || queue[0].key <= q.place(active.units[0])) {
-			u := queue[0]
-			queue = queue[1:]
-			<-u.done
-			if len(u.out) > 0 {
-				heap.Push(active, u)
-			}
-			continue
-		}
-		if active.Len() == 0 || q.ctx.Err() != nil {
-			return nil
-		}
-		u := active.units[0]
-		m := &u.out[u.next]
-		if err := fn(u, m); err != nil {
-			if err == errStop {
-				return nil
-			}
-			return err
-		}
-		if u.next++; u.next == len(u.out) {
-			heap.Pop(active)
-			u.out, u.buf = nil, nil
-		} else {
-			heap.Fix(active, 0)
-		}
-	}
-}
-
-func (q *search) place(u *unit) int64 {
-	t := u.out[u.next].time
-	return q.key(t, t)
-}
-
-func (q *search) merge(fn func(query.Row) error) error {
-	var e event.Event
-	return q.rows(func(u *unit, m *match) error {
-		if err := m.decode(&e); err != nil {
-			return err
-		}
-		if err := fn(query.Row{Event: &e}); err != nil {
-			return err
-		}
-		q.services[u.service]++
-		if n := q.matched.Add(1); q.r.Limit > 0 && n == int64(q.r.Limit) {
-			return errStop
-		}
-		return nil
-	})
-}
-
-func (m *match) decode(e *event.Event) error {
-	if _, err := event.Decode(m.data, e); err != nil {
-		return fmt.Errorf("event %d: %w", m.seq, err)
-	}
-	e.Seq, e.Received = m.seq, m.received
-	return nil
-}
-
-func (q *search) summary() query.Summary {
-	return query.Summary{
-		Matched: q.matched.Load(), Events: q.events.Load(), Bytes: q.bytes.Load(), Blocks: q.blocks, Pruned: q.pruned,
-		Complete: len(q.reasons) == 0, Reasons: q.reasons, Sequence: q.r.MaxSeq, Services: q.services,
-		UnknownFields: q.unknown,
-	}
-}
+// errPart wraps what is wrong with an event.
+func errPart(seq uint64, err error) error { return fmt.Errorf("event %d: %w", seq, err) }

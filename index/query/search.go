@@ -25,6 +25,9 @@ type Request struct {
 	// MinSeq and MaxSeq leave out events that arrived before and after these sequences; MaxSeq 0 is the newest at the start
 	// of the search. The same in both is one event, which is found at the price of one segment.
 	MinSeq, MaxSeq uint64
+	// MaxBytes ends the search when it has looked at so many bytes of events, uncompressed; 0 is no limit. What has been
+	// delivered is then complete as far as it goes, and the summary says from which time on nothing was looked at.
+	MaxBytes int64
 }
 
 // Row is one event of an answer, valid until the function it was given to returns.
@@ -39,12 +42,14 @@ type Row struct {
 // Summary says what a search looked at and found.
 type Summary struct {
 	Matched int64 // matches delivered, or counted
-	Events  int64 // events looked at, decoded or ruled out by their bytes
+	Events  int64 // events looked at: judged in their columns, decoded, or ruled out by their bytes
 	Bytes   int64 // bytes of these events, uncompressed
 	Blocks  int   // blocks read
-	Pruned  int   // blocks that time, service or filter ruled out
+	Pruned  int   // blocks that were answered or ruled out without being read
+	Scan    Scan
 
-	// Complete is false when part of the store could not be read; Reasons says which.
+	// Complete is false when part of the store could not be read, or the search had a limit of bytes and reached it;
+	// Reasons says which.
 	Complete bool
 	Reasons  []string
 	// Sequence is the newest event the search could see: following goes on behind it.
@@ -53,6 +58,29 @@ type Summary struct {
 	Services map[string]int64
 	// UnknownFields are the fields the query names that no event in range has, as [Query.Fields] names them.
 	UnknownFields []string
+}
+
+// Scan says how a search dealt with the blocks of the segments. Range, Filter, Forms, Counted and Opened add up to Blocks
+// unless the search ended early: what it never came to is in none of them.
+type Scan struct {
+	Segments int // segments that hold the blocks
+	Blocks   int // blocks there were
+	Range    int // ruled out by time, sequence or service
+	Filter   int // ruled out by a filter of tokens and values
+	Forms    int // ruled out because no form of text, level or field in them can match
+	Counted  int // answered without being read
+	Opened   int // read
+}
+
+// Add adds o's counts.
+func (s *Scan) Add(o Scan) {
+	s.Segments += o.Segments
+	s.Blocks += o.Blocks
+	s.Range += o.Range
+	s.Filter += o.Filter
+	s.Forms += o.Forms
+	s.Counted += o.Counted
+	s.Opened += o.Opened
 }
 
 // ServiceInfo is what the store knows of one service.
