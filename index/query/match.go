@@ -22,8 +22,8 @@ type matcher interface {
 // pred decides on one value.
 type pred interface {
 	test(v []byte) bool
-	// judge decides on the values of a pattern that has holes.
-	judge(v *view) Verdict
+	// judge decides on the values of a pattern that has holes, all of them open.
+	judge(v *Pattern) Verdict
 }
 
 type (
@@ -153,11 +153,10 @@ func (m matchLevels) match(e *event.Event) bool { return m&(1<<e.Level) != 0 }
 type (
 	anyValue  struct{}
 	anyOf     []pred
-	contains  struct{ f *finder }
-	equals    struct{ f *finder }
 	matchesRE struct {
 		re   *regex
-		need []*finder
+		need []*contains
+		lazyMachine
 	}
 	ordered struct {
 		op   op
@@ -169,7 +168,7 @@ type (
 		unit   unit
 	}
 	sameQuantity struct {
-		text *finder
+		text *equals
 		q    quantity
 		unit unit
 	}
@@ -187,15 +186,11 @@ func (p anyOf) test(v []byte) bool {
 	return false
 }
 
-func (p contains) test(v []byte) bool { return p.f.in(v) }
-
-func (p equals) test(v []byte) bool { return p.f.is(v) }
-
 func (p *matchesRE) test(v []byte) bool {
 	if len(p.need) > 0 {
 		found := false
-		for _, f := range p.need {
-			if f.in(v) {
+		for _, c := range p.need {
+			if c.f.in(v) {
 				found = true
 				break
 			}
@@ -222,7 +217,7 @@ func (p *within) test(v []byte) bool {
 }
 
 func (p *sameQuantity) test(v []byte) bool {
-	if p.text.is(v) {
+	if p.text.f.is(v) {
 		return true
 	}
 	q, ok := parseQuantity(v)
@@ -255,7 +250,7 @@ func (c *compiler) compile(n node) matcher {
 	case *textNode:
 		t := c.literal(n.lit, !hasUpper(n.lit))
 		t.onMessage, t.onAll = true, true
-		return matchLit{t, t.p.(contains).f}
+		return matchLit{t, t.p.(*contains).f}
 	case *regexNode:
 		t := c.regex(n.rx)
 		t.onMessage, t.onAll = true, true
@@ -327,7 +322,7 @@ func cost(n node) int {
 func compilePred(rx *regex) pred {
 	p := &matchesRE{re: rx}
 	for _, l := range rx.need {
-		p.need = append(p.need, newFinder(l.text, l.fold))
+		p.need = append(p.need, newContains(l.text, l.fold))
 	}
 	return p
 }
@@ -399,13 +394,12 @@ func valuePred(n *fieldNode, v *value, u unit) pred {
 		return inNetwork{v.prefix}
 	case vQuantity:
 		q, _ := parseQuantity([]byte(v.text))
-		return &sameQuantity{newFinder(v.text, fold), q, u}
+		return &sameQuantity{newEquals(v.text, fold), q, u}
 	}
-	f := newFinder(v.text, fold)
 	if n.name == nameMessage && n.op == opHas {
-		return contains{f}
+		return newContains(v.text, fold)
 	}
-	return equals{f}
+	return newEquals(v.text, fold)
 }
 
 // compileLevel decides on each level in advance.
@@ -437,6 +431,7 @@ func levelHolds(n *fieldNode, l event.Level) bool {
 type glob struct {
 	items []rune
 	fold  bool
+	lazyPath
 }
 
 const (
