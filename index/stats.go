@@ -3,272 +3,292 @@ package index
 import (
 	"context"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// Aggregate computes aggregates of the events that match, by group. All cores take blocks and runs of heads' rows, each into a
-// tally of its own; the tallies are merged at the end:
+// Aggregate computes aggregates of the events that match, by group. It is a scan: each worker fills a tally of its own from
+// what is the cheapest to read, and the tallies are merged at the end:
 //
 //	footers: counts by service, level and bucket ─┐
-//	blocks ─► what the search leaves ─► columns ──┼─► tallies ─► merge ─► answer
+//	pattern blocks ─► matching rows ─► columns ───┼─► tallies ─► merge ─► answer
 //	heads, plain blocks ─► events ────────────────┘
 //
 // The answer holds what could be read, and its summary says what could not. The error is ctx's, or wraps
 // [query.ErrStatsMemory].
 func (s *Store) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.running.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })()
-
-	a := s.newAggregate(ctx, cancel, r)
-	defer a.release()
-	a.run()
-	if err := context.Cause(ctx); err != nil {
+	a := newAggregate(r, cancel)
+	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, a)
+	if err != nil {
 		return nil, err
 	}
-	return a.answer()
+	return a.answer(sum)
 }
 
-// aggregate is one request for aggregates at work.
+// aggregate is the visitor of a scan that computes aggregates.
 type aggregate struct {
-	s       *Store
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	r       query.StatsRequest
-	all     bool
-	needles []query.Needle
-	budget  *query.Budget
+	r        query.StatsRequest
+	cancel   context.CancelCauseFunc
+	byCounts bool // a segment's counts answer, but for buckets that are partly in range
+	byLevels bool // the numbers of events of a service and level answer, wherever they are known
+	byNumber bool // the number of events of a service answers
+	workers  []statsWorker
 
-	segments []*segment.Segment
-	release  func() // of the segments
-	views    []headView
-	last     uint64
-
-	tasks   []task
-	next    atomic.Int64
-	tallies []*query.Tally
-
-	events, bytes, blocks, pruned atomic.Int64
-
-	mu      sync.Mutex
-	reasons []string
+	mu sync.Mutex
+	// edges are the blocks of which the buckets that are wholly in range have been counted.
+	edges map[*segment.Entry]bool
 }
 
-// task is a block, or a run of a head's rows, with a range of time.
-type task struct {
-	since, until int64
-	entry        *segment.Entry
-	view         *headView
-	rows         []rowRef
+// statsWorker is one worker's part.
+type statsWorker struct {
+	tally   *query.Tally
+	counted map[*segment.Entry]bool // blocks of the segment at hand that the counts have answered
+	_       [64]byte                // workers write to neighbours
 }
 
-func (s *Store) newAggregate(ctx context.Context, cancel context.CancelCauseFunc, r query.StatsRequest) *aggregate {
-	a := &aggregate{s: s, ctx: ctx, cancel: cancel, r: r, all: r.Query == nil || r.Query.Everything(), budget: query.NewBudget(query.StatsMemory)}
-	if a.r.Until == 0 {
-		a.r.Until = math.MaxInt64
+func newAggregate(r query.StatsRequest, cancel context.CancelCauseFunc) *aggregate {
+	a := &aggregate{r: r, cancel: cancel, workers: make([]statsWorker, scanWorkers()), edges: map[*segment.Entry]bool{}}
+	budget := query.NewBudget(query.StatsMemory)
+	for i := range a.workers {
+		a.workers[i] = statsWorker{tally: query.NewTally(&a.r, budget), counted: map[*segment.Entry]bool{}}
 	}
-	if a.r.Since == 0 {
-		a.r.Since = math.MinInt64
-	}
-	if !a.all {
-		a.needles = r.Query.Needles()
-	}
-	a.tallies = []*query.Tally{query.NewTally(&a.r, a.budget)}
-
-	s.mu.RLock()
-	a.segments, a.release = s.snapshot()
-	a.views = s.views(r.Query)
-	a.last = s.last
-	for _, err := range s.damage {
-		a.reasons = append(a.reasons, err.Error())
-	}
-	s.mu.RUnlock()
-
-	for _, seg := range a.segments {
-		a.addSegment(seg)
-	}
-	for i := range a.views {
-		a.addHead(&a.views[i])
-	}
+	a.byCounts = r.ByCounts(block.BucketLen)
+	a.byLevels = a.byCounts && r.Every == 0
+	a.byNumber = r.ByNumber()
 	return a
 }
 
-// addSegment takes from a segment's footer what it answers, and makes tasks of the blocks that must be read.
-func (a *aggregate) addSegment(seg *segment.Segment) {
-	for _, e := range seg.Blocks {
-		if e.MaxTime < a.r.Since || e.MinTime >= a.r.Until || a.r.Query != nil && !a.r.Query.MayMatchService([]byte(e.Service)) {
-			a.pruned.Add(1)
-			continue
-		}
-		a.tasks = append(a.tasks, task{since: a.r.Since, until: a.r.Until, entry: e})
-	}
-}
-
-// headTask is how many rows of a head make one task.
-const headTask = 8 * headUnit
-
-func (a *aggregate) addHead(v *headView) {
-	for rows := range slices.Chunk(v.rows, headTask) {
-		a.tasks = append(a.tasks, task{since: a.r.Since, until: a.r.Until, view: v, rows: rows})
-	}
-}
-
-// run has all cores work on the tasks.
-func (a *aggregate) run() {
-	var workers sync.WaitGroup
-	for i := range min(runtime.GOMAXPROCS(0), len(a.tasks)) {
-		if i > 0 {
-			a.tallies = append(a.tallies, query.NewTally(&a.r, a.budget))
-		}
-		w := statsWorker{aggregate: a, tally: a.tallies[i]}
-		workers.Go(w.run)
-	}
-	workers.Wait()
-}
-
 // answer merges the tallies.
-func (a *aggregate) answer() (*query.Stats, error) {
-	sum := a.tallies[0]
-	for _, t := range a.tallies[1:] {
-		sum.Merge(t)
-		if err := sum.Err(); err != nil {
+func (a *aggregate) answer(sum query.Summary) (*query.Stats, error) {
+	tally := a.workers[0].tally
+	for i := range a.workers[1:] {
+		tally.Merge(a.workers[i+1].tally)
+		if err := tally.Err(); err != nil {
 			return nil, err
 		}
 	}
-	s := sum.Stats()
-	s.Summary.Events, s.Summary.Bytes = a.events.Load(), a.bytes.Load()
-	s.Summary.Blocks, s.Summary.Pruned = int(a.blocks.Load()), int(a.pruned.Load())
-	s.Summary.Sequence = a.last
-	s.Summary.Reasons = append(a.reasons, s.Summary.Reasons...)
-	s.Summary.Complete = len(s.Summary.Reasons) == 0
-	if s.Summary.Matched == 0 && a.r.Query != nil {
-		s.Summary.UnknownFields = a.unknown()
-	}
+	s := tally.Stats()
+	sum.Matched = s.Summary.Matched
+	sum.Reasons = append(slices.Clip(sum.Reasons), s.Summary.Reasons...)
+	sum.Complete = len(sum.Reasons) == 0
+	s.Summary = sum
 	return s, nil
 }
 
-// unknown returns the fields of the query that no event in range has.
-func (a *aggregate) unknown() []string {
-	fields := slices.Clone(a.r.Query.Fields())
-	for _, seg := range a.segments {
-		for _, e := range seg.Blocks {
-			if e.MaxTime >= a.r.Since && e.MinTime < a.r.Until && a.r.Query.MayMatchService([]byte(e.Service)) {
-				fields = slices.DeleteFunc(fields, func(f query.FieldRef) bool { return e.HasField(f.Name) })
+// segment takes what a segment's counts answer: all of the blocks that are wholly in range, and of the others the buckets
+// that are.
+func (a *aggregate) segment(w int, p *plan, seg *segment.Segment) (done bool, err error) {
+	if !a.byCounts {
+		return false, nil
+	}
+	me := &a.workers[w]
+	clear(me.counted)
+	blocks := bitset.New(len(seg.Blocks))
+	var service string
+	may := p.all || p.query.MayMatchService(nil)
+	left := 0
+	for i, e := range seg.Blocks {
+		if !p.all && e.Service != service {
+			service, may = e.Service, p.query.MayMatchService([]byte(e.Service))
+		}
+		switch {
+		case !may || !p.touches(&e.Meta):
+		case e.MinSeq < p.minSeq || e.MaxSeq > p.maxSeq:
+			left++
+		default:
+			blocks.Add(i)
+		}
+	}
+	if blocks.Empty() {
+		return false, nil
+	}
+	levels := levelSet{query: a.r.Query}
+	edges := map[*segment.Entry]bool{}
+	ok, err := seg.CountsOf(blocks, func(i int, c block.Count) bool {
+		e := seg.Blocks[i]
+		switch inside := p.inside(&e.Meta) || p.wholeBucket(c.Bucket); {
+		case !levels.has(e.Service, c.Level):
+		case inside:
+			me.tally.AddCount([]byte(e.Service), event.Level(c.Level), bucketStart(c.Bucket), int64(c.Rows))
+		case p.partOfBucket(c.Bucket):
+			edges[e] = true
+		}
+		return true
+	})
+	if !ok || err != nil {
+		return false, err
+	}
+	for i := blocks.Next(0); i >= 0; i = blocks.Next(i + 1) {
+		if e := seg.Blocks[i]; !edges[e] {
+			me.counted[e] = true
+		}
+	}
+	if len(edges) == 0 {
+		return left == 0, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for e := range edges {
+		a.edges[e] = true
+	}
+	return false, nil
+}
+
+// levelSet tells which levels of a service match a query that only asks for services and levels.
+type levelSet struct {
+	query   *query.Query // nil for everything
+	service string
+	set     uint16
+	known   bool
+}
+
+func (l *levelSet) has(service string, level uint8) bool {
+	if l.query == nil {
+		return true
+	}
+	if !l.known || l.service != service {
+		l.service, l.set, l.known = service, 0, true
+		for v := event.None; v <= event.Debug; v++ {
+			if l.query.Match(&event.Event{Service: []byte(service), Level: v}) {
+				l.set |= 1 << v
 			}
 		}
 	}
-	return missing(fields, a.views)
+	return l.set>>level&1 != 0
 }
 
-func (a *aggregate) unreadable(err error) {
-	a.s.o.Log.Error("part of the store cannot be read; the answer is marked incomplete", "error", err)
+// bucketStart is when a bucket begins; the one in which int64 begins, with it.
+func bucketStart(bucket int64) int64 {
+	if bucket <= block.Bucket(math.MinInt64) {
+		return math.MinInt64
+	}
+	return bucket * block.BucketLen
+}
+
+// wholeBucket tells whether all times of a bucket are in range.
+func (p *plan) wholeBucket(bucket int64) bool {
+	return (p.since == math.MinInt64 || bucketStart(bucket) >= p.since) && (p.until == math.MaxInt64 || bucket < block.Bucket(p.until))
+}
+
+// partOfBucket tells whether some times of a bucket are in range.
+func (p *plan) partOfBucket(bucket int64) bool {
+	return bucket >= block.Bucket(p.since) && bucketStart(bucket) < p.until
+}
+
+func (a *aggregate) piece(w int, p *piece) bool {
+	me := &a.workers[w]
+	e := p.entry
+	switch {
+	case me.counted[e]:
+		return true
+	case a.isEdge(e):
+		return false
+	case a.byNumber && p.counted():
+		me.tally.AddCount([]byte(e.Service), event.None, 0, int64(p.least))
+		return true
+	case a.byLevels && p.inside:
+		levels := levelSet{query: a.r.Query}
+		for l, n := range e.Levels {
+			if n > 0 && levels.has(e.Service, uint8(l)) {
+				me.tally.AddCount([]byte(e.Service), event.Level(l), 0, n)
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func (a *aggregate) isEdge(e *segment.Entry) bool {
+	if !a.byCounts {
+		return false
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !slices.Contains(a.reasons, err.Error()) {
-		a.reasons = append(a.reasons, err.Error())
-	}
+	return a.edges[e]
 }
 
-// statsWorker is one core's part.
-type statsWorker struct {
-	*aggregate
-	tally *query.Tally
-	event event.Event
-	rows  block.Rows
+func (a *aggregate) head(w int, service string, rows int) bool {
+	if a.byNumber {
+		a.workers[w].tally.AddCount([]byte(service), event.None, 0, int64(rows))
+	}
+	return a.byNumber
 }
 
-func (w *statsWorker) run() {
-	for {
-		i := int(w.next.Add(1)) - 1
-		if i >= len(w.tasks) || w.ctx.Err() != nil {
-			return
-		}
-		t := &w.tasks[i]
-		if t.view != nil {
-			w.head(t)
-		} else if err := w.block(t); err != nil {
-			w.unreadable(err)
-		}
-		if err := w.tally.Err(); err != nil {
-			w.cancel(err)
-			return
+func (a *aggregate) rows(w int, p *piece, t *block.Table, rows bitset.Set) error {
+	if a.isEdge(p.entry) {
+		if err := a.dropWhole(t, rows); err != nil {
+			return err
 		}
 	}
+	tally := a.workers[w].tally
+	err := tally.AddTable(columns{t}, rows)
+	if full := tally.Err(); full != nil {
+		a.cancel(full)
+	}
+	return err
 }
 
-func (w *statsWorker) head(t *task) {
-	events, size := 0, 0
-	for _, r := range t.rows {
-		if r.time < t.since || r.time >= t.until {
-			continue
-		}
-		row := t.view.row(r)
-		events++
-		size += len(row)
-		w.row(row, r.seq)
-	}
-	w.events.Add(int64(events))
-	w.bytes.Add(int64(size))
-}
-
-// row counts an encoded event if it matches.
-func (w *statsWorker) row(row []byte, seq uint64) {
-	for i := range w.needles {
-		if w.needles[i].Index(row) < 0 {
-			return
+// dropWhole takes the rows out of a set that are in buckets wholly in range.
+func (a *aggregate) dropWhole(t *block.Table, rows bitset.Set) error {
+	from, to := int64(math.MinInt64), int64(math.MaxInt64)
+	if a.r.Since != 0 {
+		b := block.Bucket(a.r.Since)
+		if from = bucketStart(b); from < a.r.Since {
+			from = bucketStart(b + 1)
 		}
 	}
-	if _, err := event.Decode(row, &w.event); err != nil {
-		w.unreadable(err)
-		return
+	if a.r.Until != 0 {
+		to = bucketStart(block.Bucket(a.r.Until))
 	}
-	if w.event.Seq = seq; w.all || w.r.Query.Match(&w.event) {
-		w.tally.Add(&w.event)
-	}
-}
-
-func (w *statsWorker) block(t *task) error {
-	b, err := t.entry.Open()
+	lo, hi, err := t.Between(from, to)
 	if err != nil {
 		return err
 	}
-	w.blocks.Add(1)
-	for i := range b.Frames {
-		if f := &b.Frames[i]; f.MaxTime < t.since || f.MinTime >= t.until {
-			continue
-		}
-		if w.ctx.Err() != nil {
+	for row := rows.Next(lo); row >= 0 && row < hi; row = rows.Next(row + 1) {
+		rows.Remove(row)
+	}
+	return nil
+}
+
+func (a *aggregate) event(w int, e *event.Event) {
+	tally := a.workers[w].tally
+	if err := tally.Err(); err != nil {
+		a.cancel(err)
+		return
+	}
+	tally.Add(e)
+}
+
+// columns are a block's columns as a tally wants them.
+type columns struct{ *block.Table }
+
+// Values implements [query.StatsTable].
+func (c columns) Values(field string, rows bitset.Set, fn func(row int, value []byte)) error {
+	for _, column := range c.Column(field) {
+		err := column.Each(rows, func(row int, value []byte) error {
+			fn(row, value)
 			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if err := b.Frame(i, &w.rows); err != nil {
-			w.unreadable(t.entry.Corrupt(err)) // the other frames may be whole
-			continue
-		}
-		data := w.rows.Data
-		w.events.Add(int64(len(w.rows.Seqs)))
-		w.bytes.Add(int64(len(data)))
-		for _, seq := range w.rows.Seqs {
-			size, err := event.Size(data)
-			if err != nil {
-				return t.entry.Corrupt(err)
-			}
-			row := data[:size]
-			data = data[size:]
-			if at := rowTime(row); at >= t.since && at < t.until {
-				w.row(row, seq)
-			}
+	}
+	return nil
+}
+
+// Numbers implements [query.StatsTable].
+func (c columns) Numbers(field string, rows bitset.Set, fn func(row int, v float64)) error {
+	for _, column := range c.Column(field) {
+		if err := column.Numbers(rows, fn); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package query
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,8 +77,11 @@ func ParseNumber(v []byte) (float64, bool) {
 	if !ok || len(rest) > 0 {
 		return 0, false
 	}
-	f := n.float(0)
-	return f, !math.IsInf(f, 0)
+	if n.exp == 0 && len(n.ip)+len(n.fp) <= 15 { // one rounding at most
+		return n.float(0), true
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	return f, err == nil
 }
 
 // ParseBy reads the fields of a grouping, parted by commas: service,level. A name with a comma or a parenthesis stands in
@@ -369,4 +371,10 @@ func (r *StatsRequest) ByCounts(bucket int64) bool {
 		}
 	}
 	return r.Every%bucket == 0 && (r.Query == nil || r.Query.ByCounts())
+}
+
+// ByNumber tells whether the number of events that match, of each service, answers the request, whatever the query is.
+func (r *StatsRequest) ByNumber() bool {
+	other := func(name string) bool { return name != nameService }
+	return r.Every == 0 && !slices.ContainsFunc(r.By, other) && !slices.ContainsFunc(r.Aggs, func(a Agg) bool { return a.Kind != Count })
 }

@@ -294,7 +294,7 @@ func (t *Tally) AddCount(service []byte, l event.Level, at int64, n int64) {
 	}
 }
 
-// AddTable counts the rows of a table, all of which match. After an error the tally is of no use.
+// AddTable counts the rows of a table, all of which match. After an error they may have been counted in part.
 func (t *Tally) AddTable(tab StatsTable, rows bitset.Set) error {
 	n := rows.Count()
 	if n == 0 {

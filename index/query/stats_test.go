@@ -471,6 +471,24 @@ func TestByCounts(t *testing.T) {
 	}
 }
 
+func TestByNumber(t *testing.T) {
+	for by, want := range map[string]bool{"": true, "service": true, "level": false, "service,host": false} {
+		r := &StatsRequest{Aggs: []Agg{{name: "count"}}}
+		r.By, _ = ParseBy(by)
+		if r.ByNumber() != want {
+			t.Errorf("by %q: %v", by, !want)
+		}
+		r.Every = 5
+		if r.ByNumber() {
+			t.Errorf("by %q and steps of time", by)
+		}
+		r.Every, r.Aggs = 0, append(r.Aggs, Agg{Kind: Sum, Field: "x"})
+		if r.ByNumber() {
+			t.Errorf("by %q and a sum", by)
+		}
+	}
+}
+
 func TestEstimates(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))
 	const n = 150_000
