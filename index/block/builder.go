@@ -1,10 +1,12 @@
 package block
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 
 	"github.com/klauspost/compress/zstd"
@@ -133,9 +135,9 @@ type fieldColumn struct {
 	kind   event.Kind
 	number numberColumn
 	text   textColumn
-	values [][]byte
-	rows   []int32 // of each value
-	multi  bool    // a row has several
+	values [][]byte // of kind Number
+	rows   []int32  // of each value
+	multi  bool     // a row has several
 }
 
 func (c *fieldColumn) reset() {
@@ -320,14 +322,42 @@ func (b *Builder) addRow(i int, r Row) error {
 		}
 		c := b.fields[column]
 		c.multi = c.multi || len(c.rows) > 0 && c.rows[len(c.rows)-1] == int32(i)
-		c.values = append(c.values, f.Value)
 		c.rows = append(c.rows, int32(i))
+		b.addValue(c, f.Value)
 		node = b.shapes.step(node, column)
 		b.order = append(b.order, column)
 		prev = column + 1
 	}
 	b.shapes.add(node, b.order)
 	return nil
+}
+
+// addValue adds a value to a field's column. What can be done now is: the value's bytes are still in the processor's caches.
+func (b *Builder) addValue(c *fieldColumn, value []byte) {
+	if c.kind == event.Number {
+		c.values = append(c.values, value) // in case they turn out to be no column of numbers
+		c.number.add(value)
+		if len(value) >= minKey || bytes.ContainsAny(value, "eE") { // 1e5 has the key of 100000
+			b.tokens = query.AppendTokenKeys(b.tokens[:0], value)
+			b.keys.add(b.tokens)
+			b.addFieldKey(c.name, value)
+		}
+		return
+	}
+	c.text.add(value, &b.scan)
+	b.addTextKey(c, value)
+}
+
+// addTextKey adds the key of the value that was added last to a column of texts.
+func (b *Builder) addTextKey(c *fieldColumn, value []byte) {
+	if n := c.text.number[len(c.text.number)-1]; n != rawForm {
+		if f := &c.text.forms.forms[n]; f.holes == 0 { // all values are this one
+			if f.values > 1 {
+				return
+			}
+		}
+	}
+	b.addFieldKey(c.name, value)
 }
 
 // levelAt is where an encoded event has its level (see event.AppendEvent).
@@ -519,38 +549,24 @@ const (
 func (b *Builder) appendField(dir []byte, column int, c *fieldColumn) []byte {
 	dir = append(dir, byte(c.kind))
 	dir = appendBytes(dir, []byte(c.name))
-	dir = binary.AppendUvarint(dir, uint64(len(c.values)))
+	dir = binary.AppendUvarint(dir, uint64(len(c.rows)))
 	if c.kind == event.Number {
-		for _, v := range c.values {
-			c.number.add(v)
-		}
 		if c.number.pays() {
 			lo, hi, ok := c.number.bounds()
 			if !ok {
 				lo, hi = math.Inf(-1), math.Inf(1)
 			}
-			rows := len(c.values)
+			rows := len(c.rows)
 			if c.multi {
-				rows = 0
-				for i, r := range c.rows {
-					if i == 0 || r != c.rows[i-1] {
-						rows++
-					}
-				}
+				rows = len(slices.Compact(slices.Clone(c.rows)))
 			}
-			b.info.Texts = append(b.info.Texts, Text{Column: column, Name: c.name, Kind: Numbers, Local: -1, Values: len(c.values), Rows: rows, Lo: lo, Hi: hi})
-			for _, v := range c.values {
-				if len(v) >= minKey {
-					b.tokens = query.AppendTokenKeys(b.tokens[:0], v)
-					b.keys.add(b.tokens)
-				}
-				b.addFieldKey(c.name, v)
-			}
+			b.info.Texts = append(b.info.Texts, Text{Column: column, Name: c.name, Kind: Numbers, Local: -1, Values: len(c.rows), Rows: rows, Lo: lo, Hi: hi})
 			return c.number.append(append(dir, fieldNumber), &b.sections, b)
 		}
-	}
-	for _, v := range c.values {
-		c.text.add(v, &b.scan)
+		for _, v := range c.values {
+			c.text.add(v, &b.scan)
+			b.addTextKey(c, v)
+		}
 	}
 	var rowsOf func([]int32) int
 	if c.multi {
@@ -558,19 +574,6 @@ func (b *Builder) appendField(dir []byte, column int, c *fieldColumn) []byte {
 	}
 	dir = c.text.append(append(dir, fieldText), column, c.name, b, rowsOf)
 	c.text.keys(b)
-	for i, v := range c.values {
-		// A form without holes has one value: its key once is enough.
-		if n := c.text.number[i]; n >= 0 {
-			f := &c.text.forms.forms[n]
-			if f.holes == 0 {
-				if f.keyed {
-					continue
-				}
-				f.keyed = true
-			}
-		}
-		b.addFieldKey(c.name, v)
-	}
 	return dir
 }
 

@@ -3,6 +3,9 @@ package block
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/lookoutlog/lookout/index/query"
 )
@@ -75,6 +78,8 @@ var abcMasks = [...]uint64{maskOf(abcs[abcDigits]), maskOf(abcs[abcHex]), maskOf
 type holeEncoder struct {
 	distinct map[string]int
 	order    [][]byte
+	numbers  []uint64 // of a decimal column
+	recent   [dictSample]uint64
 }
 
 // append writes the column of values, at least one: its head behind head, its bits behind data.
@@ -83,7 +88,9 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 	shortest, longest, common := len(first), len(first), len(first)
 	for _, v := range values[1:] {
 		shortest, longest = min(shortest, len(v)), max(longest, len(v))
-		common = commonPrefix(first, v, min(common, len(v)))
+		if common > 0 {
+			common = commonPrefix(first, v, min(common, len(v)))
+		}
 	}
 	if common == longest {
 		head = append(head, holeConst)
@@ -94,7 +101,7 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 	for prefix > 0 && first[prefix-1] >= '0' && first[prefix-1] <= '9' {
 		prefix--
 	}
-	if digits, least, most, ok := decimal(values, prefix, common); ok {
+	if digits, least, most, ok := e.decimal(values, prefix, common); ok {
 		for _, c := range first[:prefix] {
 			facts.Set.Add(c)
 		}
@@ -108,8 +115,8 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 		head = appendBytes(head, first[:prefix])
 		head = binary.AppendUvarint(head, least)
 		bw := bitWriter{dst: data}
-		for _, v := range values {
-			bw.write(parseDigits(v[prefix:])-least, width)
+		for _, x := range e.numbers {
+			bw.write(x-least, width)
 		}
 		return head, bw.flush(), facts
 	}
@@ -215,11 +222,12 @@ var digitSet = func() (s query.CharSet) {
 
 // decimal tells whether all values are the prefix and digits, and how many (0: as many as needed), with the least and the
 // greatest number.
-func decimal(values [][]byte, prefix, common int) (digits int, least, most uint64, ok bool) {
+func (e *holeEncoder) decimal(values [][]byte, prefix, common int) (digits int, least, most uint64, ok bool) {
 	if prefix > common {
 		return 0, 0, 0, false
 	}
 	least = ^uint64(0)
+	e.numbers = e.numbers[:0]
 	n := len(values[0]) - prefix
 	fixed, zeros := true, false
 	for _, v := range values {
@@ -241,6 +249,7 @@ func decimal(values [][]byte, prefix, common int) (digits int, least, most uint6
 			x = x*10 + uint64(c-'0')
 		}
 		least, most = min(least, x), max(most, x)
+		e.numbers = append(e.numbers, x)
 	}
 	switch {
 	case !zeros:
@@ -251,33 +260,46 @@ func decimal(values [][]byte, prefix, common int) (digits int, least, most uint6
 	return 0, 0, 0, false
 }
 
-func parseDigits(d []byte) (x uint64) {
-	for _, c := range d {
-		x = x*10 + uint64(c-'0')
-	}
-	return x
-}
-
-// dictSample is how many values are looked at before a dictionary is tried: when nearly all differ it does not pay.
-const dictSample = 24
+// dictSample is how many values are looked at before a dictionary is tried: when nearly all differ it does not pay, nor
+// does it with fewer values.
+const dictSample = 16
 
 // dictionary tells whether a dictionary takes fewer bits than cost; it is then in e.distinct and e.order.
 func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
+	if len(values) < dictSample {
+		return false
+	}
+	different := 0
+	for i, v := range values[:dictSample] {
+		h := xxhash.Sum64(v)
+		if !slices.Contains(e.recent[:i], h) {
+			different++
+		}
+		e.recent[i] = h
+	}
+	if 4*different > 3*dictSample {
+		return false
+	}
 	clear(e.distinct)
 	e.order = e.order[:0]
 	size := 16
-	for i, v := range values {
+	for _, v := range values {
 		if _, ok := e.distinct[string(v)]; !ok {
+			if len(e.order) == maxDict {
+				return false
+			}
 			e.distinct[string(v)] = len(e.order)
 			e.order = append(e.order, v)
-			size += 8 * (1 + len(v))
-			if size >= cost || i < dictSample && 4*len(e.order) > 3*dictSample {
+			if size += 8 * (1 + len(v)); size >= cost {
 				return false
 			}
 		}
 	}
 	return size+len(values)*bits.Len(uint(len(e.order)-1)) < cost
 }
+
+// maxDict bounds the values of a dictionary.
+const maxDict = 1024
 
 func commonPrefix(a, b []byte, n int) int {
 	for i := range n {

@@ -26,12 +26,17 @@ type textColumn struct {
 	number []int32 // of each value's form, rawForm for none
 	holes  []span  // of all values, one behind the other
 	starts []uint32
+	// arena holds the values of the holes, close together: the texts themselves are too large for the processor's caches
+	// when the columns are written form by form.
+	arena    []byte
+	formless []int32 // the values that were not taken apart
 }
 
 const rawForm = -1
 
 func (c *textColumn) reset() {
 	c.values, c.number, c.holes, c.starts = c.values[:0], c.number[:0], c.holes[:0], c.starts[:0]
+	c.arena, c.formless = c.arena[:0], c.formless[:0]
 	c.forms.reset()
 }
 
@@ -39,11 +44,22 @@ func (c *textColumn) add(value []byte, s *scanner) {
 	c.values = append(c.values, value)
 	c.starts = append(c.starts, uint32(len(c.holes)))
 	if !s.scan(value) || len(c.forms.forms) == maxForms {
+		c.formless = append(c.formless, int32(len(c.number)))
 		c.number = append(c.number, rawForm)
 		return
 	}
 	c.number = append(c.number, int32(c.forms.number(s.form, len(s.holes))))
-	c.holes = append(c.holes, s.holes...)
+	for _, h := range s.holes {
+		from := uint32(len(c.arena))
+		c.arena = append(c.arena, value[h.from:h.to]...)
+		c.holes = append(c.holes, span{from, uint32(len(c.arena))})
+	}
+}
+
+// hole returns the value of hole k of a value's.
+func (c *textColumn) hole(value int32, k int) []byte {
+	h := c.holes[c.starts[value]+uint32(k)]
+	return c.arena[h.from:h.to]
 }
 
 // freeText tells whether forms that occur once should be kept raw: where most do, the texts are not made from templates,
@@ -63,22 +79,15 @@ func (c *textColumn) freeText() bool {
 
 // keys appends the filter keys of all values.
 func (c *textColumn) keys(b *Builder) {
-	for i, v := range c.values {
-		if c.number[i] == rawForm {
-			b.tokens = query.AppendTokenKeys(b.tokens[:0], v)
-			b.keys.add(b.tokens)
-			continue
+	b.tokens = b.tokens[:0]
+	for _, h := range c.holes {
+		if h.to-h.from >= minKey {
+			b.tokens = query.AppendTokenKeys(b.tokens, c.arena[h.from:h.to])
 		}
-		end := uint32(len(c.holes))
-		if i+1 < len(c.starts) {
-			end = c.starts[i+1]
-		}
-		b.tokens = b.tokens[:0]
-		for _, h := range c.holes[c.starts[i]:end] {
-			if h.to-h.from >= minKey {
-				b.tokens = query.AppendTokenKeys(b.tokens, v[h.from:h.to])
-			}
-		}
+	}
+	b.keys.add(b.tokens)
+	for _, i := range c.formless {
+		b.tokens = query.AppendTokenKeys(b.tokens[:0], c.values[i])
 		b.keys.add(b.tokens)
 	}
 }
@@ -165,8 +174,8 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 		case f.values <= looseValues:
 			start := len(b.loose)
 			for _, v := range values {
-				for _, h := range c.holes[c.starts[v]:][:f.holes] {
-					b.loose = appendBytes(b.loose, c.values[v][h.from:h.to])
+				for k := range f.holes {
+					b.loose = appendBytes(b.loose, c.hole(v, k))
 				}
 			}
 			b.defs = binary.AppendUvarint(b.defs, uint64(len(b.loose)-start))
@@ -183,8 +192,7 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 			for k := range f.holes {
 				b.column = b.column[:0]
 				for _, v := range values {
-					h := c.holes[c.starts[v]+uint32(k)]
-					b.column = append(b.column, c.values[v][h.from:h.to])
+					b.column = append(b.column, c.hole(v, k))
 				}
 				var facts query.Hole
 				b.head, b.data, facts = b.hole.append(b.head, b.data, b.column)
@@ -213,8 +221,7 @@ func (b *Builder) looseFacts(c *textColumn, values []int32, holes int) []query.H
 	for k := range holes {
 		h := query.Hole{}
 		for i, v := range values {
-			s := c.holes[c.starts[v]+uint32(k)]
-			joinHole(&h, c.values[v][s.from:s.to], i == 0)
+			joinHole(&h, c.hole(v, k), i == 0)
 		}
 		b.holes = append(b.holes, h)
 	}

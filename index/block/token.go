@@ -112,7 +112,6 @@ type form struct {
 	from, to int // in formTable.text
 	holes    int
 	values   int
-	keyed    bool // its field's key is in the filter
 }
 
 func (t *formTable) reset() {
