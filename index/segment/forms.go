@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	mathbits "math/bits"
 	"slices"
 	"strings"
 
@@ -186,7 +187,6 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 		for i := range p.Holes {
 			m.Holes[i] = p.Holes[i]
 			m.Holes[i].Const = strings.Clone(p.Holes[i].Const)
-			normalize(&m.Holes[i])
 		}
 		column[string(m.Text)] = m
 	} else {
@@ -213,7 +213,6 @@ func join(h, o *query.Hole) {
 	loosen(h)
 	other := *o
 	loosen(&other)
-	normalize(&other)
 	h.Set.Union(&other.Set)
 	h.Min, h.Max = min(h.Min, other.Min), max(h.Max, other.Max)
 }
@@ -227,73 +226,66 @@ func loosen(h *query.Hole) {
 	for i := range len(h.Const) {
 		loose.Set.Add(h.Const[i])
 	}
-	normalize(&loose)
 	*h = loose
 }
 
-// The classes of bytes that holes consist of: a set of these is kept as the classes it touches, which take one byte.
-var byteClasses = func() (sets [6]query.CharSet) {
-	for i, r := range [...][2]byte{{'0', '9'}, {'a', 'f'}, {'g', 'z'}, {'A', 'F'}, {'G', 'Z'}, {'_', '_'}} {
-		for c := int(r[0]); c <= int(r[1]); c++ {
-			sets[i].Add(byte(c))
-		}
-	}
-	return sets
-}()
+// wordBytes are the bytes that nearly all holes consist of. A set of them takes 8 bytes, bit i for byte i of these.
+const wordBytes = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 
-// classesOf returns the classes that a set touches; ok is false when it has bytes of none.
-func classesOf(s *query.CharSet) (classes uint8, ok bool) {
-	rest := *s
-	for i := range byteClasses {
-		touched := false
-		for w := range rest {
-			touched = touched || rest[w]&byteClasses[i][w] != 0
-			rest[w] &^= byteClasses[i][w]
-		}
-		if touched {
-			classes |= 1 << i
+// wordBits returns a set of word bytes as bits; ok is false when it has others.
+func wordBits(s *query.CharSet) (bits uint64, ok bool) {
+	n := 0
+	for i := range len(wordBytes) {
+		if s.Has(wordBytes[i]) {
+			bits |= 1 << i
+			n++
 		}
 	}
-	return classes, rest == query.CharSet{}
+	for _, w := range s {
+		n -= mathbits.OnesCount64(w)
+	}
+	return bits, n == 0
 }
 
-// setsOf are the unions of classes.
-var setsOf = func() (sets [1 << len(byteClasses)]query.CharSet) {
-	for i := range sets {
-		for k := range byteClasses {
-			if i&(1<<k) != 0 {
-				sets[i].Union(&byteClasses[k])
-			}
-		}
+func fromWordBits(bits uint64) (s query.CharSet) {
+	for ; bits != 0; bits &= bits - 1 {
+		s.Add(wordBytes[mathbits.TrailingZeros64(bits)])
 	}
-	return sets
-}()
-
-// normalize widens a hole's set to whole classes, as it will be read again.
-func normalize(h *query.Hole) {
-	if h.Fixed {
-		h.Set, h.Min, h.Max = query.CharSet{}, 0, 0
-	} else if classes, ok := classesOf(&h.Set); ok {
-		h.Set = setsOf[classes]
-	}
+	return s
 }
+
+// How a hole's set is written.
+const (
+	digitsHole   = 0 // all ten digits
+	hexHole      = 1 // the digits and a to f
+	wordHole     = 2 // 8 bytes, see wordBytes
+	explicitHole = 3 // 32 bytes
+	fixedHole    = 4 // none: it is a constant
+)
 
 const (
-	fixedHole    = 0xFF
-	explicitHole = 0x80
+	digitBits = 1<<10 - 1
+	hexBits   = 1<<16 - 1
 )
+
+var digitSet, hexSet = fromWordBits(digitBits), fromWordBits(hexBits)
 
 func appendHole(dst, consts []byte, h *query.Hole) (out, constants []byte) {
 	if h.Fixed {
 		return binary.AppendUvarint(append(dst, fixedHole), uint64(len(h.Const))), append(consts, h.Const...)
 	}
-	if classes, ok := classesOf(&h.Set); ok {
-		dst = append(dst, classes)
-	} else {
+	switch bits, ok := wordBits(&h.Set); {
+	case !ok:
 		dst = append(dst, explicitHole)
 		for _, w := range h.Set {
 			dst = binary.LittleEndian.AppendUint64(dst, w)
 		}
+	case bits == digitBits:
+		dst = append(dst, digitsHole)
+	case bits == hexBits:
+		dst = append(dst, hexHole)
+	default:
+		dst = binary.LittleEndian.AppendUint64(append(dst, wordHole), bits)
 	}
 	dst = binary.AppendUvarint(dst, uint64(h.Min))
 	return binary.AppendUvarint(dst, uint64(h.Max-h.Min)), consts
@@ -438,18 +430,22 @@ func (r *reader) holes(f *Form, constants string) string {
 	f.Holes = make([]query.Hole, bytes.Count(f.Text, []byte{query.HoleMark}))
 	for i := range f.Holes {
 		h := &f.Holes[i]
-		switch flag := r.uint8(); {
-		case flag == fixedHole:
+		switch r.uint8() {
+		case fixedHole:
 			n := r.count(len(constants))
 			h.Fixed, h.Const = true, constants[:n]
 			constants = constants[n:]
 			continue
-		case flag == explicitHole:
+		case digitsHole:
+			h.Set = digitSet
+		case hexHole:
+			h.Set = hexSet
+		case wordHole:
+			h.Set = fromWordBits(r.uint64() & (1<<len(wordBytes) - 1))
+		case explicitHole:
 			for w := range h.Set {
 				h.Set[w] = r.uint64()
 			}
-		case int(flag) < len(setsOf):
-			h.Set = setsOf[flag]
 		default:
 			r.fail()
 		}

@@ -256,7 +256,7 @@ func (w *judging) group(g *group, asked []*query.Test) {
 
 // number is a JSON number of any value.
 var number = func() *query.Pattern {
-	h := query.Hole{Min: 1, Max: 4096}
+	h := query.Hole{Min: 1, Max: 4 << 20} // no value is longer
 	for _, c := range []byte("0123456789+-.eE") {
 		h.Set.Add(c)
 	}
