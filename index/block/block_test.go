@@ -360,7 +360,7 @@ func checkColumns(t *testing.T, tbl *Table, events []event.Event) {
 				t.Fatal(err)
 			}
 			if err := c.Each(bitset.Full(len(events)), func(_ int, v []byte) error {
-				if x, ok := ParseNumber(v); ok {
+				if x, ok := query.ParseNumber(v); ok {
 					parsed = append(parsed, x)
 				}
 				return nil

@@ -79,8 +79,20 @@ var pow10 = func() (t [maxScale + 1]float64) {
 	return t
 }()
 
-// float returns m × 10^-scale; the division is exact enough to give what strconv.ParseFloat gives for up to 15 digits.
+// float returns m × 10^-scale, rounded once when the mantissa is exact.
 func float(m int64, scale int) float64 { return float64(m) / pow10[scale] }
+
+// around returns float64s that are not above and not below m × 10^-scale.
+func around(m int64, scale int) (lo, hi float64) {
+	v := float(m, scale)
+	if exact(m) {
+		return v, v
+	}
+	return math.Nextafter(v, math.Inf(-1)), math.Nextafter(v, math.Inf(1)) // rounded twice
+}
+
+// exact tells whether a float64 holds the mantissa.
+func exact(m int64) bool { return m > -1<<53 && m < 1<<53 }
 
 // How a column of numbers is written.
 const (
@@ -123,8 +135,8 @@ func (c *numberColumn) bounds() (lo, hi float64, ok bool) {
 	}
 	lo, hi = math.Inf(1), math.Inf(-1)
 	for i, m := range c.mantissas {
-		v := float(m, int(c.scales[i]))
-		lo, hi = min(lo, v), max(hi, v)
+		a, b := around(m, int(c.scales[i]))
+		lo, hi = min(lo, a), max(hi, b)
 	}
 	return lo, hi, true
 }

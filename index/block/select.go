@@ -1,7 +1,6 @@
 package block
 
 import (
-	"math"
 	"strconv"
 	"sync"
 
@@ -468,8 +467,8 @@ func (c *Column) eachRest(rows bitset.Set, fn func(row int, value []byte) error)
 	})
 }
 
-// Numbers calls fn for every value of the column in the rows that is a number, written as one in JSON, also when the field
-// holds it as a text.
+// Numbers calls fn for every value of the column in the rows that is a number as [query.ParseNumber] reads it, also when the
+// field holds it as a text.
 func (c *Column) Numbers(rows bitset.Set, fn func(row int, v float64)) error {
 	if c.dict < 0 && c.field >= 0 && c.t.fields[c.field].number {
 		f := &c.t.fields[c.field]
@@ -479,41 +478,22 @@ func (c *Column) Numbers(rows bitset.Set, fn func(row int, v float64)) error {
 				return err
 			}
 			scale := int(f.num.scale)
+			var buf []byte
 			return c.t.each(c.field, rows, func(row, i int) (bool, error) {
-				fn(row, float(v.mantissas[i], scale))
+				m := v.mantissas[i]
+				if exact(m) {
+					fn(row, float(m, scale))
+				} else if x, ok := query.ParseNumber(v.append(buf[:0], &f.num, i)); ok {
+					fn(row, x)
+				}
 				return false, nil
 			})
 		}
 	}
 	return c.Each(rows, func(row int, value []byte) error {
-		if v, ok := ParseNumber(value); ok {
+		if v, ok := query.ParseNumber(value); ok {
 			fn(row, v)
 		}
 		return nil
 	})
-}
-
-// ParseNumber returns the value of a text that is a number as JSON writes one; leading zeros are let pass.
-func ParseNumber(text []byte) (float64, bool) {
-	if m, scale, ok := parseDecimal(text); ok && m > -1<<53 && m < 1<<53 {
-		return float(m, scale), true
-	}
-	digit := false
-	for _, c := range text {
-		switch {
-		case c >= '0' && c <= '9':
-			digit = true
-		case c == '-', c == '+', c == '.', c == 'e', c == 'E':
-		default:
-			return 0, false
-		}
-	}
-	if !digit || text[0] == '+' || text[0] == '.' || text[len(text)-1] == '.' {
-		return 0, false
-	}
-	v, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || math.IsInf(v, 0) {
-		return 0, false
-	}
-	return v, true
 }

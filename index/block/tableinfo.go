@@ -41,8 +41,8 @@ func (t *Table) Info() (*Info, error) {
 				text.Rows++
 			}
 			if scale := v.scale(&f.num, i); scale != badScale {
-				x := float(v.mantissas[i], scale)
-				text.Lo, text.Hi = min(text.Lo, x), max(text.Hi, x)
+				lo, hi := around(v.mantissas[i], scale)
+				text.Lo, text.Hi = min(text.Lo, lo), max(text.Hi, hi)
 			}
 		}
 		if len(f.num.texts) > 0 {
