@@ -69,10 +69,16 @@
 // ([Query.FilterKeys], with [AppendTokenKeys] and [FieldKey] on the writer's side), and by bytes that an encoded event
 // must hold ([Query.Needles]).
 //
+// A store that keeps events in columns, texts as patterns with holes, asks in three steps. [Query.Tests] are the query's terms as
+// predicates on one value, and [Test.Judge] says what a pattern means to one, [Test.Decimals] the same for numbers. With
+// how many rows each pattern has, a block answers [Facts], and [Query.Bounds] how many of its rows match, at least and at
+// most: often that is all. Otherwise the block is a [Table], which [Query.Select] narrows to the rows that match.
+// [Query.Explain] puts this into words.
+//
 // # Guarantees
 //
 // A Query is immutable and safe for concurrent use. Match keeps nothing of the event, and allocates nothing except for
 // id and for what package regexp needs. For a given query its time is linear in the event's size. What prunes is sound:
-// nothing that matches is ruled out. Keys of filters are stored: AppendTokenKeys and FieldKey give a text the same keys
-// for ever, or the block format gets a new version.
+// nothing that matches is ruled out, and nothing that does not is counted. Keys of filters are stored: AppendTokenKeys and
+// FieldKey give a text the same keys for ever, or the block format gets a new version.
 package query

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"math"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -17,7 +18,7 @@ func (t *Test) Judge(p *Pattern) Verdict {
 			fixed = true
 			continue
 		}
-		if open = true; h.Min < 0 || h.Max < h.Min {
+		if open = true; h.Min < 0 || h.Max < h.Min || h.Min > math.MaxInt32 {
 			return Maybe
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/lookoutlog/lookout/internal/event"
@@ -263,6 +264,29 @@ func TestJudgeDamaged(t *testing.T) {
 			if v := mustParse(t, text).Tests()[0].Judge(p); v != Maybe {
 				t.Errorf("%+v: %d", p, v)
 			}
+		}
+	}
+}
+
+// TestJudgeConcurrently: goroutines share a query, each judges all patterns, and the answers are the same.
+func TestJudgeConcurrently(t *testing.T) {
+	patterns := samplePatterns(t)
+	q := mustParse(t, `~"\d+\.\d+ [a-z]" error OR "größe" ~"(?i)\bk\d" f:*a?b* f>5`)
+	answers := make([][]Verdict, 4)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			for _, test := range q.Tests() {
+				for _, p := range patterns {
+					answers[i] = append(answers[i], test.Judge(p))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, a := range answers[1:] {
+		if !slices.Equal(a, answers[0]) {
+			t.Fatal("the answers differ")
 		}
 	}
 }

@@ -403,7 +403,7 @@ func valuePred(n *fieldNode, v *value, u unit) pred {
 }
 
 // compileLevel decides on each level in advance.
-func compileLevel(n *fieldNode) matcher {
+func compileLevel(n *fieldNode) matchLevels {
 	none := n.op == opNe || n.op == opNotMatch
 	set := matchLevels(0)
 	for l := event.Emergency; l <= event.Debug; l++ {

@@ -24,7 +24,7 @@ func genText(t *rapid.T, label string) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 5).Draw(t, label), "")
 }
 
-var quantities = []string{"500", "5e2;", "0500", "-0", "0", "1.50", "1e-2", "1500", "1500ms", "1.5s", "1500000000ns", "1m", "60s", "10MB", "1KiB", "1024", "1024B", "10000000", "-5ms", "1h30m", "90m"}
+var quantities = []string{"12345", "-12345.5", "12345.00", "0.123456", "5e5", "0500000", "500000", "500", "5e2;", "0500", "-0", "0", "1.50", "1e-2", "1500", "1500ms", "1.5s", "1500000000ns", "1m", "60s", "10MB", "1KiB", "1024", "1024B", "10000000", "-5ms", "1h30m", "90m"}
 
 func genValue(t *rapid.T) string {
 	switch rapid.IntRange(0, 3).Draw(t, "value kind") {

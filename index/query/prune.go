@@ -404,19 +404,31 @@ func foldHash(p []byte) uint64 {
 // FieldKey returns the key of a field's value. Values that the language takes for equal have equal keys: case does not
 // count, and numbers are taken in one canonical form, 5e5 as 500000.
 //
+// A writer adds the keys of a value's tokens (AppendTokenKeys) as well, those of a number's text too: \b12345\b finds
+// 12345.67, which has no key here.
+//
 // A whole number of 5 to 19 digits has the key of its digits as a token, without sign or leading zeros; other numbers
 // have none, and ok is false: they are in many blocks, or found by a block's least and greatest. A value that is one token
 // with a key of its own has that key, so that an id is in the filter once, whatever field or text it stands in. All other
 // values have a key of name and value.
 func FieldKey(name, value []byte) (key uint64, ok bool) {
-	if n, rest, ok := scanNumber(value); ok && len(rest) == 0 {
-		return n.tokenKey()
-	}
-	if end, class := tokenEnd(value, 0); end == len(value) && end >= minToken && inFilter(foldedLen(value, class), class) {
-		return foldHash(value), true
+	if key, ok, own := ownKey(value); own {
+		return key, ok
 	}
 	// The name's hash is mixed so that name and value cannot be swapped, and a field's key is no token's key.
 	return bits.RotateLeft64(sum(name), 31)*0x9E3779B97F4A7C15 ^ foldHash(value), true
+}
+
+// ownKey returns the key that a value has without its field's name, if that is so.
+func ownKey(value []byte) (key uint64, ok, own bool) {
+	if n, rest, ok := scanNumber(value); ok && len(rest) == 0 {
+		key, ok = n.tokenKey()
+		return key, ok, true
+	}
+	if end, class := tokenEnd(value, 0); end == len(value) && end >= minToken && inFilter(foldedLen(value, class), class) {
+		return foldHash(value), true, true
+	}
+	return 0, false, false
 }
 
 // foldedLen returns the length of a token when it is folded: the Kelvin sign's three bytes are one then.
@@ -457,16 +469,25 @@ func (n *number) tokenKey() (key uint64, ok bool) {
 	return sum(buf[:p]), true
 }
 
+// filterKey is a key with the text it was made of.
+type filterKey struct {
+	key  uint64
+	text string
+}
+
 func filterKeys(n node) []uint64 {
-	keys := nodeKeys(n)
+	var keys []uint64
+	for _, k := range nodeKeys(n) {
+		keys = append(keys, k.key)
+	}
 	slices.Sort(keys)
 	return slices.Compact(keys)
 }
 
-func nodeKeys(n node) []uint64 {
+func nodeKeys(n node) []filterKey {
 	switch n := n.(type) {
 	case *andNode:
-		var out []uint64
+		var out []filterKey
 		for _, k := range n.kids {
 			out = append(out, nodeKeys(k)...)
 		}
@@ -478,7 +499,9 @@ func nodeKeys(n node) []uint64 {
 				break
 			}
 			other := nodeKeys(k)
-			out = slices.DeleteFunc(out, func(x uint64) bool { return !slices.Contains(other, x) })
+			out = slices.DeleteFunc(out, func(x filterKey) bool {
+				return !slices.ContainsFunc(other, func(y filterKey) bool { return x.key == y.key })
+			})
 		}
 		return out
 	case *textNode:
@@ -502,8 +525,8 @@ const (
 
 // literalKeys returns the keys of the tokens in a literal that are known to end on both sides. A token beside a border is
 // known to be a run of ASCII bytes, no more; without case that does not hold for k and s, which may be no ASCII there.
-func literalKeys(l literal, left, right edge) []uint64 {
-	var out []uint64
+func literalKeys(l literal, left, right edge) []filterKey {
+	var out []filterKey
 	text := []byte(l.text)
 	for i := 0; i < len(text); i++ {
 		end, class := tokenEnd(text, i)
@@ -526,16 +549,16 @@ func literalKeys(l literal, left, right edge) []uint64 {
 			continue
 		}
 		// The folded length counts: a token of three bytes may fold to one, as the Kelvin sign does.
-		if inFilter(len(appendFold(nil, token)), class) {
-			out = append(out, foldHash(token))
+		if folded := appendFold(nil, token); inFilter(len(folded), class) {
+			out = append(out, filterKey{foldHash(token), string(folded)})
 		}
 	}
 	return out
 }
 
 // regexKeys looks at the literals of the expression's outermost concatenation.
-func regexKeys(rx *regex) []uint64 {
-	var out []uint64
+func regexKeys(rx *regex) []filterKey {
+	var out []filterKey
 	parts := flatten(nil, rx.tree)
 	for i, re := range parts {
 		if re.Op != syntax.OpLiteral || slices.Contains(re.Rune, utf8.RuneError) {
@@ -574,7 +597,7 @@ func flatten(dst []*syntax.Regexp, re *syntax.Regexp) []*syntax.Regexp {
 	return append(dst, re)
 }
 
-func fieldKeys(n *fieldNode) []uint64 {
+func fieldKeys(n *fieldNode) []filterKey {
 	extra := !builtin(n.name)
 	tokens := extra || n.name == nameMessage // the values whose tokens are in the filter
 	switch n.name {
@@ -607,15 +630,19 @@ func fieldKeys(n *fieldNode) []uint64 {
 	return nil
 }
 
-func fieldKey(name, value string) []uint64 {
+func fieldKey(name, value string) []filterKey {
 	if k, ok := FieldKey([]byte(name), []byte(value)); ok {
-		return []uint64{k}
+		text := string(appendFold(nil, []byte(value)))
+		if _, _, own := ownKey([]byte(value)); !own {
+			text = name + "=" + text
+		}
+		return []filterKey{{k, text}}
 	}
 	return nil
 }
 
-func globKeys(l literal, part bool) []uint64 {
-	var out []uint64
+func globKeys(l literal, part bool) []filterKey {
+	var out []filterKey
 	start := 0
 	for i := 0; i <= len(l.text); i++ {
 		if i < len(l.text) && l.text[i] != '*' && l.text[i] != '?' {
