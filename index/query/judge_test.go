@@ -292,6 +292,9 @@ func TestJudgeConcurrently(t *testing.T) {
 }
 
 func TestJudgeAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector empties pools")
+	}
 	p := sketch("<d>-<d>-<d> ERROR worker-<d> Connection to <d>.<d> refused: id=<x> user <k>")
 	for _, text := range []string{"panic", "Error", "kiss", "größe", "12:30", `~"\d+\.\d+x"`, `~"(?i)\berror\b"`, "f=x", "f:*a?b", "f>5"} {
 		test := mustParse(t, text).Tests()[0]

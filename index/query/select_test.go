@@ -234,6 +234,9 @@ func TestTestsAreShared(t *testing.T) {
 }
 
 func TestSelectAllocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector empties pools")
+	}
 	q := mustParse(t, `(a OR b OR level:error) -c f!=5 host!=x -(d OR -e)`)
 	table := &rowTable{events: []event.Event{{Seq: 1, Level: event.Error, Host: []byte("h"), Message: []byte("a")}}}
 	full := bitset.Full(1)
