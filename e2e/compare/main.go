@@ -9,8 +9,8 @@
 // user. VictoriaLogs is no part of this project: get its binary from its releases, or build ./app/victoria-logs of its source.
 //
 // The two never work at the same time: one is loaded, awaited until it is idle and stopped before the other is started, and
-// while one is asked the other has nothing to do. Ratios of one run can be compared with those of another; the figures
-// themselves vary with the machine.
+// while one is asked the other has nothing to do. They are asked in turns. Ratios of one run can be compared with those of
+// another; the figures themselves vary with the machine, and wall times with what else runs on it.
 package main
 
 import (
@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.vlData, "vl-data", "", "keep VictoriaLogs' data and its figures of loading in this folder; one that has them is not loaded again")
 	flags.StringVar(&o.lookoutData, "lookout-data", "", "the same for lookout: for queries only, the figures of loading are those of the binary that loaded")
 	flags.IntVar(&o.loads, "loads", 3, "how often loading is measured, where the data is not kept: CPU time varies much on a shared machine")
-	flags.IntVar(&o.reps, "reps", 5, "how often a query is measured at least, after one run that is not; the median of a fast one is of more")
+	flags.IntVar(&o.reps, "reps", 5, "turns of each server a query, after one run that is not measured")
 	flags.IntVar(&o.conns, "conns", 4, "connections that bring events")
 	flags.IntVar(&o.body, "body", 1<<20, "bytes of a request that brings events")
 	flags.Func("only", "the queries whose names this regular expression matches", func(s string) (err error) {

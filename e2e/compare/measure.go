@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -65,15 +66,16 @@ func (c *comparison) queries(ctx context.Context, lookout, vl server, f facts) e
 			return fmt.Errorf("%s was sent %d events and holds %d", s.name, f.events, got.matched)
 		}
 	}
-	fmt.Fprintf(c.text, "%-37s %9s %9s %9s %9s %7s %7s %5s\n", fmt.Sprintf("queries, warm, median of %d or more", c.reps), "wall ms", "VL", "CPU ms", "VL", "× wall", "× CPU", "goal")
+	fmt.Fprintf(c.text, "%-37s %9s %9s %9s %9s %7s %7s %5s\n", fmt.Sprintf("queries, warm, medians of %d turns", c.reps), "wall ms", "VL", "CPU ms", "VL", "× wall", "× CPU", "goal")
 	var failed []error
 	reached, asked := 0, 0
+	busy := peer.OtherCPU(lookout, vl)
+	begin := time.Now()
 	for _, r := range rows(f) {
 		if !c.only.MatchString(r.name) {
 			continue
 		}
-		mine, err := c.measure(ctx, lookout, r.lookout)
-		theirs, vlErr := c.measure(ctx, vl, r.vl)
+		mine, theirs, err, vlErr := c.measure(ctx, r, lookout, vl)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -102,6 +104,8 @@ func (c *comparison) queries(ctx context.Context, lookout, vl server, f facts) e
 		}
 	}
 	fmt.Fprintf(c.text, "\n%d of %d goals reached; a goal is for wall and CPU time, × is lookout's share of VictoriaLogs'\n", reached, asked)
+	others := float64(busy()) / float64(time.Since(begin)) / float64(runtime.NumCPU()) * 100
+	fmt.Fprintf(c.text, "other programs took %.0f %% of the machine meanwhile; where that is more than little, trust CPU time and not wall time\n", others)
 	fmt.Fprintf(c.text, "peak RssAnon while asked: lookout %d MB, VictoriaLogs %d MB\n", lookoutPeak()/1_000_000, vlPeak()/1_000_000)
 	return errors.Join(failed...)
 }
@@ -140,33 +144,46 @@ func (c *comparison) bench(name, on string, f figures, err error) {
 	}
 }
 
-// A question that takes little is asked until it was measured for so long, or so often: one of half a millisecond varies much
-// from one to the next.
+// The two take turns, so that what else runs on the machine and how fast its cores are at the moment is the same for both. A turn
+// is one question, or as many as take so long, or so many: one of half a millisecond varies much from one to the next.
 const (
-	longEnough  = 100 * time.Millisecond
-	oftenEnough = 50
+	turn       = 20 * time.Millisecond
+	turnAtMost = 10
 )
 
-// measure asks once unmeasured, so that caches are warm and the answer is known, and then as often as wanted.
-func (c *comparison) measure(ctx context.Context, s server, a ask) (f figures, err error) {
-	if f.answer, err = once(ctx, s, a); err != nil {
-		return f, err
+// measure asks both once unmeasured, so that caches are warm and the answers are known, and then in turns as often as wanted.
+// An error of one leaves the other its figures.
+func (c *comparison) measure(ctx context.Context, r row, lookout, vl server) (mine, theirs figures, lookoutErr, vlErr error) {
+	mine.answer, lookoutErr = once(ctx, lookout, r.lookout)
+	theirs.answer, vlErr = once(ctx, vl, r.vl)
+	for range c.reps {
+		if lookoutErr == nil {
+			lookoutErr = mine.take(ctx, lookout, r.lookout)
+		}
+		if vlErr == nil {
+			vlErr = theirs.take(ctx, vl, r.vl)
+		}
 	}
+	return mine, theirs, lookoutErr, vlErr
+}
+
+// take measures one turn.
+func (f *figures) take(ctx context.Context, s server, a ask) error {
 	total := time.Duration(0)
-	for len(f.walls) < c.reps || total < longEnough && len(f.walls) < oftenEnough {
+	for n := 0; n == 0 || total < turn && n < turnAtMost; n++ {
 		cpu, begin := s.CPU(), time.Now()
 		got, err := once(ctx, s, a)
 		if err != nil {
-			return f, err
+			return err
 		}
 		wall := time.Since(begin)
 		f.walls, f.cpus = append(f.walls, wall), append(f.cpus, s.CPU()-cpu)
 		total += wall
 		if got.matched != f.matched {
-			return f, fmt.Errorf("it answered %d matched, and then %d", f.matched, got.matched)
+			return fmt.Errorf("it answered %d matched, and then %d", f.matched, got.matched)
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // once asks and reads the whole answer.
