@@ -141,7 +141,10 @@ func (s *Segment) Candidates(keys []uint64, blocks bitset.Set) error {
 	if len(keys) == 0 || len(s.classes) == 0 {
 		return nil
 	}
-	r := s.pages()
+	r := pageReaders.Get().(*pageReader)
+	defer pageReaders.Put(r)
+	r.reset(s.file, s.footer, s.stream)
+	defer r.reset(nil, 0, 0)
 	var failed error
 	for i := range s.classes {
 		if err := s.classes[i].narrow(r, keys, blocks); err != nil && failed == nil {

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"sync"
 
 	"github.com/lookoutlog/lookout/index/block"
 )
@@ -82,6 +83,17 @@ type pageReader struct {
 	start  int64 // of the first page in src
 	length int64 // of the stream
 	slots  [8]page
+}
+
+// pageReaders are used again: their pages are most of what a look at the filters needs of memory.
+var pageReaders = sync.Pool{New: func() any { return new(pageReader) }}
+
+// reset makes r read another footer.
+func (r *pageReader) reset(src io.ReaderAt, start, length int64) {
+	r.src, r.start, r.length = src, start, length
+	for i := range r.slots {
+		r.slots[i].no = 0
+	}
 }
 
 type page struct {
