@@ -270,7 +270,7 @@ func TestJudgeDamaged(t *testing.T) {
 
 // TestJudgeConcurrently: goroutines share a query, each judges all patterns, and the answers are the same.
 func TestJudgeConcurrently(t *testing.T) {
-	patterns := samplePatterns(t)
+	patterns := lineForms(t)
 	q := mustParse(t, `~"\d+\.\d+ [a-z]" error OR "größe" ~"(?i)\bk\d" f:*a?b* f>5`)
 	answers := make([][]Verdict, 4)
 	var wg sync.WaitGroup
@@ -278,7 +278,7 @@ func TestJudgeConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for _, test := range q.Tests() {
 				for _, p := range patterns {
-					answers[i] = append(answers[i], test.Judge(p))
+					answers[i] = append(answers[i], test.Judge(&p.Pattern))
 				}
 			}
 		})
@@ -409,14 +409,20 @@ func TestDecimalsDirected(t *testing.T) {
 	}
 }
 
-// samplePatterns are the forms of the real lines that the load generator has, made as a block's builder makes them.
-func samplePatterns(t testing.TB) []*Pattern {
+// lineForm is the form of some lines, made as a block's builder makes it, and these lines.
+type lineForm struct {
+	Pattern
+	lines [][]byte
+}
+
+// lineForms are those of the real lines that the load generator has.
+func lineForms(t testing.TB) []*lineForm {
 	files, err := filepath.Glob("../../internal/loadgen/samples/*.log")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no samples: %v", err)
 	}
-	byText := map[string]*Pattern{}
-	var out []*Pattern
+	byText := map[string]*lineForm{}
+	var out []*lineForm
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -442,13 +448,14 @@ func samplePatterns(t testing.TB) []*Pattern {
 			}
 			p := byText[string(text)]
 			if p == nil {
-				p = &Pattern{Text: text, Holes: make([]Hole, len(values))}
+				p = &lineForm{Pattern: Pattern{Text: text, Holes: make([]Hole, len(values))}}
 				byText[string(text)] = p
 				out = append(out, p)
 				for i := range p.Holes {
-					p.Holes[i] = Hole{Min: 1 << 30}
+					p.Holes[i] = Hole{Min: math.MaxInt}
 				}
 			}
+			p.lines = append(p.lines, line)
 			for i, v := range values {
 				h, s := &p.Holes[i], setOf(string(v))
 				h.Set.Union(&s)
@@ -459,8 +466,45 @@ func samplePatterns(t testing.TB) []*Pattern {
 	return out
 }
 
+// TestJudgeSamples: the verdicts hold for real lines, and few patterns are Maybe for a word of one of them.
+func TestJudgeSamples(t *testing.T) {
+	all := lineForms(t)
+	var seen [Always + 1]int
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.SampledFrom(all).Draw(t, "sample")
+		line := rapid.SampledFrom(s.lines).Draw(t, "line")
+		words := bytes.Fields(line)
+		text := genTerm(t, line)
+		isWord := len(words) > 0 && rapid.Bool().Draw(t, "word")
+		if isWord {
+			text = Quote(strings.ToValidUTF8(string(rapid.SampledFrom(words).Draw(t, "word")), ""))
+		}
+		q, err := Parse(text)
+		if err != nil {
+			return
+		}
+		for _, test := range q.Tests() {
+			for _, s := range all {
+				v := test.Judge(&s.Pattern)
+				if isWord {
+					seen[v]++
+				}
+				for _, line := range s.lines {
+					if m := test.Match(line); m && v == Never || !m && v == Always {
+						t.Fatalf("%s: %d for %q, but Match(%q) is %v", q, v, s.Text, line, m)
+					}
+				}
+			}
+		}
+	})
+	t.Logf("words: %d never, %d maybe, %d always", seen[Never], seen[Maybe], seen[Always])
+	if seen[Maybe] > seen[Never]/3 {
+		t.Errorf("words are Maybe too often: %v", seen)
+	}
+}
+
 func BenchmarkJudge(b *testing.B) {
-	patterns := samplePatterns(b)
+	patterns := lineForms(b)
 	size, holes := 0, 0
 	for _, p := range patterns {
 		size += len(p.Text)
@@ -477,7 +521,7 @@ func BenchmarkJudge(b *testing.B) {
 			var seen [Always + 1]int
 			i := 0
 			for b.Loop() {
-				seen[test.Judge(patterns[i%len(patterns)])]++
+				seen[test.Judge(&patterns[i%len(patterns)].Pattern)]++
 				i++
 			}
 			n := float64(i) / 100

@@ -327,6 +327,7 @@ func (a *automaton) intern(places []uint32) int32 {
 	a.states = append(a.states, state{places: slices.Clone(places), next: make([]int32, len(a.m.sample))})
 	a.byKey[string(a.key)] = s
 	a.places += 3*len(places) + len(a.m.sample) + 32
+	a.work += len(places) + len(a.m.sample)/4
 	return s
 }
 
