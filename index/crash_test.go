@@ -18,6 +18,8 @@ type world struct {
 	acked uint64            // events of the producer that were acknowledged
 	seen  map[uint64]uint64 // sequence → the event's number, of all that a search has ever shown
 	lost  error             // the first broken promise
+
+	merges, leftovers int // made, and files that starts have cleared away
 }
 
 func (w *world) options(noSync bool) Options {
@@ -26,10 +28,12 @@ func (w *world) options(noSync bool) Options {
 
 // live runs the store until the disk stops it, or a while: appends, seals, checks.
 func (w *world) live(t *testing.T, noSync bool) {
+	before, _ := w.fs.ReadDir("/data/store/segments")
 	s, err := Open(w.options(noSync))
 	if err != nil {
 		return // the disk has stopped it, or failed
 	}
+	w.leftovers += max(len(before)-len(s.segments), 0)
 	defer func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -58,6 +62,13 @@ func (w *world) live(t *testing.T, noSync bool) {
 			if s.seal(g) != nil {
 				break
 			}
+		}
+		if n := len(s.segments); n > 1 && w.rng.IntN(3) == 0 {
+			lo := w.rng.IntN(n - 1)
+			if mergeByHand(s, lo, lo+2+w.rng.IntN(n-lo-1)) != nil {
+				break
+			}
+			w.merges++
 		}
 	}
 	w.check(t, s)
@@ -125,7 +136,7 @@ func (w *world) follow(t *testing.T, s *Store) error {
 
 // lives runs a world through some crashes, each at an operation of the disk's own choosing, and returns the first broken
 // promise.
-func lives(t *testing.T, seed uint64, at int, noSync bool) error {
+func lives(t *testing.T, seed uint64, at int, noSync bool) (*world, error) {
 	w := &world{fs: vfs.NewCrash(seed), rng: rand.New(rand.NewPCG(seed, uint64(at))), seen: map[uint64]uint64{}}
 	if err := w.fs.MkdirAll("/data", 0o700); err != nil {
 		t.Fatal(err)
@@ -138,28 +149,32 @@ func lives(t *testing.T, seed uint64, at int, noSync bool) error {
 		w.fs.StopAt(stop)
 		w.live(t, noSync)
 		if w.lost != nil {
-			return w.lost
+			return w, w.lost
 		}
 		w.fs = w.fs.Crash()
 		stop = 1 + w.rng.IntN(60)
 	}
 	w.live(t, noSync)
-	return w.lost
+	return w, w.lost
 }
 
-// Power is taken away at every operation of the disk, for several disks: nothing acknowledged is lost or doubled, and no
-// sequence is ever given to another event.
+// Power is taken away at every operation of the disk, for several disks, also while it seals and merges: nothing acknowledged
+// is lost or doubled, and no sequence is ever given to another event.
 func TestCrash(t *testing.T) {
-	points := 0
-	for seed := range uint64(6) {
-		for at := 1; at <= 90; at++ {
-			points++
-			if err := lives(t, seed, at, false); err != nil {
+	points, merges, leftovers := 0, 0, 0
+	for seed := range uint64(4) {
+		for at := 1; at <= 140; at++ {
+			w, err := lives(t, seed, at, false)
+			if err != nil {
 				t.Fatalf("seed %d, power cut at operation %d: %v", seed, at, err)
 			}
+			points, merges, leftovers = points+1, merges+w.merges, leftovers+w.leftovers
 		}
 	}
-	t.Logf("%d worlds of three power cuts each", points)
+	if merges == 0 || leftovers == 0 {
+		t.Errorf("%d merges, %d leftovers of such: the test did nothing", merges, leftovers)
+	}
+	t.Logf("%d worlds of three power cuts each, %d merges, %d leftovers", points, merges, leftovers)
 }
 
 // The control: without fsync the same test must find losses, or it would find none anywhere.
@@ -167,7 +182,7 @@ func TestCrashWithoutSyncLoses(t *testing.T) {
 	lost := 0
 	for seed := range uint64(4) {
 		for at := 1; at <= 90; at++ {
-			if lives(t, seed, at, true) != nil {
+			if _, err := lives(t, seed, at, true); err != nil {
 				lost++
 			}
 		}

@@ -603,6 +603,3 @@ func TestDifferential(t *testing.T) {
 	})
 	t.Logf("%d corpora, %d searches and as many counts", corpora.Load(), searches.Load())
 }
-
-// compactByHand does nothing as long as nothing compacts.
-func compactByHand(*Store) error { return nil }

@@ -48,6 +48,10 @@ type Options struct {
 	SealAge time.Duration
 	// LogBytes is the size of the log, in bytes, at which its events are sealed. Default 1 GiB.
 	LogBytes int64
+	// SegmentBytes is the size, in bytes on disk, up to which segments are merged. Default 256 MB.
+	SegmentBytes int64
+	// CompactShare is the part of one core's time that merging takes at most, above 0 and at most 1. Default 0.5.
+	CompactShare float64
 	// FS is the file system, vfs.OS unless set.
 	FS vfs.FS
 	// NoSync leaves out the fsync of the log: for the test that must find losses then.
@@ -57,7 +61,7 @@ type Options struct {
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
 
-	// For tests, which want the log trimmed soon, and to seal at chosen moments only.
+	// For tests, which want the log trimmed soon, and to seal and merge at chosen moments only.
 	logSegment int64
 	byHand     bool
 }
@@ -84,13 +88,14 @@ type Store struct {
 	closed   bool
 	failed   error // of the log's replay or of filing: nothing more is accepted
 
-	seals   chan struct{}   // wakes the sealer
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	running sync.WaitGroup // sealer, appends, searches, followers' calls
-	buffers sync.Pool
-	stats   counters
-	tables  tableCache
+	seals    chan struct{}   // wakes the sealer
+	compacts chan struct{}   // wakes the compactor
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	running  sync.WaitGroup // sealer, compactor, appends, searches, followers' calls
+	buffers  sync.Pool
+	stats    counters
+	tables   tableCache
 }
 
 // Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.
@@ -105,6 +110,12 @@ func Open(o Options) (*Store, error) {
 	if o.LogBytes == 0 {
 		o.LogBytes = 1 << 30
 	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 256e6
+	}
+	if o.CompactShare == 0 {
+		o.CompactShare = 0.5
+	}
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
@@ -116,7 +127,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		o: o, services: map[string]*query.ServiceInfo{}, changed: make(chan struct{}),
-		seals: make(chan struct{}, 1), version: newVersion(),
+		seals: make(chan struct{}, 1), compacts: make(chan struct{}, 1), version: newVersion(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
@@ -125,15 +136,18 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, s.closeSegments())
 	}
 	sealed := uint64(0)
-	if n := len(s.segments); n > 0 {
-		sealed = s.segments[n-1].Hi
+	for _, seg := range s.segments {
+		sealed = max(sealed, seg.Hi)
 	}
 	s.active, s.last = newGeneration(sealed), sealed
 	if err := s.openLog(sealed, leftovers); err != nil {
 		return nil, errors.Join(err, s.closeSegments())
 	}
 	if !o.byHand {
+		c := newCompactor(s)
 		s.running.Go(s.sealer)
+		s.running.Go(c.run)
+		kick(s.compacts)
 	}
 	return s, nil
 }
@@ -155,8 +169,9 @@ func (s *Store) openSegments() (leftovers []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
+	var segments []*segment.Segment
 	for _, name := range names {
-		if segment.IsTemporary(name) { // its events are still in the log
+		if segment.IsTemporary(name) { // its events are still in the log or in other segments
 			leftovers = append(leftovers, filepath.Join(dir, name))
 			continue
 		}
@@ -165,11 +180,69 @@ func (s *Store) openSegments() (leftovers []string, err error) {
 		}
 		seg, err := segment.Open(s.o.FS, dir, name)
 		if err != nil {
+			for _, seg := range segments {
+				err = errors.Join(err, seg.Close())
+			}
 			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		segments = append(segments, seg)
+	}
+	use, done, unused := settle(segments)
+	for _, seg := range append(done, unused...) {
+		err = errors.Join(err, seg.Close())
+	}
+	for _, seg := range done {
+		leftovers = append(leftovers, filepath.Join(dir, segment.Name(seg.Lo, seg.Hi)))
+	}
+	for _, seg := range unused {
+		s.o.Log.Error("a segment that cannot be read whole is not used: other segments hold its events", "segment", segment.Name(seg.Lo, seg.Hi),
+			"error", errors.Join(seg.Damage...))
+	}
+	for i, seg := range use {
+		if i > 0 && seg.Lo < use[i-1].Hi {
+			err := fmt.Errorf("segments %s and %s overlap: events may be shown twice", segment.Name(use[i-1].Lo, use[i-1].Hi), segment.Name(seg.Lo, seg.Hi))
+			s.o.Log.Error("the store's segments contradict each other", "error", err)
+			s.damage = append(s.damage, err)
 		}
 		s.addSegment(seg)
 	}
-	return leftovers, nil
+	return leftovers, err
+}
+
+// settle tells what the segments of a folder are: those to be used, in order; those whose events are in one of these, which a
+// merge has left behind; and those that are damaged while others have all their events, which are neither used nor removed.
+func settle(segments []*segment.Segment) (use, done, unused []*segment.Segment) {
+	slices.SortFunc(segments, func(a, b *segment.Segment) int { return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(b.Hi, a.Hi)) })
+	for len(segments) > 0 {
+		seg, n := segments[0], 1
+		for n < len(segments) && segments[n].Hi <= seg.Hi {
+			n++
+		}
+		within := segments[1:n]
+		segments = segments[n:]
+		if len(seg.Damage) > 0 && len(within) > 0 {
+			u, d, x := settle(slices.Clone(within))
+			if covers(u, seg.Lo, seg.Hi) {
+				use, done, unused = append(use, u...), append(done, d...), append(append(unused, seg), x...)
+				continue
+			}
+			use, unused = append(use, seg), append(unused, within...)
+			continue
+		}
+		use, done = append(use, seg), append(done, within...)
+	}
+	return use, done, unused
+}
+
+// covers tells whether segments hold, whole, everything above lo up to hi.
+func covers(segments []*segment.Segment, lo, hi uint64) bool {
+	for _, seg := range segments {
+		if seg.Lo != lo || len(seg.Damage) > 0 {
+			return false
+		}
+		lo = seg.Hi
+	}
+	return lo == hi
 }
 
 // addSegment makes a segment part of the store; the caller holds the lock or is alone.

@@ -1,8 +1,10 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 type counters struct {
 	refused, sealErrors, seals, overflowed atomic.Int64
+	compact                                compactCounters
 }
 
 // Stats are a store's figures at one moment.
@@ -28,6 +31,14 @@ type Stats struct {
 	Refused      int64 // appends turned away because memory was full
 	Overflowed   int64 // runs of events filed under [TooManyServices]
 	Damaged      int   // parts of the store that cannot be read
+
+	Compactions    int64         // merges of segments since the start
+	CompactErrors  int64         // failed attempts to make one
+	CompactedIn    int64         // bytes of the segments that were merged
+	CompactedOut   int64         // bytes of the segments that they became
+	Rebuilt        int64         // events that were put into new blocks meanwhile
+	CompactTime    time.Duration // that merging has worked, rests left out
+	CompactWaiting int64         // segments in the merge that is under way or next
 }
 
 // Stats returns the store's figures.
@@ -40,6 +51,10 @@ func (s *Store) Stats() Stats {
 		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), Overflowed: s.stats.overflowed.Load(),
 		Damaged: len(s.damage),
 	}
+	c := &s.stats.compact
+	st.Compactions, st.CompactErrors, st.CompactWaiting = c.merges.Load(), c.failures.Load(), c.waiting.Load()
+	st.CompactedIn, st.CompactedOut, st.Rebuilt = c.bytesIn.Load(), c.bytesOut.Load(), c.rebuilt.Load()
+	st.CompactTime = time.Duration(c.worked.Load())
 	if s.frozen != nil {
 		st.HeadBytes += s.frozen.bytes
 	}
@@ -50,10 +65,10 @@ func (s *Store) Stats() Stats {
 	return st
 }
 
-// kick wakes the sealer.
-func (s *Store) kick() {
+// kick wakes the goroutine that waits for c, once.
+func kick(c chan struct{}) {
 	select {
-	case s.seals <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -61,7 +76,7 @@ func (s *Store) kick() {
 // freeze makes the active generation the one to be sealed; the caller holds the lock and has seen that there is none.
 func (s *Store) freeze() {
 	s.frozen, s.active = s.active, newGeneration(s.active.hi)
-	s.kick()
+	kick(s.seals)
 }
 
 // sealer writes frozen generations. It looks after age and the log's size as well.
@@ -94,12 +109,14 @@ func (s *Store) sealFrozen() {
 	}
 }
 
-// freezeOld freezes the active generation when it has waited for long or the log has grown too large.
+// freezeOld freezes the active generation when it has waited for long, when the log has grown too large, and at the end of the
+// day in UTC, so that a segment's events were received in one day.
 func (s *Store) freezeOld() {
-	large := s.log.Stats().Bytes >= s.o.LogBytes
+	large, now := s.log.Stats().Bytes >= s.o.LogBytes, s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.frozen == nil && s.active.bytes > 0 && (large || s.o.Now().Sub(s.opened) >= s.o.SealAge) {
+	old := now.Sub(s.opened) >= s.o.SealAge || dayOf(now.UnixNano()) != dayOf(s.opened.UnixNano())
+	if s.frozen == nil && s.active.bytes > 0 && (large || old) {
 		s.freeze()
 	}
 }
@@ -126,42 +143,7 @@ func (s *Store) sealAll(ctx context.Context) error {
 
 // seal writes a generation as a segment, lets the searches see that instead, and frees the log.
 func (s *Store) seal(g *generation) error {
-	b, err := block.NewBuilder()
-	if err != nil {
-		return err
-	}
-	heads := make([]*head, 0, len(g.heads))
-	for _, h := range g.heads {
-		heads = append(heads, h)
-	}
-	slices.SortFunc(heads, func(a, b *head) int {
-		if a.service < b.service {
-			return -1
-		}
-		return 1
-	})
-	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi)
-	if err != nil {
-		return err
-	}
-	var rows []block.Row
-	var data []byte
-	for _, h := range heads {
-		rows = sortedRows(rows, g.view(h))
-		for rest := rows; len(rest) > 0; {
-			n := cut(rest)
-			var info *block.Info
-			if data, info, err = b.Append(data[:0], rest[:n], g.received); err == nil {
-				err = w.Add(data, info)
-			}
-			if err != nil {
-				w.Abort()
-				return err
-			}
-			rest = rest[n:]
-		}
-	}
-	if err := w.Close(); err != nil {
+	if err := s.write(g); err != nil {
 		return err
 	}
 	seg, err := segment.Open(s.o.FS, s.segmentDir(), segment.Name(g.lo, g.hi))
@@ -180,41 +162,105 @@ func (s *Store) seal(g *generation) error {
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
 	s.stats.seals.Add(1)
+	kick(s.compacts)
 	if err := s.log.Trim(g.hi); err != nil {
 		s.o.Log.Warn("the log could not be trimmed; the next seal tries again", "error", err)
 	}
 	return nil
 }
 
-// sortedRows returns a head's rows in order of (time, sequence).
-func sortedRows(rows []block.Row, v headView) []block.Row {
-	refs := slices.Clone(v.rows) // searches read the head's own
-	slices.SortFunc(refs, func(a, b rowRef) int {
-		switch {
-		case a.time != b.time && a.time < b.time, a.time == b.time && a.seq < b.seq:
-			return -1
+// write writes a generation's segment: its services one behind the other, each in blocks in order of (time, sequence).
+func (s *Store) write(g *generation) (err error) {
+	b, err := block.NewBuilder()
+	if err != nil {
+		return err
+	}
+	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			w.Abort()
 		}
-		return 1
-	})
-	rows = rows[:0]
-	for _, r := range refs {
+	}()
+	var rows []block.Row
+	var buf []byte
+	var info *block.Info
+	for _, name := range slices.Sorted(maps.Keys(g.heads)) {
+		rows = sortedRows(rows[:0], g.view(g.heads[name]))
+		for rest := rows; len(rest) > 0; {
+			n := cut(rest)
+			if buf, info, err = b.Append(buf[:0], rest[:n], g.received); err != nil {
+				return err
+			}
+			if err = w.Add(buf, info); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return w.Close()
+}
+
+// sortedRows appends a head's rows in order of (time, sequence).
+func sortedRows(rows []block.Row, v headView) []block.Row {
+	for _, r := range v.rows {
 		rows = append(rows, block.Row{Seq: r.seq, Data: v.row(r)})
 	}
+	sortRows(rows)
 	return rows
 }
 
-// strayGap parts blocks where time jumps, so that one late or future event does not widen a block's range.
-const strayGap = int64(time.Hour)
+// sortRows puts rows in order of (time, sequence), which most are in.
+func sortRows(rows []block.Row) {
+	byTime := func(a, b block.Row) int {
+		return cmp.Or(cmp.Compare(rowTime(a.Data), rowTime(b.Data)), cmp.Compare(a.Seq, b.Seq))
+	}
+	if !slices.IsSortedFunc(rows, byTime) {
+		slices.SortFunc(rows, byTime)
+	}
+}
 
-// cut returns how many of the rows make the next block.
+const (
+	// strayGap parts blocks where time jumps, so that one late or future event does not widen a block's range.
+	strayGap = int64(time.Hour)
+	// farGap is the same between parts that are both below fewBytes: what a quiet service says in a day is one block.
+	farGap   = int64(24 * time.Hour)
+	fewBytes = 64 << 10
+)
+
+// cut returns how many of the rows, which are in order, make the next block.
 func cut(rows []block.Row) int {
-	size, prev := 0, int64(0)
+	size := 0
 	for i, r := range rows {
-		at := rowTime(r.Data)
-		if i > 0 && (i == block.MaxRows || size+len(r.Data) > block.MaxBytes || at-prev > strayGap && at > prev) {
-			return i
+		if i > 0 {
+			if i == block.MaxRows || size+len(r.Data) > block.MaxBytes {
+				return i
+			}
+			gap := jump(rows[i-1], r)
+			if gap > uint64(farGap) || gap > uint64(strayGap) && (size >= fewBytes || !few(rows[i:])) {
+				return i
+			}
 		}
-		size, prev = size+len(r.Data), at
+		size += len(r.Data)
 	}
 	return len(rows)
+}
+
+// jump returns the time from one row to the next, in ns.
+func jump(a, b block.Row) uint64 { return uint64(rowTime(b.Data)) - uint64(rowTime(a.Data)) }
+
+// few tells whether the rows up to the next jump are below fewBytes.
+func few(rows []block.Row) bool {
+	size := 0
+	for i, r := range rows {
+		if i > 0 && jump(rows[i-1], r) > uint64(strayGap) {
+			return true
+		}
+		if size += len(r.Data); size >= fewBytes {
+			return false
+		}
+	}
+	return true
 }

@@ -76,6 +76,7 @@ func (s *Store) leave(v *version) error {
 		if h.refs.Add(-1) > 0 {
 			continue
 		}
+		s.tables.drop(h.Segment)
 		err = errors.Join(err, h.Close())
 		if h.replaced.Load() {
 			err = errors.Join(err, s.o.FS.Remove(filepath.Join(s.segmentDir(), segment.Name(h.Lo, h.Hi))))

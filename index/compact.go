@@ -1,0 +1,263 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/index/block"
+	"github.com/lookoutlog/lookout/index/segment"
+)
+
+// Compaction merges adjacent segments into one that holds the union of their ranges of sequences, so that a day's segments
+// are few and its blocks full. The log is not involved: the new segment appears under its name whole and durable before the
+// old ones go, and where a crash leaves both, the next start removes the old ones.
+//
+// One goroutine works, a few MB at a time, and rests between; the lock is held only to exchange the list.
+
+// compactTick is how often the compactor looks for itself: a day may have ended, a failure may have passed.
+const compactTick = time.Minute
+
+// compactCounters are the compactor's part of [Stats].
+type compactCounters struct {
+	merges, failures, bytesIn, bytesOut, rebuilt, waiting atomic.Int64
+	worked                                                atomic.Int64 // ns
+}
+
+// compactor is what the compacting goroutine knows.
+type compactor struct {
+	s      *Store
+	days   map[*segment.Segment]int64 // see candidate
+	fixed  map[*segment.Segment]bool  // cannot be read, which has been said
+	urgent bool                       // many segments wait: no courtesy
+}
+
+func newCompactor(s *Store) *compactor {
+	return &compactor{s: s, days: map[*segment.Segment]int64{}, fixed: map[*segment.Segment]bool{}}
+}
+
+// run merges what is to be merged, now and after each seal, until the store is closed.
+func (c *compactor) run() {
+	s := c.s
+	tick := time.NewTicker(compactTick)
+	defer tick.Stop()
+	failed := false
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+			failed = false
+		case <-s.compacts:
+			if failed { // not at each seal: the disk may be full
+				continue
+			}
+		}
+		for {
+			merged, err := c.next(s.ctx)
+			if s.ctx.Err() != nil {
+				return
+			}
+			if failed = err != nil; failed {
+				s.stats.compact.failures.Add(1)
+				s.o.Log.Error("merging segments failed; it is tried again in a minute", "error", err)
+			}
+			if failed || !merged {
+				break
+			}
+		}
+	}
+}
+
+// unreadable says that a segment's block cannot be read, so that the segment must stay as it is.
+type unreadable struct {
+	seg *segment.Segment
+	err error
+}
+
+func (e *unreadable) Error() string { return e.err.Error() }
+func (e *unreadable) Unwrap() error { return e.err }
+
+// next makes one merge, if one is due.
+func (c *compactor) next(ctx context.Context) (merged bool, err error) {
+	s := c.s
+	s.mu.RLock()
+	segments, release := s.snapshot()
+	s.mu.RUnlock()
+	defer release()
+	var bad *unreadable
+	for {
+		candidates, err := c.candidates(ctx, segments)
+		if err != nil {
+			return false, err
+		}
+		lo, hi := choose(candidates, s.o.SegmentBytes, c.today())
+		s.stats.compact.waiting.Store(int64(hi - lo))
+		if hi == 0 {
+			return false, nil
+		}
+		c.urgent = hi-lo > urgentMerge
+		err = c.merge(ctx, segments[lo:hi])
+		if !errors.As(err, &bad) {
+			return err == nil, err
+		}
+		c.leaveOut(bad.seg, bad.err)
+	}
+}
+
+// urgentMerge is the number of segments in one merge from which the compactor no longer waits for seals.
+const urgentMerge = 4 * mergeGrowth
+
+func (c *compactor) leaveOut(seg *segment.Segment, err error) {
+	c.fixed[seg] = true
+	c.s.o.Log.Error("a segment that cannot be read whole is left as it is and not merged", "segment", segment.Name(seg.Lo, seg.Hi), "error", err)
+}
+
+// today returns the oldest day whose events may still be in memory. Generations are sealed at the end of their day.
+func (c *compactor) today() int64 {
+	return dayOf(c.s.o.Now().Add(-c.s.o.SealAge - time.Minute).UnixNano())
+}
+
+// dayOf returns the day, in UTC, of a time in ns since the Unix epoch.
+func dayOf(t int64) int64 {
+	const day = int64(24 * time.Hour)
+	d := t / day
+	if t%day < 0 {
+		d--
+	}
+	return d
+}
+
+// candidates returns what choose needs, and forgets what it knows of segments that are gone.
+func (c *compactor) candidates(ctx context.Context, segments []*segment.Segment) ([]candidate, error) {
+	days, fixed := make(map[*segment.Segment]int64, len(segments)), map[*segment.Segment]bool{}
+	candidates := make([]candidate, len(segments))
+	for i, seg := range segments {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		large := seg.Size() >= c.s.o.SegmentBytes/2 && seg.Version() > 1 // neither chosen nor in need of a day
+		day, known := c.days[seg]
+		if !known && !large && !c.fixed[seg] {
+			at, err := newest(seg)
+			if day = dayOf(at); err != nil {
+				c.leaveOut(seg, err)
+			}
+		}
+		candidates[i] = candidate{size: seg.Size(), day: day, plain: seg.Version() == 1, fixed: c.fixed[seg]}
+		if days[seg] = day; c.fixed[seg] {
+			fixed[seg] = true
+		}
+	}
+	c.days, c.fixed = days, fixed
+	return candidates, nil
+}
+
+// newest returns when the last of a segment's events was received, as its blocks tell.
+func newest(seg *segment.Segment) (int64, error) {
+	if len(seg.Damage) > 0 {
+		return 0, seg.Damage[0]
+	}
+	newest := int64(math.MinInt64)
+	for _, e := range seg.Blocks {
+		if err := e.Damaged(); err != nil {
+			return 0, err
+		}
+		b, err := e.Open()
+		if err != nil {
+			return 0, err
+		}
+		newest = max(newest, b.Received(e.MaxSeq))
+	}
+	return newest, nil
+}
+
+// merge puts one segment in the place of adjacent ones.
+func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
+	s, stats := c.s, &c.s.stats.compact
+	dir, lo, hi := s.segmentDir(), segs[0].Lo, segs[len(segs)-1].Hi
+	w, err := segment.NewWriter(s.o.FS, dir, lo, hi)
+	if err != nil {
+		return err
+	}
+	b, err := block.NewBuilder()
+	if err != nil {
+		w.Abort()
+		return err
+	}
+	m := &merging{c: c, ctx: ctx, w: w, builder: b, since: time.Now()}
+	err = m.write(segs)
+	defer func() { stats.worked.Add(int64(m.worked + time.Since(m.since))) }()
+	if err != nil {
+		w.Abort()
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	merged, err := segment.Open(s.o.FS, dir, segment.Name(lo, hi))
+	if err != nil {
+		return fmt.Errorf("reading back a segment: %w", err)
+	}
+	if err := m.check(merged); err != nil { // the disk or the memory is at fault: what is there stays
+		err = errors.Join(fmt.Errorf("reading back a segment: %w", err), merged.Close())
+		return errors.Join(err, s.o.FS.Remove(filepath.Join(dir, segment.Name(lo, hi))))
+	}
+	s.mu.Lock()
+	i := slices.Index(s.segments, segs[0])
+	before := s.install(slices.Concat(s.segments[:i], []*segment.Segment{merged}, s.segments[i+len(segs):]), segs...)
+	s.mu.Unlock()
+	stats.merges.Add(1)
+	stats.bytesIn.Add(m.size)
+	stats.bytesOut.Add(merged.Size())
+	stats.rebuilt.Add(m.built)
+	s.o.Log.Debug("segments merged", "segments", len(segs), "into", segment.Name(lo, hi), "bytes", m.size, "now", merged.Size(),
+		"events", m.all, "rebuilt", m.built)
+	return s.leave(before)
+}
+
+// rest is called after each piece of work, which took so long. It keeps to the share of one core that is the compactor's,
+// and waits while a generation is sealed: ingest needs its memory back.
+func (c *compactor) rest(ctx context.Context, worked time.Duration) error {
+	if share := c.s.o.CompactShare; share < 1 {
+		pause := time.Duration(float64(worked) * (1/share - 1))
+		if err := sleep(ctx, pause, nil); err != nil {
+			return err
+		}
+		c.s.mu.RLock()
+		sealing, changed := c.s.frozen != nil, c.s.changed
+		c.s.mu.RUnlock()
+		if sealing && !c.urgent {
+			return sleep(ctx, courtesy, changed)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// courtesy is how long the compactor waits for a seal after each piece of work: where one follows upon the other it must
+// still come on.
+const courtesy = 250 * time.Millisecond
+
+// sleep waits for a time to pass or for wake to be closed.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package index
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lookoutlog/lookout/index/block"
+	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// merging is one merge. It writes the blocks of some segments into one, service by service in order of time. Blocks of at least half the size
+// of a full one are copied as they are; of the others as many as fill a block are read, sorted and built anew, and all of plain
+// rows. So an event is built anew about once, however often its segment is merged, and what is held in memory is two blocks.
+type merging struct {
+	c       *compactor
+	ctx     context.Context
+	w       *segment.Writer
+	builder *block.Builder
+	small   []mergeBlock // wait to be built into one
+	bytes   int64        // of these
+	rows    int
+	loaded  loaded
+	buf     []byte
+
+	since  time.Time // of the work since the last rest
+	worked time.Duration
+	size   int64 // of the segments' files
+	all    int64 // rows of the segments
+	built  int64 // rows built anew
+}
+
+// mergeBlock is a block that takes part in a merge.
+type mergeBlock struct {
+	*segment.Entry
+	seg *segment.Segment
+}
+
+// full tells whether a block is copied.
+func (b *mergeBlock) full() bool {
+	return b.Columnar() && (b.Bytes >= block.MaxBytes/2 || b.Rows >= block.MaxRows/2)
+}
+
+// write writes everything but the footer.
+func (m *merging) write(segs []*segment.Segment) error {
+	var blocks []mergeBlock
+	for _, seg := range segs {
+		m.size += seg.Size()
+		for _, e := range seg.Blocks {
+			blocks = append(blocks, mergeBlock{e, seg})
+			m.all += int64(e.Rows)
+		}
+	}
+	slices.SortFunc(blocks, func(a, b mergeBlock) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.MinTime, b.MinTime), cmp.Compare(a.MinSeq, b.MinSeq))
+	})
+	for i, b := range blocks {
+		if i > 0 && b.Service != blocks[i-1].Service {
+			if err := m.flush(); err != nil {
+				return err
+			}
+		}
+		if err := m.add(b); err != nil {
+			return err
+		}
+	}
+	return m.flush()
+}
+
+// add copies a block or lets it wait for others of its service.
+func (m *merging) add(b mergeBlock) error {
+	if b.full() {
+		return m.copy(b)
+	}
+	if len(m.small) > 0 && (m.bytes+b.Bytes > block.MaxBytes || m.rows+b.Rows > block.MaxRows) {
+		if err := m.flush(); err != nil {
+			return err
+		}
+	}
+	m.small = append(m.small, b)
+	m.bytes, m.rows = m.bytes+b.Bytes, m.rows+b.Rows
+	return nil
+}
+
+func (m *merging) copy(b mergeBlock) error {
+	if err := m.w.Copy(b.Entry); err != nil {
+		return m.failed(b, err)
+	}
+	return m.rest()
+}
+
+// failed tells a block that cannot be read from a disk that cannot be written.
+func (m *merging) failed(b mergeBlock, err error) error {
+	if errors.Is(err, block.ErrCorrupt) {
+		return &unreadable{b.seg, err}
+	}
+	return err
+}
+
+// flush builds what waits.
+func (m *merging) flush() error {
+	blocks := m.small
+	m.small, m.bytes, m.rows = m.small[:0], 0, 0
+	if len(blocks) == 0 {
+		return nil
+	}
+	if len(blocks) == 1 && blocks[0].Columnar() {
+		return m.copy(blocks[0])
+	}
+	l := &m.loaded
+	l.reset()
+	for _, b := range blocks {
+		if err := l.load(b.Entry); err != nil {
+			return m.failed(b, b.Corrupt(err))
+		}
+	}
+	rows, received := l.sorted()
+	m.built += int64(len(rows))
+	for len(rows) > 0 {
+		n := cut(rows)
+		var info *block.Info
+		var err error
+		if m.buf, info, err = m.builder.Append(m.buf[:0], rows[:n], received); err != nil {
+			return err
+		}
+		if err := m.w.Add(m.buf, info); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return m.rest()
+}
+
+// check tells whether the new segment holds what the old ones did.
+func (m *merging) check(merged *segment.Segment) error {
+	rows := int64(0)
+	for _, e := range merged.Blocks {
+		rows += int64(e.Rows)
+	}
+	if rows != m.all {
+		return fmt.Errorf("%d events where %d belong", rows, m.all)
+	}
+	return errors.Join(merged.Damage...)
+}
+
+// rest leaves the cores to others after a piece of work, and ends the merge with the store.
+func (m *merging) rest() error {
+	worked := time.Since(m.since)
+	m.worked += worked
+	err := m.c.rest(m.ctx, worked)
+	m.since = time.Now()
+	return err
+}
+
+// loaded is the rows of some blocks of one service.
+type loaded struct {
+	data []byte // encoded events
+	ends []int  // in data, of each row
+	seqs []uint64
+	runs []block.ReceivedRun // one a row, of its own sequence
+	rows []block.Row
+	page block.Rows
+}
+
+func (l *loaded) reset() {
+	l.data, l.ends, l.seqs, l.runs, l.rows = l.data[:0], l.ends[:0], l.seqs[:0], l.runs[:0], l.rows[:0]
+}
+
+// load appends a block's rows.
+func (l *loaded) load(e *segment.Entry) error {
+	b, err := e.Open()
+	if err != nil {
+		return err
+	}
+	first := len(l.seqs)
+	if b.Columnar() {
+		err = l.columns(b)
+	} else {
+		err = l.frames(b)
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(l.seqs) - first; n != e.Rows {
+		return fmt.Errorf("%w: %d rows, %d are announced", block.ErrCorrupt, n, e.Rows)
+	}
+	for _, seq := range l.seqs[first:] {
+		l.runs = append(l.runs, block.ReceivedRun{Seq: seq, Received: b.Received(seq)})
+	}
+	return nil
+}
+
+func (l *loaded) columns(b *block.Block) error {
+	t, err := b.Table()
+	if err != nil {
+		return err
+	}
+	seqs, err := t.Seqs()
+	if err != nil {
+		return err
+	}
+	l.seqs = append(l.seqs, seqs...)
+	for row := range seqs {
+		if l.data, err = t.AppendRow(l.data, row); err != nil {
+			return err
+		}
+		l.ends = append(l.ends, len(l.data))
+	}
+	return nil
+}
+
+func (l *loaded) frames(b *block.Block) error {
+	for i := range b.Frames {
+		if err := b.Frame(i, &l.page); err != nil {
+			return err
+		}
+		at := len(l.data)
+		l.data = append(l.data, l.page.Data...)
+		l.seqs = append(l.seqs, l.page.Seqs...)
+		for range l.page.Seqs {
+			n, err := event.Size(l.data[at:])
+			if err != nil {
+				return fmt.Errorf("%w: %w", block.ErrCorrupt, err)
+			}
+			at += n
+			l.ends = append(l.ends, at)
+		}
+		if at != len(l.data) {
+			return fmt.Errorf("%w: frame %d: %d bytes too many", block.ErrCorrupt, i, len(l.data)-at)
+		}
+	}
+	return nil
+}
+
+// sorted returns the rows in order of (time, sequence) and when they were received.
+func (l *loaded) sorted() ([]block.Row, []block.ReceivedRun) {
+	at := 0
+	for i, end := range l.ends {
+		l.rows = append(l.rows, block.Row{Seq: l.seqs[i], Data: l.data[at:end:end]})
+		at = end
+	}
+	sortRows(l.rows)
+	slices.SortFunc(l.runs, func(a, b block.ReceivedRun) int { return cmp.Compare(a.Seq, b.Seq) })
+	n := 0
+	for _, r := range l.runs {
+		if n == 0 || l.runs[n-1].Received != r.Received {
+			l.runs[n] = r
+			n++
+		}
+	}
+	l.runs = l.runs[:n]
+	return l.rows, l.runs
+}
