@@ -103,26 +103,30 @@ func (a *aggregate) segment(w int, p *plan, seg *segment.Segment) (done bool, er
 		case !may || !p.touches(&e.Meta):
 		case e.MinSeq < p.minSeq || e.MaxSeq > p.maxSeq:
 			left++
+		case a.byLevels && p.inside(&e.Meta):
+			a.addLevels(me.tally, e)
+			me.counted[e] = true
 		default:
 			blocks.Add(i)
 		}
 	}
 	if blocks.Empty() {
-		return false, nil
+		return left == 0, nil
 	}
-	levels := levelSet{query: a.r.Query}
+	sum := countSum{a: a, tally: me.tally, levels: levelSet{query: a.r.Query}}
 	edges := map[*segment.Entry]bool{}
 	ok, err := seg.CountsOf(blocks, func(i int, c block.Count) bool {
 		e := seg.Blocks[i]
-		switch inside := p.inside(&e.Meta) || p.wholeBucket(c.Bucket); {
-		case !levels.has(e.Service, c.Level):
-		case inside:
-			me.tally.AddCount([]byte(e.Service), event.Level(c.Level), bucketStart(c.Bucket), int64(c.Rows))
+		switch {
+		case !sum.levels.has(e.Service, c.Level):
+		case p.inside(&e.Meta), p.wholeBucket(c.Bucket):
+			sum.add(e, c)
 		case p.partOfBucket(c.Bucket):
 			edges[e] = true
 		}
 		return true
 	})
+	sum.flush()
 	if !ok || err != nil {
 		return false, err
 	}
@@ -140,6 +144,40 @@ func (a *aggregate) segment(w int, p *plan, seg *segment.Segment) (done bool, er
 		a.edges[e] = true
 	}
 	return false, nil
+}
+
+// countSum adds up a block's counts of one step of time, before they go into a tally.
+type countSum struct {
+	a      *aggregate
+	tally  *query.Tally
+	levels levelSet
+	entry  *segment.Entry // nil when there is nothing
+	start  int64          // of the step
+	end    int64
+	rows   [event.Debug + 1]int64
+}
+
+func (s *countSum) add(e *segment.Entry, c block.Count) {
+	if at := bucketStart(c.Bucket); e != s.entry || s.a.r.Every > 0 && (at < s.start || at >= s.end) {
+		s.flush()
+		if s.entry = e; s.a.r.Every > 0 {
+			s.start = s.a.r.StepStart(at)
+			s.end = max(s.start+s.a.r.Every, s.start) // an overflow ends every step after one bucket
+		}
+	}
+	s.rows[c.Level] += int64(c.Rows)
+}
+
+func (s *countSum) flush() {
+	if s.entry == nil {
+		return
+	}
+	for l, n := range s.rows {
+		if n > 0 {
+			s.tally.AddCount([]byte(s.entry.Service), event.Level(l), s.start, n)
+		}
+	}
+	s.entry, s.rows = nil, [event.Debug + 1]int64{}
 }
 
 // levelSet tells which levels of a service match a query that only asks for services and levels.
@@ -195,15 +233,20 @@ func (a *aggregate) piece(w int, p *piece) bool {
 		me.tally.AddCount([]byte(e.Service), event.None, 0, int64(p.least))
 		return true
 	case a.byLevels && p.inside:
-		levels := levelSet{query: a.r.Query}
-		for l, n := range e.Levels {
-			if n > 0 && levels.has(e.Service, uint8(l)) {
-				me.tally.AddCount([]byte(e.Service), event.Level(l), 0, n)
-			}
-		}
+		a.addLevels(me.tally, e)
 		return true
 	}
 	return false
+}
+
+// addLevels counts all events of a block by what its meta says of their levels.
+func (a *aggregate) addLevels(tally *query.Tally, e *segment.Entry) {
+	levels := levelSet{query: a.r.Query}
+	for l, n := range e.Levels {
+		if n > 0 && levels.has(e.Service, uint8(l)) {
+			tally.AddCount([]byte(e.Service), event.Level(l), 0, n)
+		}
+	}
 }
 
 func (a *aggregate) isEdge(e *segment.Entry) bool {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math"
@@ -31,7 +32,7 @@ type StatsTable interface {
 type Tally struct {
 	r       *StatsRequest
 	dims    []dim // one for each of By
-	steps   []level
+	steps   []*level
 	times   map[int64]int32
 	starts  []int64
 	groups  totals
@@ -45,21 +46,25 @@ type Tally struct {
 	more, extras  []rowNode
 }
 
-// dim is one field to group by. A value's number is its place in texts; 0 is for none.
+// dim is one field to group by. A value's number is its place in the set; 0 is for none.
 type dim struct {
-	name   string
-	get    func(*event.Event) []byte // of a built-in field
-	level  bool
-	ids    map[string]int32
-	texts  []string
-	last   int32 // number of the value that came last
-	values bool  // some event had one
+	name  string
+	get   func(*event.Event) []byte // of a built-in field
+	level bool
+	textSet
+	last     int32 // number of the value that came last; 0 for none
+	lastText []byte
 }
 
 // level is one level of nodes.
 type level struct {
-	next          map[uint64]int32 // parent and value
+	first         []int32          // of the first level, whose nodes have one parent: by value, the node and 1
+	next          map[uint64]int32 // of the others: by parent and value
 	parent, value []int32
+	recent        [1024]struct { // nodes that next gave lately
+		key  uint64
+		node int32 // and 1
+	}
 }
 
 // rowNode is a further node, or value, of a row whose field has several values.
@@ -69,12 +74,17 @@ type rowNode struct{ row, node int32 }
 func NewTally(r *StatsRequest, memory *Budget) *Tally {
 	t := &Tally{r: r, mem: allowance{from: memory}, groups: newTotals(r)}
 	for _, name := range r.By {
-		t.dims = append(t.dims, dim{name: name, get: builtinValue(name), level: name == nameLevel, ids: map[string]int32{}, texts: []string{""}})
-		t.steps = append(t.steps, level{next: map[uint64]int32{}})
+		t.dims = append(t.dims, dim{name: name, get: builtinValue(name), level: name == nameLevel, textSet: newTextSet()})
+		t.steps = append(t.steps, &level{})
 	}
 	if r.Every > 0 {
 		t.times = map[int64]int32{}
-		t.steps = append(t.steps, level{next: map[uint64]int32{}})
+		t.steps = append(t.steps, &level{})
+	}
+	for i, l := range t.steps {
+		if i > 0 {
+			l.next = map[uint64]int32{}
+		}
 	}
 	if len(t.steps) == 0 {
 		t.groups.grow()
@@ -118,29 +128,25 @@ func (t *Tally) Err() error {
 
 // What a value and a group take, roughly, in bytes, beside a value's text and a group's aggregates.
 const (
-	valueCost = 64
+	valueCost = 80
 	groupCost = 48
 )
 
 // number returns a value's number; -1 when there are too many values for the groups.
 func (t *Tally) number(d *dim, v []byte) int32 {
-	if d.last > 0 && string(v) == d.texts[d.last] {
+	if d.last > 0 && bytes.Equal(v, d.lastText) {
 		return d.last
 	}
-	id, ok := d.ids[string(v)]
-	if !ok {
+	id, slot := d.find(v)
+	if id < 0 {
 		if len(d.texts) > MaxGroups {
 			t.full = true
 			return -1
 		}
-		id = int32(len(d.texts))
-		text := string(v)
-		d.ids[text] = id
-		d.texts = append(d.texts, text)
-		d.values = true
-		t.mem.use(valueCost + len(text))
+		id = d.add(v, slot)
+		t.mem.use(valueCost + len(v))
 	}
-	d.last = id
+	d.last, d.lastText = id, append(d.lastText[:0], v...)
 	return id
 }
 
@@ -180,18 +186,42 @@ func (t *Tally) step(d int, parent, value int32) int32 {
 	if parent < 0 || value < 0 {
 		return -1
 	}
-	l := &t.steps[d]
-	key := uint64(uint32(parent))<<32 | uint64(uint32(value))
-	node, ok := l.next[key]
-	if ok {
-		return node
+	l := t.steps[d]
+	if d == 0 {
+		if int(value) < len(l.first) && l.first[value] > 0 {
+			return l.first[value] - 1
+		}
+		if node := t.newNode(d, parent, value); node >= 0 {
+			for int(value) >= len(l.first) {
+				l.first = append(l.first, 0)
+			}
+			l.first[value] = node + 1
+			return node
+		}
+		return -1
 	}
+	key := uint64(uint32(parent))<<32 | uint64(uint32(value))
+	r := &l.recent[(key*0x9E3779B97F4A7C15)>>54]
+	if r.key == key && r.node > 0 {
+		return r.node - 1
+	}
+	node, ok := l.next[key]
+	if !ok {
+		if node = t.newNode(d, parent, value); node < 0 {
+			return -1
+		}
+		l.next[key] = node
+	}
+	r.key, r.node = key, node+1
+	return node
+}
+
+func (t *Tally) newNode(d int, parent, value int32) int32 {
+	l := t.steps[d]
 	if len(l.parent) >= MaxGroups {
 		t.full = true
 		return -1
 	}
-	node = int32(len(l.parent))
-	l.next[key] = node
 	l.parent = append(l.parent, parent)
 	l.value = append(l.value, value)
 	t.mem.use(groupCost)
@@ -199,7 +229,7 @@ func (t *Tally) step(d int, parent, value int32) int32 {
 		t.groups.grow()
 		t.mem.use(t.groups.size)
 	}
-	return node
+	return int32(len(l.parent) - 1)
 }
 
 // Add counts an event that matches.
@@ -376,6 +406,10 @@ func (w *walk) each(d, values int) {
 		return
 	}
 	w.one = false
+	if d == 0 {
+		w.first()
+		return
+	}
 	// All rows are at one node: a table by value is faster than the level's map.
 	if cap(t.kids) < values {
 		t.kids = make([]int32, values+values/2)
@@ -392,6 +426,14 @@ func (w *walk) each(d, values int) {
 			kids[v] = t.step(d, w.node, v) + 2
 		}
 		t.nodes[row] = kids[v] - 2
+	}
+}
+
+// first steps the rows from the root, whose nodes by value are a table of the level's.
+func (w *walk) first() {
+	t := w.t
+	for row := w.rows.Next(0); row >= 0; row = w.rows.Next(row + 1) {
+		t.nodes[row] = t.step(0, w.node, t.values[row])
 	}
 }
 
@@ -766,11 +808,10 @@ func (t *Tally) Merge(o *Tally) {
 	t.full = t.full || o.full
 	nodes := []int32{0}
 	for d := range t.steps {
-		l := &o.steps[d]
+		l := o.steps[d]
 		values := make([]int32, 0, 16)
 		if d < len(t.dims) {
 			mine, other := &t.dims[d], &o.dims[d]
-			mine.values = mine.values || other.values
 			values = append(values, 0)
 			for _, text := range other.texts[1:] {
 				values = append(values, t.number(mine, []byte(text)))
@@ -855,7 +896,7 @@ func (t *Tally) unused(s *Stats) {
 		return
 	}
 	for i := range t.dims {
-		if d := &t.dims[i]; !d.values && d.get == nil {
+		if d := &t.dims[i]; len(d.texts) == 1 && d.get == nil {
 			s.Unused = append(s.Unused, d.name)
 		}
 	}
@@ -893,27 +934,31 @@ func (t *Tally) by(node int32) []StatsValue {
 	return out
 }
 
+// compareSeries compares the values of two series.
+func (t *Tally) compareSeries(a, b int32) int {
+	c := 0
+	for d := len(t.dims) - 1; d >= 0; d-- { // the first that differs counts
+		l, texts := t.steps[d], t.dims[d].texts
+		v, w := l.value[a], l.value[b]
+		if here := compareValues(StatsValue{texts[v], v == 0}, StatsValue{texts[w], w == 0}); here != 0 {
+			c = here
+		}
+		a, b = l.parent[a], l.parent[b]
+	}
+	return c
+}
+
 // order sorts groups as [Stats] says.
 func (t *Tally) order(places []int32) {
-	type keyed struct {
-		place int32
-		first float64
-		time  int64
-		by    []StatsValue
-	}
-	list := make([]keyed, len(places))
-	for i, p := range places {
-		list[i] = keyed{place: p, time: t.start(p), by: t.by(t.series(p))}
-		if t.r.Every == 0 {
-			list[i].first = t.groups.value(t.groups.aggs[0], p)
+	firsts := make([]float64, len(t.groups.counts))
+	if t.r.Every == 0 {
+		for _, p := range places {
+			firsts[p] = t.groups.value(t.groups.aggs[0], p)
 		}
 	}
-	slices.SortFunc(list, func(a, b keyed) int {
-		return cmp.Or(cmp.Compare(a.time, b.time), compareHighest(a.first, b.first), slices.CompareFunc(a.by, b.by, compareValues))
+	slices.SortFunc(places, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(t.start(a), t.start(b)), compareHighest(firsts[a], firsts[b]), t.compareSeries(t.series(a), t.series(b)))
 	})
-	for i := range list {
-		places[i] = list[i].place
-	}
 }
 
 // compareHighest puts the higher first and NaN last.
@@ -974,17 +1019,20 @@ func (t *Tally) top() (keep []bool, other *others) {
 		}
 		whole = &sum
 	}
-	ranked := make([]int32, series)
 	firsts := make([]float64, series)
-	for i := range ranked {
-		ranked[i], firsts[i] = int32(i), whole.value(whole.aggs[0], int32(i))
-	}
-	slices.SortFunc(ranked, func(a, b int32) int {
-		if c := compareHighest(firsts[a], firsts[b]); c != 0 {
-			return c
+	for i := range firsts {
+		if firsts[i] = whole.value(whole.aggs[0], int32(i)); math.IsNaN(firsts[i]) {
+			firsts[i] = math.Inf(-1) // none comes last
 		}
-		return slices.CompareFunc(t.by(a), t.by(b), compareValues)
-	})
+	}
+	least := selectNth(slices.Clone(firsts), series-t.r.Top)
+	var ranked []int32
+	for i, v := range firsts {
+		if v >= least {
+			ranked = append(ranked, int32(i))
+		}
+	}
+	slices.SortFunc(ranked, func(a, b int32) int { return cmp.Or(cmp.Compare(firsts[b], firsts[a]), t.compareSeries(a, b)) })
 	keep = make([]bool, series)
 	for _, i := range ranked[:t.r.Top] {
 		keep[i] = true

@@ -607,3 +607,31 @@ func BenchmarkTallyTable(b *testing.B) {
 		})
 	}
 }
+
+func TestTextSet(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	s := newTextSet()
+	numbers := map[string]int32{}
+	for range 100_000 {
+		v := make([]byte, rng.IntN(20))
+		for i := range v {
+			v[i] = "ab\x00\xff"[rng.IntN(4)]
+		}
+		if len(v) > 17 && rng.IntN(3) == 0 { // longer than what is copied with others
+			v = append(v, make([]byte, 5000)...)
+		}
+		id, slot := s.find(v)
+		want, known := numbers[string(v)]
+		switch {
+		case known && id != want, !known && id >= 0:
+			t.Fatalf("%q is %d, want %d, %v", v, id, want, known)
+		case !known:
+			numbers[string(v)] = s.add(v, slot)
+		}
+	}
+	for text, id := range numbers {
+		if s.texts[id] != text {
+			t.Fatalf("number %d is %q, want %q", id, s.texts[id], text)
+		}
+	}
+}
