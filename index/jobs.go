@@ -40,7 +40,7 @@ func (t *planJob) run(q *search, j *job, w *worker) {
 func (t *planJob) join(q *search, _ *job) {
 	for i := range t.pieces {
 		pc := &t.pieces[i]
-		b := &job{key: q.key(pc.entry.MinTime, pc.entry.MaxTime)}
+		b := &job{key: q.key(pc.entry.MinTime, pc.entry.MaxTime), cost: pc.entry.Bytes}
 		if pc.entry.Columnar() {
 			b.work = &blockJob{piece: pc}
 		} else {
@@ -162,6 +162,7 @@ func (c *cursor) step(newest bool, row int) int {
 
 // chunk returns the job that rebuilds the next rows.
 func (c *cursor) chunk(q *search) *job {
+	q.chunks++
 	at := c.times[c.next]
 	return &job{key: q.key(at, at), work: &chunkJob{cursor: c}}
 }
@@ -227,7 +228,10 @@ func (t *chunkJob) rebuild(q *search, o *openTable) error {
 	return err
 }
 
-func (t *chunkJob) join(q *search, _ *job) { q.add(t.out) }
+func (t *chunkJob) join(q *search, _ *job) {
+	q.chunks--
+	q.add(t.out)
+}
 
 // plainJob opens a block of plain rows.
 type plainJob struct {
@@ -249,7 +253,7 @@ func (t *plainJob) join(q *search, _ *job) {
 	}
 	for i := range t.block.Frames {
 		if f := &t.block.Frames[i]; f.MaxTime >= q.since && f.MinTime < q.until {
-			q.waiting.push(&job{key: q.key(f.MinTime, f.MaxTime), work: &frameJob{plainJob: t, frame: i}})
+			q.waiting.push(&job{key: q.key(f.MinTime, f.MaxTime), cost: int64(f.Rows) * eventBytes, work: &frameJob{plainJob: t, frame: i}})
 		}
 	}
 }

@@ -25,8 +25,10 @@ import (
 // Every job has a key: no row it leads to comes before that place in the order. So what is not needed yet is not looked at,
 // an answer that has its limit leaves the rest alone, and only what overlaps in time is held at once.
 
-// headUnit is the number of a head's rows that make one job.
-const headUnit = 512
+const (
+	headUnit   = 512 // rows of a head that make one job
+	eventBytes = 256 // an event's encoded length, where a guess is enough
+)
 
 // Search calls fn for each event of the answer, in order, and returns what it looked at. It ends early when fn returns an
 // error, which it returns, or when ctx ends. What cannot be read is left out and said in the summary.
@@ -87,9 +89,11 @@ type search struct {
 	waiting  jobs
 	running  []*job
 	active   merger
-	started  int // jobs that have ended
-	cut      int64
-	wasCut   bool // what lies at cut and behind it is left out: the budget is used up
+	started  int   // jobs that have ended
+	chunks   int   // chunks of rows that were found and are not rebuilt yet
+	underway int64 // bytes of events that running jobs may look at
+	cut      int64 // what lies here and behind is left out, when wasCut: the budget is used up
+	wasCut   bool
 	todo     chan *job
 	results  chan *job
 	workers  sync.WaitGroup
@@ -225,7 +229,7 @@ func (q *search) addHead(v *headView) {
 			continue
 		}
 		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq
-		q.waiting.push(&job{key: q.key(lo, hi), work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
+		q.waiting.push(&job{key: q.key(lo, hi), cost: int64(len(rows)) * eventBytes, work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
 	}
 }
 
@@ -272,6 +276,7 @@ func (q *search) summary() query.Summary {
 // A job is one piece of work. Its run is called by a worker, and then its join by the goroutine that merges.
 type job struct {
 	key   int64 // no row that it leads to comes before this place in the order
+	cost  int64 // bytes of events that it may look at, roughly
 	tally tally
 	work  work
 }
@@ -328,26 +333,30 @@ func (q *search) dispatch() {
 	spare := window - q.active.fresh
 	if q.r.Limit > 0 {
 		// What is found first may be all that is wanted.
-		spare = min(spare, 1+q.started)
+		spare = min(spare-q.chunks, 1+q.started)
 	}
 	for len(q.waiting) > 0 && len(q.running) < window {
 		j := q.waiting[0]
 		if len(q.running) >= spare && !(len(q.active.streams) == 0 && len(q.running) == 0) && !q.needs(j.key) {
 			return
 		}
+		chunk, chunked := j.work.(*chunkJob)
+		if q.r.MaxBytes > 0 && !chunked { // a chunk's rows were looked at before
+			if q.total.bytes+q.underway >= q.r.MaxBytes && q.underway > 0 {
+				return // until it is known how much it was
+			}
+			if q.total.bytes >= q.r.MaxBytes {
+				q.stop(j.key)
+			}
+		}
 		q.waiting.pop()
 		if q.wasCut && j.key >= q.cut {
 			continue
 		}
-		if q.r.MaxBytes > 0 && q.total.bytes >= q.r.MaxBytes {
-			if _, ok := j.work.(*chunkJob); !ok { // a chunk's rows were looked at
-				q.stop(j.key)
-				continue
-			}
+		if chunked {
+			chunk.begin(q)
 		}
-		if t, ok := j.work.(*chunkJob); ok {
-			t.begin(q)
-		}
+		q.underway += j.cost
 		q.running = append(q.running, j)
 		q.todo <- j
 	}
@@ -379,6 +388,7 @@ func (q *search) await() {
 	q.running[i] = q.running[last]
 	q.running = q.running[:last]
 	q.started++
+	q.underway -= j.cost
 	q.total.events += j.tally.events
 	q.total.bytes += j.tally.bytes
 	q.total.scan.Add(j.tally.scan)
