@@ -43,7 +43,9 @@ func TestFirstFormat(t *testing.T) {
 			}
 			return rows
 		}
-		got := ask("*", func(e *event.Event) string { return fmt.Sprintf("%d %d %q", e.Seq, e.Received, event.AppendEvent(nil, e)) })
+		got := ask("*", func(e *event.Event) string {
+			return fmt.Sprintf("%d %d %q", e.Seq, e.Received, event.AppendEvent(nil, e))
+		})
 		if diff := cmp.Diff(events, got); diff != "" {
 			t.Error(diff)
 		}

@@ -36,6 +36,13 @@ func Store(stats func() index.Stats) prometheus.Collector {
 		counter("store_refused_total", "Batches turned away because memory was full; senders were told to try again.", func(s s) int64 { return s.Refused }),
 		counter("store_services_overflowed_total", "Runs of events whose service was one too many and was replaced.", func(s s) int64 { return s.Overflowed }),
 		gauge("store_damaged", "Parts of the store that cannot be read.", func(s s) int { return s.Damaged }),
+		counter("store_compactions_total", "Merges of adjacent segments into one.", func(s s) int64 { return s.Compactions }),
+		counter("store_compaction_errors_total", "Merges that failed; each is tried again.", func(s s) int64 { return s.CompactErrors }),
+		counter("store_compaction_read_bytes_total", "Bytes of the segments that were merged.", func(s s) int64 { return s.CompactedIn }),
+		counter("store_compaction_written_bytes_total", "Bytes of the segments that they became.", func(s s) int64 { return s.CompactedOut }),
+		counter("store_compaction_rebuilt_events_total", "Events that merges have put into new blocks.", func(s s) int64 { return s.Rebuilt }),
+		counter("store_compaction_seconds_total", "Time that merging has worked, its rests left out.", func(s s) float64 { return s.CompactTime.Seconds() }),
+		gauge("store_compaction_waiting_segments", "Segments in the merge that is under way.", func(s s) int64 { return s.CompactWaiting }),
 	)
 }
 
