@@ -5,20 +5,9 @@ import (
 	"sync"
 )
 
-// DefaultCache is what the parsed parts of all segments' footers may take in memory together, in bytes.
-const DefaultCache = 64 << 20
-
-// parsed keeps parts of footers that searches have parsed, those of all open segments together.
-var parsed = &cache{limit: DefaultCache, items: map[cacheKey]*list.Element{}}
-
-// SetCache sets how many bytes the parsed parts of all segments' footers may take together; what is above is parsed again
-// when it is needed again.
-func SetCache(bytes int64) {
-	parsed.mu.Lock()
-	defer parsed.mu.Unlock()
-	parsed.limit = bytes
-	parsed.evict()
-}
+// parsed keeps parts of footers that searches have parsed, those of all open segments together: what does not fit in 64 MiB
+// is parsed again when it is needed again.
+var parsed = &cache{limit: 64 << 20, items: map[cacheKey]*list.Element{}}
 
 type cacheKey struct {
 	seg  *Segment

@@ -53,15 +53,12 @@ func (src *source) filter(s *Segment, i int) ([]byte, error) {
 			src.filters[b] = filters[k]
 		}
 	}
-	// The writer's from now on; nobody copies a block twice.
-	out := src.filters[i]
-	src.filters[i] = nil
-	return out, nil
+	return src.filters[i], nil
 }
 
 // Copy appends another segment's block as it is, with what that segment's footer knows of it. The error wraps [ErrNoFooter]
 // when there is no such footer, and is a *[CorruptError] when the block or the footer cannot be read; the writer can go on
-// after these. The segment stays open until Close or Abort; no block is copied twice.
+// after these. The segment stays open until Close or Abort.
 func (w *Writer) Copy(e *Entry) error {
 	if w.err != nil {
 		return w.err
@@ -92,9 +89,8 @@ func (w *Writer) Copy(e *Entry) error {
 		f := src.forms[p.form]
 		at := p.place
 		at.Block = i
-		w.forms.add(formKey{w.own(f.Service), w.own(f.Name), f.Message, f.Kind}, &f.Pattern, at)
+		w.forms.add(formKey{w.own(f.Service), w.own(f.Name), f.Message, f.Kind, f.unlisted}, &f.Pattern, at)
 	}
-	src.places[e.index] = nil
 	w.err = w.append(data)
 	return w.err
 }

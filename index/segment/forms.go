@@ -30,6 +30,8 @@ type Form struct {
 
 	n      int    // of places
 	places []byte // encoded
+	// unlisted: the footer does not name the patterns that the places stand for; the blocks do. Kind is Raw.
+	unlisted bool
 }
 
 // Place is a form in one column of one block.
@@ -122,24 +124,24 @@ func (f *Form) appendPlace(p *place) {
 
 // Writing.
 
-// maxForms is what the forms of a segment may take in its writer's memory, in bytes; further ones are written as texts of
-// which nothing is known. Most segments have less than 4 MiB.
+// maxForms is what the forms of a segment may take in its writer's memory, in bytes; further ones are unlisted. Most
+// segments have less than 4 MiB.
 var maxForms = 48 << 20
-
-// maxPlaces bounds the places of a form of which nothing is known, so that a part stays small.
-const maxPlaces = 1 << 20
 
 // formKey says which texts are of one column and kind.
 type formKey struct {
 	service, name string
 	message       bool
 	kind          block.TextKind
+	unlisted      bool
 }
 
 // merging is a form to which blocks are being added.
 type merging struct {
 	Form
 	last int // block of the newest place
+	// pending are the places of an unlisted form in the newest block: one for each column, for all of its patterns.
+	pending []place
 }
 
 // formSet merges the forms of blocks.
@@ -147,7 +149,6 @@ type formSet struct {
 	columns map[formKey]map[string]*merging // by text
 	names   map[string]struct{}
 	size    int // of texts and holes, about
-	full    []*merging
 }
 
 // add puts a place of a form into the set. It keeps nothing of p.
@@ -158,15 +159,13 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 	column := s.columns[key]
 	m := column[string(p.Text)]
 	if m != nil && len(m.Holes) != len(p.Holes) { // no builder does it
-		key.kind = block.Raw
-		s.add(key, nil, at)
+		s.addUnlisted(key, at)
 		return
 	}
 	if m == nil {
 		if cost := 256 + len(p.Text) + 80*len(p.Holes); key.kind == block.Patterned {
 			if s.size+cost > maxForms {
-				key.kind = block.Raw
-				s.add(key, nil, at)
+				s.addUnlisted(key, at)
 				return
 			}
 			s.size += cost
@@ -181,7 +180,7 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 				s.names[key.name] = struct{}{}
 			}
 		}
-		m = &merging{Form: Form{Service: key.service, Name: key.name, Message: key.message, Kind: key.kind, Lo: at.lo, Hi: at.hi}}
+		m = &merging{Form: Form{Service: key.service, Name: key.name, Message: key.message, Kind: key.kind, Lo: at.lo, Hi: at.hi, unlisted: key.unlisted}}
 		m.Text = bytes.Clone(p.Text)
 		m.Holes = make([]query.Hole, len(p.Holes))
 		for i := range p.Holes {
@@ -195,14 +194,47 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 		}
 		m.Lo, m.Hi = min(m.Lo, at.lo), max(m.Hi, at.hi)
 	}
+	if m.unlisted {
+		m.pend(at)
+	} else {
+		m.append(at)
+	}
+}
+
+// addUnlisted puts a place of a form into the set that is not kept itself.
+func (s *formSet) addUnlisted(key formKey, at place) {
+	key.kind, key.unlisted = block.Raw, true
+	at.Local = -1
+	s.add(key, nil, at)
+}
+
+// append adds a place behind the others.
+func (m *merging) append(at place) {
 	prev := m.last
 	m.last = at.Block
 	at.Block -= prev
 	m.appendPlace(&at)
-	if key.kind == block.Raw && len(m.places) > maxPlaces {
-		s.full = append(s.full, m)
-		delete(column, "")
+}
+
+// pend adds up the places of one column.
+func (m *merging) pend(at place) {
+	if len(m.pending) > 0 && m.pending[0].Block != at.Block {
+		m.flush()
 	}
+	for i := range m.pending {
+		if p := &m.pending[i]; p.Column == at.Column {
+			p.Rows, p.Values = p.Rows+at.Rows, p.Values+at.Values
+			return
+		}
+	}
+	m.pending = append(m.pending, at)
+}
+
+func (m *merging) flush() {
+	for _, p := range m.pending {
+		m.append(p)
+	}
+	m.pending = m.pending[:0]
 }
 
 // join makes h true of o's values as well.
@@ -291,6 +323,17 @@ func appendHole(dst, consts []byte, h *query.Hole) (out, constants []byte) {
 	return binary.AppendUvarint(dst, uint64(h.Max-h.Min)), consts
 }
 
+// unlistedKind stands in the footer for unlisted patterns; the other kinds have their own numbers.
+const unlistedKind = 4
+
+// kind returns the kind's number in the footer.
+func (f *Form) kind() byte {
+	if f.unlisted {
+		return unlistedKind
+	}
+	return byte(f.Kind)
+}
+
 // Numbers of a group's column in the footer.
 const (
 	columnMessage = iota
@@ -300,10 +343,10 @@ const (
 
 // write writes all forms in order.
 func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
-	forms := make([]*merging, 0, len(s.full))
-	forms = append(forms, s.full...)
+	var forms []*merging
 	for _, column := range s.columns {
 		for _, m := range column {
+			m.flush()
 			forms = append(forms, m)
 		}
 	}
@@ -318,7 +361,7 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 	}
 	slices.SortFunc(forms, func(a, b *merging) int {
 		return cmp.Or(cmp.Compare(t.services[a.Service], t.services[b.Service]), cmp.Compare(column(a), column(b)), cmp.Compare(a.Kind, b.Kind),
-			bytes.Compare(a.Text, b.Text), cmp.Compare(a.last, b.last), cmp.Compare(a.n, b.n))
+			bytes.Compare(a.Text, b.Text), cmp.Compare(a.kind(), b.kind()))
 	})
 	pw := &partWriter{dst: p, enc: enc}
 	var texts, consts, groups, group, raw []byte
@@ -328,7 +371,7 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 			first = t.services[m.Service]
 		}
 		texts = append(texts, m.Text...)
-		group = append(group, byte(m.Kind))
+		group = append(group, m.kind())
 		switch m.Kind {
 		case block.Patterned:
 			group = binary.AppendUvarint(group, uint64(len(m.Text)))
@@ -406,6 +449,8 @@ func (d *directory) decodeForms(raw []byte) ([]group, int64, error) {
 			case block.Numbers:
 				f.Lo, f.Hi = r.float(), r.float()
 			case block.Raw, block.Rest:
+			case unlistedKind:
+				f.Kind, f.unlisted = block.Raw, true
 			default:
 				r.fail()
 			}
@@ -415,7 +460,7 @@ func (d *directory) decodeForms(raw []byte) ([]group, int64, error) {
 			if r.bad || !f.placesFit(d) {
 				return nil, 0, fmt.Errorf("%w: forms", block.ErrCorrupt)
 			}
-			size += int64(208 + 72*len(f.Holes))
+			size += int64(216 + 72*len(f.Holes))
 		}
 		groups = append(groups, g)
 	}
@@ -487,8 +532,8 @@ func (s *Segment) formPart(i int) ([]group, error) {
 }
 
 // Forms calls fn for each form of the segment's texts, in order of service, column, kind and text, until it returns false.
-// fn must not change the form, which stays valid. Texts of which nothing is known may have several forms in one column. A segment of version 1 or
-// without a readable directory has none. The error is a *[CorruptError].
+// fn must not change the form, which stays valid. A segment of version 1 or without a readable directory has none. The error is a
+// *[CorruptError].
 func (s *Segment) Forms(fn func(f *Form) bool) error {
 	for i := range s.formParts {
 		groups, err := s.formPart(i)

@@ -159,7 +159,7 @@ func FuzzForms(f *testing.F) {
 			return
 		}
 		for _, q := range queries {
-			j := &Judged{seg: s}
+			j := &Judged{seg: s, own: bitset.New(2)}
 			w := &judging{s: s, j: j, blocks: bitset.Full(2), tests: q.Tests(), services: []candidates{{1, 1}, {1, 1}}, entries: make([][]entry, len(q.Tests()))}
 			for i := range groups {
 				w.group(&groups[i], q.Tests())

@@ -16,6 +16,7 @@ type Judged struct {
 	// blind: the forms are not known; nothing below is.
 	blind bool
 	tests []judgedTest           // by ID
+	own   bitset.Set             // blocks with patterns that the footer does not list
 	has   map[string][]presence  // by field, then by block
 	hosts map[*query.Test]hostOf // tests on the host
 }
@@ -49,7 +50,7 @@ type facts struct {
 // other blocks the result says nothing. The result is never nil: after an error, a *[CorruptError] for a damaged footer, and
 // for a segment that has no forms, it lets every block through.
 func (s *Segment) Judge(q *query.Query, blocks bitset.Set) (*Judged, error) {
-	j := &Judged{seg: s, facts: make([]facts, len(s.Blocks))}
+	j := &Judged{seg: s, facts: make([]facts, len(s.Blocks)), own: bitset.New(len(s.Blocks))}
 	for i, e := range s.Blocks {
 		j.facts[i] = facts{j, e}
 	}
@@ -226,7 +227,7 @@ func (w *judging) group(g *group, asked []*query.Test) {
 		f := &g.forms[i]
 		for _, has := range has {
 			for it, p := f.candidates(w.blocks); p != nil; p = it.candidate(w.blocks) {
-				if has[p.Block].most += p.Rows; g.column != columnUnknown {
+				if has[p.Block].most += p.Rows; g.column != columnUnknown && !f.unlisted {
 					has[p.Block].least = max(has[p.Block].least, p.Rows)
 				}
 			}
@@ -246,6 +247,9 @@ func (w *judging) group(g *group, asked []*query.Test) {
 			for it, p := f.candidates(w.blocks); p != nil; p = it.candidate(w.blocks) {
 				if f.Kind == block.Numbers && !t.MayMatchNumbers(p.lo, p.hi) {
 					continue
+				}
+				if f.unlisted {
+					w.j.own.Add(p.Block)
 				}
 				entries = append(entries, entry{int32(p.Block), int32(p.Column), int32(p.Local), rowsOf{int32(g.column), int32(p.Rows)}, v})
 			}
@@ -320,9 +324,9 @@ func (w *judging) file() {
 }
 
 // Block returns what is known of Blocks[i] for [query.Query.Bounds], and by test ID the forms of text for block.Table's Select: those that a
-// test may be true of. forms is nil when the segment knows no forms: the block judges its own.
+// test may be true of. forms is nil when the footer does not list all of the block's forms: the block judges its own.
 func (j *Judged) Block(i int) (f query.Facts, forms [][]block.Form) {
-	if !j.blind {
+	if !j.blind && !j.own.Has(i) {
 		forms = make([][]block.Form, len(j.tests))
 		for id := range j.tests {
 			forms[id], _ = j.tests[id].of(i)

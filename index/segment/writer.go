@@ -86,7 +86,7 @@ func (w *Writer) Add(data []byte, info *block.Info) error {
 	w.blocks = append(w.blocks, b)
 	for k := range info.Texts {
 		t := &info.Texts[k]
-		w.forms.add(formKey{w.own(info.Service), w.own(t.Name), t.Column == 0 && t.Kind != block.Rest, t.Kind}, &t.Pattern,
+		w.forms.add(formKey{w.own(info.Service), w.own(t.Name), t.Column == 0 && t.Kind != block.Rest, t.Kind, false}, &t.Pattern,
 			place{Place: Place{Block: i, Column: t.Column, Local: localOf(t), Rows: t.Rows, Values: t.Values}, lo: t.Lo, hi: t.Hi})
 	}
 	w.err = w.append(data)
