@@ -48,6 +48,8 @@ type Store interface {
 	Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error)
 	// Aggregate computes aggregates by group; an error that wraps query.ErrStatsMemory says that it would take too much memory.
 	Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error)
+	// Explain says what a search of the request's query and range would read.
+	Explain(ctx context.Context, r query.Request) (query.Reading, error)
 	// Follow delivers what was appended behind a sequence.
 	Follow(after uint64) query.Follower
 	Services() []query.ServiceInfo

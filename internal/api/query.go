@@ -183,10 +183,15 @@ func appendRow(dst []byte, row query.Row, context bool) []byte {
 // summaryJSON is a summary as the API writes it.
 type summaryJSON struct {
 	Searched struct {
-		Events int64 `json:"events"`
-		Bytes  int64 `json:"bytes"`
-		Blocks int   `json:"blocks"`
-		Pruned int   `json:"pruned"`
+		Events   int64 `json:"events"`
+		Bytes    int64 `json:"bytes"`
+		Blocks   int   `json:"blocks"`
+		Pruned   int   `json:"pruned"`
+		Segments int   `json:"segments"`
+		Range    int   `json:"range"`
+		Filter   int   `json:"filter"`
+		Forms    int   `json:"forms"`
+		Counted  int   `json:"counted"`
 	} `json:"searched"`
 	Matched  int64            `json:"matched"`
 	Complete bool             `json:"complete"`
@@ -200,10 +205,15 @@ type summaryJSON struct {
 func summaryOf(q *query.Query, s *query.Summary, took time.Duration) *summaryJSON {
 	l := &summaryJSON{Matched: s.Matched, Complete: s.Complete, Reasons: s.Reasons, Sequence: s.Sequence, Services: s.Services}
 	l.Searched.Events, l.Searched.Bytes, l.Searched.Blocks, l.Searched.Pruned = s.Events, s.Bytes, s.Blocks, s.Pruned
-	l.TookMS = math.Round(float64(took.Microseconds())) / 1000
+	l.Searched.Segments, l.Searched.Range, l.Searched.Filter = s.Scan.Segments, s.Scan.Range, s.Scan.Filter
+	l.Searched.Forms, l.Searched.Counted = s.Scan.Forms, s.Scan.Counted
+	l.TookMS = milliseconds(took)
 	l.Warnings = warnings(q, s)
 	return l
 }
+
+// milliseconds is a duration as the API writes it, to the microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
 	b, err := json.Marshal(map[string]*summaryJSON{"summary": summaryOf(q, s, took)})
@@ -215,7 +225,7 @@ func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
 
 // warnings are what the query may not mean.
 func warnings(q *query.Query, s *query.Summary) []string {
-	var all []string
+	all := []string{}
 	for _, h := range q.Hints() {
 		all = append(all, strings.TrimSuffix(h.Message+"; "+h.Mend, "; "))
 	}

@@ -115,6 +115,7 @@ func (a *API) routes() {
 	a.add("/metrics", auth.Read, only(promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP, read...))
 	a.add("/api/v1/query", auth.Read, only(a.stored(a.query), http.MethodGet, http.MethodPost))
 	a.add("/api/v1/stats", auth.Read, only(a.stored(a.stats), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/explain", auth.Read, only(a.stored(a.explain), http.MethodGet, http.MethodPost))
 	a.add(tailPath, auth.Read, only(a.stored(a.tail), http.MethodGet))
 	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))

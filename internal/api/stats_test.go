@@ -159,3 +159,30 @@ func TestStatsAnyText(t *testing.T) {
 		t.Errorf("%s\nwant %s", w.Body, want)
 	}
 }
+
+func TestExplain(t *testing.T) {
+	f := statsFixture(t)
+	f.store.scan.UnknownFields = []string{"nosuch"}
+	w := f.do("GET", "/api/v1/explain?q=nosuch:1+OR+three&since=1800000061", "")
+	var got struct {
+		Normal   string
+		Terms    []string
+		Warnings []string
+		Reading  struct {
+			Segments, Blocks, Open int
+			Memory                 int64
+			Complete               bool
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	if got.Normal != "nosuch:1 OR three" || len(got.Terms) != 2 || len(got.Warnings) != 1 || got.Reading.Segments != 3 || got.Reading.Blocks != 9 || got.Reading.Open != 2 || got.Reading.Memory != 5 || !got.Reading.Complete {
+		t.Errorf("%s", w.Body)
+	}
+	for params, code := range map[string]string{"q=(a": "bad_query", "since=x": "bad_parameter", "limit=5": "bad_parameter", "since=5m&until=10m": "bad_parameter"} {
+		if w := f.do("GET", "/api/v1/explain?"+params, ""); w.Code != 400 || errorOf(t, w.Body.Bytes()).Error.Code != code {
+			t.Errorf("%s: %d %s", params, w.Code, w.Body)
+		}
+	}
+}

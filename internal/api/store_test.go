@@ -112,6 +112,11 @@ func (m *memory) Aggregate(ctx context.Context, r query.StatsRequest) (*query.St
 	return s, nil
 }
 
+func (m *memory) Explain(ctx context.Context, r query.Request) (query.Reading, error) {
+	s, err := m.Search(ctx, r, func(query.Row) error { return nil })
+	return query.Reading{Segments: 3, Blocks: 9, Open: 2, Memory: s.Events, Complete: s.Complete, Reasons: s.Reasons, UnknownFields: s.UnknownFields}, err
+}
+
 func (m *memory) Follow(after uint64) query.Follower {
 	m.mu.Lock()
 	defer m.mu.Unlock()
