@@ -21,6 +21,9 @@ import (
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
 
+// openByHand opens a store that seals and merges only when it is told to.
+func openByHand(t testing.TB) *Store { return open(t, Options{byHand: true}) }
+
 // inSegments fills a store with segments of so many events each, a nanosecond apart, the message "event n".
 func inSegments(t testing.TB, s *Store, segments, events int) {
 	t.Helper()
@@ -34,7 +37,9 @@ func inSegments(t testing.TB, s *Store, segments, events int) {
 		if err := s.Append(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
-		sealActive(t, s)
+		if err := sealByHand(s); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -54,7 +59,7 @@ func messages(t testing.TB, s *Store, r query.Request) ([]string, query.Summary)
 
 // An answer that has its limit leaves the other segments alone: not even their footers are judged.
 func TestLimitLeavesTheRestAlone(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	inSegments(t, s, 20, 50)
 	for _, newest := range []bool{false, true} {
 		want := []string{"event 1", "event 2", "event 3"}
@@ -70,7 +75,7 @@ func TestLimitLeavesTheRestAlone(t *testing.T) {
 
 // A search that has looked at as much as it may ends, says so, and what it has delivered has no holes.
 func TestBudget(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	inSegments(t, s, 10, 100)
 	var size int64
 	for _, info := range s.Services() {
@@ -105,7 +110,7 @@ func TestBudget(t *testing.T) {
 
 // What the footers answer is counted without reading a block.
 func TestCountsFromFooters(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	for round := range 3 {
 		var b event.Batch
 		for i := range 40 {
@@ -115,7 +120,9 @@ func TestCountsFromFooters(t *testing.T) {
 		if err := s.Append(t.Context(), &b); err != nil {
 			t.Fatal(err)
 		}
-		sealActive(t, s)
+		if err := sealByHand(s); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, c := range []struct {
 		text         string
@@ -147,7 +154,7 @@ func TestCountsFromFooters(t *testing.T) {
 
 // A search and an export of sealed events end with their context, and when they are told to.
 func TestSearchOfSegmentsStops(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	inSegments(t, s, 3, 3000)
 	for _, r := range []query.Request{{}, {Newest: true}, {Before: 1, Query: parse(t, "5")}} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -175,7 +182,7 @@ func TestSearchOfSegmentsStops(t *testing.T) {
 
 // A damaged block is said in every answer that needed it, logged once, and costs the others nothing.
 func TestDamagedBlockIsQuarantined(t *testing.T) {
-	o := Options{Dir: t.TempDir()}
+	o := Options{Dir: t.TempDir(), byHand: true}
 	s := open(t, o)
 	inSegments(t, s, 2, 500)
 	s.Close(context.Background())
@@ -238,7 +245,7 @@ func (l *lockedBuffer) String() string {
 
 // Searches beside appends and seals see a prefix of the events, each once.
 func TestSearchWhileSealing(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for i := range 3 {
@@ -265,7 +272,7 @@ func TestSearchWhileSealing(t *testing.T) {
 }
 
 func TestTableCache(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t)
 	inSegments(t, s, 8, 300)
 	entries := func() (list []*segment.Entry) {
 		for _, seg := range s.segments {
