@@ -73,11 +73,22 @@ type Summary struct {
 	Bytes   int64 // bytes of these events, uncompressed
 	Blocks  int   // blocks of the store read
 	Pruned  int   // blocks that needed no reading
+	// Scan says why they needed none; a server of an older version does not say.
+	Scan Scan
 	// Sequence is the newest event the search could see: [Client.Tail] goes on behind it.
 	Sequence uint64
 	Took     time.Duration    // on the server
 	Services map[string]int64 // matches by service
 	Warnings []string         // about the query: a field that no event has, …
+}
+
+// Scan says how a search dealt with the blocks of the store.
+type Scan struct {
+	Segments int `json:"segments"` // files that hold the blocks
+	Range    int `json:"range"`    // blocks ruled out by time or service
+	Filter   int `json:"filter"`   // by a filter of tokens and values
+	Forms    int `json:"forms"`    // because no form of text, level or field in them can match
+	Counted  int `json:"counted"`  // answered from what is known of them
 }
 
 type wireSummary struct {
@@ -86,6 +97,7 @@ type wireSummary struct {
 		Bytes  int64 `json:"bytes"`
 		Blocks int   `json:"blocks"`
 		Pruned int   `json:"pruned"`
+		Scan
 	} `json:"searched"`
 	Matched  int64            `json:"matched"`
 	Complete bool             `json:"complete"`
@@ -99,7 +111,7 @@ type wireSummary struct {
 // summary returns the summary; an answer that is not complete is an error besides.
 func (w *wireSummary) summary() (Summary, error) {
 	s := Summary{
-		Matched: w.Matched, Events: w.Searched.Events, Bytes: w.Searched.Bytes, Blocks: w.Searched.Blocks, Pruned: w.Searched.Pruned,
+		Matched: w.Matched, Events: w.Searched.Events, Bytes: w.Searched.Bytes, Blocks: w.Searched.Blocks, Pruned: w.Searched.Pruned, Scan: w.Searched.Scan,
 		Sequence: w.Sequence, Took: time.Duration(w.TookMS * float64(time.Millisecond)), Services: w.Services, Warnings: w.Warnings,
 	}
 	if !w.Complete {

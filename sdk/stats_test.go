@@ -12,7 +12,7 @@ import (
 func TestStats(t *testing.T) {
 	const answer = `{"groups":[{"by":{"service":"pay","user":null},"time":"2026-11-21T11:20:00Z","count":2,"avg(d)":null},{"by":{"service":"","user":"x"},"time":"2026-11-21T11:25:00Z","count":1,"avg(d)":1.5}],` +
 		`"other":{"groups":3,"values":[{"time":"2026-11-21T11:20:00Z","count":7,"avg(d)":2}]},"estimated":["avg(d)"],` +
-		`"summary":{"searched":{"events":3,"bytes":40,"blocks":2,"pruned":1},"matched":10,"complete":true,"sequence":9,"took_ms":1.5,"warnings":["w"]}}`
+		`"summary":{"searched":{"events":3,"bytes":40,"blocks":2,"pruned":6,"segments":4,"range":1,"filter":2,"forms":3,"counted":0},"matched":10,"complete":true,"sequence":9,"took_ms":1.5,"warnings":["w"]}}`
 	c, seen := script(t, answer, `{"groups":[],"summary":{"complete":false,"reasons":["r"]}}`, `{"groups":[]}`, `400 {"error":{"code":"bad_parameter","message":"m","text":"a(","position":1,"end":2}}`)
 	at := time.Date(2026, 11, 21, 11, 20, 0, 0, time.UTC)
 	r := StatsRequest{Query: "x", Since: at, NoReports: true, By: []string{"service", "user, name"}, Every: 5 * time.Minute, Aggs: []string{"count", "avg(d)"}, Top: 2}
@@ -27,7 +27,7 @@ func TestStats(t *testing.T) {
 			{By: map[string]*string{"service": &empty, "user": &x}, Time: at.Add(5 * time.Minute), Values: map[string]float64{"count": 1, "avg(d)": 1.5}},
 		},
 		Other: []Group{{Time: at, Values: map[string]float64{"count": 7, "avg(d)": 2}}}, LeftOut: 3, Estimated: []string{"avg(d)"},
-		Summary: Summary{Matched: 10, Events: 3, Bytes: 40, Blocks: 2, Pruned: 1, Sequence: 9, Took: 1500 * time.Microsecond, Warnings: []string{"w"}},
+		Summary: Summary{Matched: 10, Events: 3, Bytes: 40, Blocks: 2, Pruned: 6, Scan: Scan{Segments: 4, Range: 1, Filter: 2, Forms: 3}, Sequence: 9, Took: 1500 * time.Microsecond, Warnings: []string{"w"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -525,11 +525,31 @@ func (s *search) footer(sum sdk.Summary, matched int64) {
 		s.p.say("%s", s.searched(sum, matched))
 	}
 	if s.stats {
-		s.p.say("%s read, %d ruled out without reading; sequence %d", counted(int64(sum.Blocks), "block"), sum.Pruned, sum.Sequence)
+		s.p.say("%s; sequence %d", blocksText(&sum), sum.Sequence)
 		for _, name := range slices.Sorted(maps.Keys(sum.Services)) {
 			s.p.say("  %s: %s", name, counted(sum.Services[name], "match"))
 		}
 	}
+}
+
+// blocksText says what became of the blocks: those that were read, and what ruled out the others.
+func blocksText(sum *sdk.Summary) string {
+	text := fmt.Sprintf("%s read, %s not", counted(int64(sum.Blocks), "block"), grouped(int64(sum.Pruned)))
+	var parts []string
+	for _, part := range []struct {
+		n   int
+		why string
+	}{
+		{sum.Scan.Range, "out of range"}, {sum.Scan.Filter, "ruled out by filters"}, {sum.Scan.Forms, "ruled out by the forms of their texts"}, {sum.Scan.Counted, "counted from their footers"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, grouped(int64(part.n))+" "+part.why)
+		}
+	}
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	return text
 }
 
 // searched is one line: what was searched, how long it took, how many matched.

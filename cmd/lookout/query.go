@@ -48,6 +48,7 @@ the query from standard input. Advice about the query goes to standard error.`,
 			return err
 		},
 	})
+	cmd.AddCommand(p.explainCommand())
 	return cmd
 }
 
