@@ -149,7 +149,7 @@ func FuzzForms(f *testing.F) {
 		}
 		f.Add(raw)
 	}
-	queries := parse(f, "disk", "status>=500", "user:u1 OR /x[0-9]/")
+	queries := parse(f, "disk", "status>=500", `user:u1 OR ~"x[0-9]"`)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		groups, _, err := s.decodeForms(raw)
 		if err != nil {
