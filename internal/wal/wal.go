@@ -75,7 +75,7 @@ type Options struct {
 	Dir string
 	// FS is the file system, by default the operating system's.
 	FS vfs.FS
-	// SegmentBytes is the size at which a new segment is started, by default 64 MiB, at most 1 GiB.
+	// SegmentBytes is the size at which a new segment is started, by default 16 MiB, at most 1 GiB.
 	SegmentBytes int64
 	// MaxPending bounds the compressed bytes that wait for the disk, by default 16 MiB; beyond it Append answers with a
 	// PressureError. A single larger batch passes when nothing else waits.
@@ -182,7 +182,7 @@ func (o *Options) fill() error {
 		o.FS = vfs.OS
 	}
 	if o.SegmentBytes == 0 {
-		o.SegmentBytes = 64 << 20
+		o.SegmentBytes = 16 << 20
 	}
 	if o.SegmentBytes < 0 || o.SegmentBytes > 1<<30 {
 		return fmt.Errorf("wal: segments of %d bytes; 1 to %d are possible", o.SegmentBytes, 1<<30)
