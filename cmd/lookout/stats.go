@@ -130,9 +130,10 @@ func (p *program) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [flags] FIELD [QUERY] [SERVICE...]",
 		Short: "Count a field's values, the most frequent first",
-		Long: `top counts the values of a field in the events of the last hour that match, the most
-frequent first, with their share of these events. A field may be a built-in one (service,
-level, host, env, container, stream). Several fields, a,b, count their combinations.
+		Long: `top counts the values of a field in the events of the last hour that match and have it, the
+most frequent first, with their share of these events. A field may be a built-in one
+(service, level, host, env, container, stream). Several fields, a,b, count their
+combinations. An event with several values of the field counts with each.
 
 Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 		Example: `  lookout top user
@@ -205,6 +206,11 @@ func (p *program) aggregate(cmd *cobra.Command, pattern string, services []strin
 			return err
 		}
 	}
+	if share {
+		if q, err = withFields(q, r.By); err != nil {
+			return err
+		}
+	}
 	r.Query, r.Since, r.Until, r.NoReports = q.String(), span.since, span.until, !f.reports
 	s := &search{
 		p: p, query: q, look: look{zone: zone}, globs: services, stats: f.stats, standard: f.since == "" && f.until == "" && !f.all,
@@ -236,6 +242,21 @@ func (p *program) aggregate(cmd *cobra.Command, pattern string, services []strin
 		p.say("estimated: %s", strings.Join(answer.Estimated, ", "))
 	}
 	return s.finish(answer.Summary, answer.Summary.Matched, answer.Summary.Matched > 0)
+}
+
+// withFields narrows a query to the events that have the fields.
+func withFields(q *query.Query, names []string) (*query.Query, error) {
+	text := "(" + q.String() + ")"
+	for _, name := range names {
+		quote := `"`
+		for _, other := range []string{"'", "`"} {
+			if strings.Contains(name, quote) {
+				quote = other
+			}
+		}
+		text += " " + quote + name + quote + ":*"
+	}
+	return query.Parse(text)
 }
 
 // statsPrinter writes groups.
