@@ -20,8 +20,17 @@ import (
 //
 // One goroutine works, a few MB at a time, and rests between; the lock is held only to exchange the list.
 
-// compactTick is how often the compactor looks for itself: a day may have ended, a failure may have passed.
-const compactTick = time.Minute
+const (
+	// compactTick is how often the compactor looks for itself: the store may be quiet by now, or a day have ended.
+	compactTick = 5 * time.Second
+	// quiet is how long no generation may have been sealed before the compactor begins a merge, unless many segments wait:
+	// while much comes in, the cores are ingest's, and a merge of more segments later is cheaper than two of fewer.
+	quiet = 5 * time.Second
+	// manySegments wait: a merge of so many begins at once, and does not wait for seals.
+	manySegments = 4 * mergeGrowth
+	// retryAfter is how long the compactor lies still after a failure, such as a full disk.
+	retryAfter = time.Minute
+)
 
 // compactCounters are the compactor's part of [Stats].
 type compactCounters struct {
@@ -35,6 +44,8 @@ type compactor struct {
 	days   map[*segment.Segment]int64 // see candidate
 	fixed  map[*segment.Segment]bool  // cannot be read, which has been said
 	urgent bool                       // many segments wait: no courtesy
+	seals  int64                      // as counted when it looked last
+	busy   time.Time                  // when it saw that a generation had been sealed
 }
 
 func newCompactor(s *Store) *compactor {
@@ -46,29 +57,25 @@ func (c *compactor) run() {
 	s := c.s
 	tick := time.NewTicker(compactTick)
 	defer tick.Stop()
-	failed := false
+	var failed time.Time
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
-			failed = false
 		case <-s.compacts:
-			if failed { // not at each seal: the disk may be full
-				continue
-			}
 		}
-		for {
-			merged, err := c.next(s.ctx)
+		for merged := true; merged && (failed.IsZero() || time.Since(failed) >= retryAfter); {
+			var err error
+			merged, err = c.next(s.ctx)
 			if s.ctx.Err() != nil {
 				return
 			}
-			if failed = err != nil; failed {
+			failed = time.Time{}
+			if err != nil {
+				failed = time.Now()
 				s.stats.compact.failures.Add(1)
 				s.o.Log.Error("merging segments failed; it is tried again in a minute", "error", err)
-			}
-			if failed || !merged {
-				break
 			}
 		}
 	}
@@ -98,10 +105,13 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 		}
 		lo, hi := choose(candidates, s.o.SegmentBytes, c.today())
 		s.stats.compact.waiting.Store(int64(hi - lo))
-		if hi == 0 {
+		c.urgent = hi-lo >= manySegments
+		if n := s.stats.seals.Load(); n != c.seals {
+			c.seals, c.busy = n, time.Now()
+		}
+		if hi == 0 || !c.urgent && s.o.CompactShare < 1 && time.Since(c.busy) < quiet {
 			return false, nil
 		}
-		c.urgent = hi-lo > urgentMerge
 		err = c.merge(ctx, segments[lo:hi])
 		if !errors.As(err, &bad) {
 			return err == nil, err
@@ -109,9 +119,6 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 		c.leaveOut(bad.seg, bad.err)
 	}
 }
-
-// urgentMerge is the number of segments in one merge from which the compactor no longer waits for seals.
-const urgentMerge = 4 * mergeGrowth
 
 func (c *compactor) leaveOut(seg *segment.Segment, err error) {
 	c.fixed[seg] = true
