@@ -58,7 +58,7 @@ func (s *Segment) Judge(q *query.Query, blocks bitset.Set) (*Judged, error) {
 		j.blind = true
 		return j, nil
 	}
-	w := &judging{s: s, j: j, blocks: blocks, tests: q.Tests(), entries: make([][]entry, len(q.Tests()))}
+	w := &judging{s: s, j: j, blocks: blocks, tests: q.Tests(), entries: make([][]entry, len(q.Tests())), keys: make([]uint64, len(q.Tests()))}
 	w.services = make([]candidates, len(s.services))
 	for i, e := range s.Blocks {
 		w.services[e.service].blocks++
@@ -71,8 +71,9 @@ func (s *Segment) Judge(q *query.Query, blocks bitset.Set) (*Judged, error) {
 		j.blind, j.has = true, nil
 		return j, err
 	}
+	err := w.filter()
 	w.file()
-	return j, nil
+	return j, err
 }
 
 // judging is the state of one call of Judge.
@@ -83,6 +84,7 @@ type judging struct {
 	tests    []*query.Test
 	services []candidates
 	entries  [][]entry // by test, in order of forms
+	keys     []uint64  // by test, of those with entries that are whole
 }
 
 // candidates counts a service's blocks.
@@ -93,6 +95,7 @@ type entry struct {
 	block, column, local int32
 	rowsOf
 	verdict query.Verdict
+	whole   bool // only if the block's filter has the test's key
 }
 
 // probe learns which fields' presence the query asks for, and what its tests say of the hosts.
@@ -243,6 +246,13 @@ func (w *judging) group(g *group, asked []*query.Test) {
 			if v == query.Never {
 				continue
 			}
+			whole := false
+			if v == query.Maybe && f.Kind == block.Patterned {
+				var key uint64
+				if key, whole = t.WholeToken(&f.Pattern); whole {
+					w.keys[t.ID()] = key
+				}
+			}
 			entries := w.entries[t.ID()]
 			for it, p := f.candidates(w.blocks); p != nil; p = it.candidate(w.blocks) {
 				if f.Kind == block.Numbers && !t.MayMatchNumbers(p.lo, p.hi) {
@@ -251,7 +261,7 @@ func (w *judging) group(g *group, asked []*query.Test) {
 				if f.unlisted {
 					w.j.own.Add(p.Block)
 				}
-				entries = append(entries, entry{int32(p.Block), int32(p.Column), int32(p.Local), rowsOf{int32(g.column), int32(p.Rows)}, v})
+				entries = append(entries, entry{int32(p.Block), int32(p.Column), int32(p.Local), rowsOf{int32(g.column), int32(p.Rows)}, v, whole})
 			}
 			w.entries[t.ID()] = entries
 		}
@@ -294,6 +304,28 @@ func (it *placeReader) candidate(blocks bitset.Set) *place {
 			return p
 		}
 	}
+}
+
+// filter drops the entries of texts that would have a token of their own for a test's literal in blocks whose filters have it not.
+// After an error some are kept that could be dropped.
+func (w *judging) filter() error {
+	var failed error
+	for id, entries := range w.entries {
+		may := bitset.New(len(w.s.Blocks))
+		for i := range entries {
+			if entries[i].whole {
+				may.Add(int(entries[i].block))
+			}
+		}
+		if may.Empty() {
+			continue
+		}
+		if err := w.s.Candidates(w.keys[id:id+1], may); err != nil {
+			failed = err
+		}
+		w.entries[id] = slices.DeleteFunc(entries, func(e entry) bool { return e.whole && !may.Has(int(e.block)) })
+	}
+	return failed
 }
 
 // file orders the entries by block.

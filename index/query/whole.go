@@ -1,0 +1,50 @@
+package query
+
+// WholeToken tells whether every text of the pattern's form that satisfies the test has the test's literal as one of its
+// tokens, neither more nor less; key is then that token's (see [AppendTokenKeys]), so that a block without the key has no such
+// text. It is for forms that Judge says Maybe of: a request's id, asked for as a part of any text, is in the block whose
+// filter has it, because no hole holds a longer token of which it could be a part.
+func (t *Test) WholeToken(p *Pattern) (key uint64, ok bool) {
+	c, ok := t.p.(*contains)
+	if !ok || !isASCII(string(c.f.text)) {
+		return 0, false
+	}
+	n := len(c.f.text)
+	if end, class := tokenEnd(c.f.text, 0); end != n || !inFilter(n, class) {
+		return 0, false
+	}
+	// Where tokens of the text begin and end is known when holes are tokens, and what stands beside them is none. The literal is
+	// in none of the fixed ones, or Judge would say Always; a hole that has it has no room for more. A character outside ASCII
+	// that folds to one of the literal's is longer than that.
+	hole, beside := 0, false // the byte before is part of a token or hole
+	after := false           // the byte before is a hole's
+	for _, b := range p.Text {
+		if b != HoleMark {
+			if beside = byteClass[b] != 0; beside && after {
+				return 0, false
+			}
+			after = false
+			continue
+		}
+		if hole == len(p.Holes) {
+			return 0, false
+		}
+		h := &p.Holes[hole]
+		hole++
+		if beside || after || h.Fixed || h.Min == 0 || h.Max > n || !tokenBytes.holds(&h.Set) {
+			return 0, false
+		}
+		beside, after = true, true
+	}
+	return foldHash(c.f.text), hole == len(p.Holes)
+}
+
+// tokenBytes are the bytes that tokens are made of.
+var tokenBytes = func() (s CharSet) {
+	for b, class := range byteClass {
+		if class != 0 {
+			s.Add(byte(b))
+		}
+	}
+	return s
+}()
