@@ -403,13 +403,26 @@ func (h *hole) append(dst []byte, i int) []byte {
 			from, n = int(h.starts[i]), min(int(h.starts[i+1]-h.starts[i]), h.most)
 		}
 		pos := uint64(h.n)*uint64(h.lenw) + uint64(from)*uint64(h.width)
-		for range n {
-			c := byte(bitsAt(h.data, pos, h.width))
-			if h.abc != nil {
-				c = h.abc[min(int(c), len(h.abc)-1)]
+		if h.width == 0 { // an alphabet of one
+			for range n {
+				dst = append(dst, h.abc[0])
 			}
-			dst = append(dst, c)
-			pos += uint64(h.width)
+			return dst
+		}
+		mask := uint64(1)<<h.width - 1
+		for n > 0 { // as many at once as fit
+			k := min(n, int(64/h.width))
+			v := bitsAt(h.data, pos, uint(k)*h.width)
+			for range k {
+				c := byte(v & mask)
+				if h.abc != nil {
+					c = h.abc[min(int(c), len(h.abc)-1)]
+				}
+				dst = append(dst, c)
+				v >>= h.width
+			}
+			n -= k
+			pos += uint64(k) * uint64(h.width)
 		}
 		return dst
 	}
@@ -420,19 +433,29 @@ func (h *hole) append(dst []byte, i int) []byte {
 func appendDigits(dst []byte, x uint64, digits int) []byte {
 	var buf [20]byte
 	i := len(buf)
-	for {
+	for x >= 100 {
+		q := x / 100
+		pair := 2 * (x - 100*q)
+		i -= 2
+		buf[i], buf[i+1] = digitPairs[pair], digitPairs[pair+1]
+		x = q
+	}
+	if x >= 10 {
 		i--
 		buf[i] = byte('0' + x%10)
-		if x /= 10; x == 0 {
-			break
-		}
+		x /= 10
 	}
+	i--
+	buf[i] = byte('0' + x)
 	for len(buf)-i < digits {
 		i--
 		buf[i] = '0'
 	}
 	return append(dst, buf[i:]...)
 }
+
+const digitPairs = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849" +
+	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
 
 // facts say what the head tells of the values.
 func (h *hole) facts() query.Hole {

@@ -11,6 +11,9 @@ type lazy[T any] struct {
 	value atomic.Pointer[T]
 }
 
+// ready returns it when it has been read, nil before.
+func (l *lazy[T]) ready() *T { return l.value.Load() }
+
 func (l *lazy[T]) get(load func() (T, error)) (T, error) {
 	if v := l.value.Load(); v != nil {
 		return *v, nil

@@ -143,7 +143,7 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 	if err != nil {
 		return err
 	}
-	var values valueReader
+	var values *valueReader
 	for i, v := range verdicts {
 		if v == query.Maybe && (i < c.count || c.rawCount > 0) {
 			if values, err = c.reader(s.Table); err != nil {

@@ -62,10 +62,13 @@ func (c *textColumn) hole(value int32, k int) []byte {
 	return c.arena[h.from:h.to]
 }
 
+// freeTextValues is from how many values on it can be told whether forms repeat.
+const freeTextValues = 4096
+
 // freeText tells whether forms that occur once should be kept raw: where most do, the texts are not made from templates,
 // and their forms would stand twice, here and in the segment's footer.
 func (c *textColumn) freeText() bool {
-	if len(c.values) < 64 {
+	if len(c.values) < freeTextValues {
 		return false
 	}
 	single := 0

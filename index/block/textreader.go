@@ -17,9 +17,10 @@ type textReader struct {
 	raws         []rawPart
 	rawCount     int
 
-	ids   lazy[[]uint16]
-	ranks lazy[[]uint32]
-	forms lazy[[]formRef]
+	ids    lazy[[]uint16]
+	ranks  lazy[[]uint32]
+	forms  lazy[[]formRef]
+	values lazy[*valueReader]
 }
 
 // blob is a run of bytes in the directory or in a section of its own.
@@ -69,6 +70,14 @@ type formRef struct {
 	at    int
 	cols  lazy[[]hole]
 	texts lazy[[][]byte]
+	mould lazy[mould]
+}
+
+// mould is a form with more than a few values, ready to be filled: pieces[i] stands before the value of open[i], the last
+// piece at the end. Constant holes have become parts of the pieces.
+type mould struct {
+	pieces [][]byte
+	open   []hole
 }
 
 // readRef reads where a column of n values is.
@@ -261,16 +270,52 @@ type valueReader struct {
 	forms []formRef
 }
 
-func (c *textReader) reader(t *Table) (v valueReader, err error) {
-	v = valueReader{c: c, t: t}
-	if v.ids, err = c.formIDs(t); err != nil {
-		return v, err
+func (c *textReader) reader(t *Table) (*valueReader, error) {
+	if v := c.values.ready(); v != nil {
+		return *v, nil
 	}
-	if v.ranks, err = c.rank(t); err != nil {
+	return c.values.get(func() (v *valueReader, err error) {
+		v = &valueReader{c: c, t: t}
+		if v.ids, err = c.formIDs(t); err != nil {
+			return v, err
+		}
+		if v.ranks, err = c.rank(t); err != nil {
+			return v, err
+		}
+		v.forms, err = c.list(t)
 		return v, err
-	}
-	v.forms, err = c.list(t)
-	return v, err
+	})
+}
+
+// mould returns the form ready to be filled.
+func (c *textReader) mould(t *Table, f *formRef) (mould, error) {
+	return f.mould.get(func() (mould, error) {
+		cols, err := c.columns(t, f)
+		if err != nil {
+			return mould{}, err
+		}
+		var m mould
+		var piece []byte
+		rest := f.text
+		for k := range cols {
+			j := bytes.IndexByte(rest, query.HoleMark)
+			piece = append(piece, rest[:j]...)
+			rest = rest[j+1:]
+			if cols[k].kind == holeConst {
+				piece = append(piece, cols[k].prefix...)
+				continue
+			}
+			// The prefix of the values is a part of the piece as well.
+			h := cols[k]
+			piece = append(piece, h.prefix...)
+			h.prefix = nil
+			m.pieces, m.open = append(m.pieces, piece), append(m.open, h)
+			piece = nil
+		}
+		m.pieces = append(m.pieces, append(piece, rest...))
+		t.size.Add(int64(2*len(f.text) + 200*len(m.open)))
+		return m, nil
+	})
 }
 
 // append appends value i.
@@ -298,18 +343,19 @@ func (v *valueReader) append(dst []byte, i int) ([]byte, error) {
 		}
 		return append(dst, rest...), nil
 	}
-	cols, err := v.c.columns(v.t, f)
-	if err != nil {
-		return dst, err
+	m := f.mould.ready()
+	if m == nil {
+		made, err := v.c.mould(v.t, f)
+		if err != nil {
+			return dst, err
+		}
+		m = &made
 	}
-	rest := f.text
-	for k := range cols {
-		j := bytes.IndexByte(rest, query.HoleMark)
-		dst = append(dst, rest[:j]...)
-		dst = cols[k].append(dst, rank)
-		rest = rest[j+1:]
+	for k := range m.open {
+		dst = append(dst, m.pieces[k]...)
+		dst = m.open[k].append(dst, rank)
 	}
-	return append(dst, rest...), nil
+	return append(dst, m.pieces[len(m.open)]...), nil
 }
 
 // raw returns raw value i.
