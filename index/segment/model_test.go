@@ -28,7 +28,7 @@ var (
 		"user:u3", "user:*", "user!=u3", "NOT user:*", "user:(u1, cafe)", `user~"^u[12]$"`, `user!~"u"`, "user=deadbeef", "user:deadbeef", "user:f*",
 		"status>=500", "status:200", "status=200", "status:5*", "status!=200", "status>9000", "status:400..499", "duration_ms<2.5", "duration_ms:1.5", "duration_ms:1..3", "user.id:7", "user.id>=19",
 		"level:error", "level>=warn", "level:*", "host:h1", "host:h70", "host!=h1", "host:*", "host:h1*", "env:prod", "stream:stderr", "service:web", "service:nobody", "ok:true",
-		"kind:a*", "kind:alpha", "nothing:*", "nothing!=1", "f17:disk", "f17:*", "NOT f18:disk", "id:7", "ip:10.0.0.0/8",
+		"kind:a*", "kind:alpha", "nothing:*", "nothing!=1", "f17:disk", "f17:*", "f17!=x", "f18!=disk", "f19!=1", "f2!=z", `f3!~"x"`, "NOT f18:disk", "id:7", "ip:10.0.0.0/8",
 	}
 )
 
@@ -180,6 +180,12 @@ func TestAgainstBruteForce(t *testing.T) {
 				facts, forms := j.Block(i)
 				if least, most := q.Bounds(facts); want < least || want > most {
 					t.Fatalf("seed %d, %s: block %d has %d matches, not %d to %d", seed, q, i, want, least, most)
+				}
+				for _, f := range q.Fields() {
+					least, most := facts.HasField(f.Name)
+					if want := count(parse(t, f.Name+":*")[0], b.events); want < least || want > most {
+						t.Fatalf("seed %d, %s: %d events of block %d have the field %s, not %d to %d", seed, q, want, i, f.Name, least, most)
+					}
 				}
 				blk, err := s.Blocks[i].Open()
 				if err != nil {
