@@ -337,7 +337,7 @@ func (b *Builder) addValue(c *fieldColumn, value []byte) {
 	if c.kind == event.Number {
 		c.values = append(c.values, value) // in case they turn out to be no column of numbers
 		c.number.add(value)
-		if len(value) >= minKey || bytes.ContainsAny(value, "eE") { // 1e5 has the key of 100000
+		if len(value) >= minKey || c.number.scales[len(c.number.scales)-1] == badScale { // 1e5 has the key of 100000
 			b.tokens = query.AppendTokenKeys(b.tokens[:0], value)
 			b.keys.add(b.tokens)
 			b.addFieldKey(c.name, value)
@@ -560,7 +560,13 @@ func (b *Builder) appendField(dir []byte, column int, c *fieldColumn) []byte {
 			if c.multi {
 				rows = len(slices.Compact(slices.Clone(c.rows)))
 			}
-			b.info.Texts = append(b.info.Texts, Text{Column: column, Name: c.name, Kind: Numbers, Local: -1, Values: len(c.rows), Rows: rows, Lo: lo, Hi: hi})
+			kind := Numbers
+			for _, t := range c.number.texts {
+				if len(bytes.Trim(t, "0123456789+-.eE")) > 0 || len(t) == 0 {
+					kind = Raw
+				}
+			}
+			b.info.Texts = append(b.info.Texts, Text{Column: column, Name: c.name, Kind: kind, Local: -1, Values: len(c.rows), Rows: rows, Lo: lo, Hi: hi})
 			return c.number.append(append(dir, fieldNumber), &b.sections, b)
 		}
 		for _, v := range c.values {
