@@ -334,6 +334,9 @@ func (t *Tally) AddTable(tab StatsTable, rows bitset.Set) error {
 	w := walk{t: t, tab: tab, rows: rows, n: n, one: true}
 	t.extras = t.extras[:0]
 	for i := range t.dims {
+		if i == len(t.steps)-1 && w.one && len(t.groups.fields) == 0 && t.dims[i].get == nil {
+			return w.countValues(i)
+		}
 		if err := w.dim(i); err != nil {
 			return err
 		}
@@ -537,6 +540,42 @@ func (w *walk) dim(i int) error {
 		return nil
 	}
 	w.each(i, len(d.texts))
+	return nil
+}
+
+// countValues counts the rows by their values of the last field, when nothing else is asked of them.
+func (w *walk) countValues(i int) error {
+	t := w.t
+	d := &t.dims[i]
+	values := w.clearValues()
+	t.more = t.more[:0]
+	none := w.n
+	err := w.tab.Values(d.name, w.rows, func(row int, v []byte) {
+		id := t.number(d, v)
+		if values[row] != 0 {
+			t.more = append(t.more, rowNode{int32(row), id})
+			return
+		}
+		values[row] = id
+		none--
+		if node := t.step(i, w.node, id); node >= 0 {
+			t.groups.counts[node]++
+		}
+	})
+	if err != nil {
+		return err
+	}
+	t.dedupe()
+	for _, m := range t.more {
+		if node := t.step(i, w.node, m.node); node >= 0 {
+			t.groups.counts[node]++
+		}
+	}
+	if none > 0 {
+		if node := t.step(i, w.node, 0); node >= 0 {
+			t.groups.counts[node] += int64(none)
+		}
+	}
 	return nil
 }
 
