@@ -98,24 +98,31 @@ type entry struct {
 	whole   bool // only if the block's filter has the test's key
 }
 
-// probe learns which fields' presence the query asks for, and what its tests say of the hosts.
+// probe learns which fields' presence the query asks for, and what its tests say of the hosts. What a query asks for depends
+// on nothing but the service, of a block of which nothing else is known.
 func (w *judging) probe(q *query.Query) {
-	seen := map[string]bool{}
+	p := &probe{w: w}
 	for i, c := range w.services {
 		if c.wanted == 0 {
 			continue
 		}
-		p := probe{service: w.s.services[i], hasField: func(name string) {
-			if !seen[name] {
-				seen[name] = true
-				if w.j.has == nil {
-					w.j.has = map[string][]presence{}
-				}
-				w.j.has[name] = make([]presence, len(w.s.Blocks))
-			}
-		}, host: w.host}
-		q.Bounds(&p)
+		p.service = w.s.services[i]
+		q.Bounds(p)
+		if !q.Names("service") {
+			break
+		}
 	}
+}
+
+// hasField makes room for the field's presence.
+func (w *judging) hasField(name string) {
+	if w.j.has[name] != nil {
+		return
+	}
+	if w.j.has == nil {
+		w.j.has = map[string][]presence{}
+	}
+	w.j.has[name] = make([]presence, len(w.s.Blocks))
 }
 
 // host judges the hosts of all candidates. Equal lists are one slice, so that each is judged once.
@@ -144,9 +151,8 @@ func matchesOne(t *query.Test, values []string) bool {
 
 // probe is facts that rule nothing out, and note what they are asked.
 type probe struct {
-	service  string
-	hasField func(name string)
-	host     func(t *query.Test)
+	w       *judging
+	service string
 }
 
 const probeRows = 1 << 20
@@ -157,16 +163,17 @@ func (p *probe) Text(*query.Test) (least, most int)          { return 0, probeRo
 func (p *probe) Message(*query.Test) (least, most int)       { return 0, probeRows }
 func (p *probe) Field(string, *query.Test) (least, most int) { return 0, probeRows }
 func (p *probe) Levels(uint16) int                           { return probeRows / 2 }
-func (p *probe) HasField(name string) (least, most int)      { p.hasField(name); return 0, probeRows }
-func (p *probe) Builtin(b query.Builtin, t *query.Test) (int, int) {
-	p.builtin(b, t)
+
+func (p *probe) HasField(name string) (least, most int) {
+	p.w.hasField(name)
 	return 0, probeRows
 }
 
-func (p *probe) builtin(b query.Builtin, t *query.Test) {
+func (p *probe) Builtin(b query.Builtin, t *query.Test) (least, most int) {
 	if b == query.Host {
-		p.host(t)
+		p.w.host(t)
 	}
+	return 0, probeRows
 }
 
 // judge goes through the forms of the candidates' services.
@@ -355,8 +362,8 @@ func (w *judging) file() {
 	}
 }
 
-// Block returns what is known of Blocks[i] for [query.Query.Bounds], and by test ID the forms of text for block.Table's Select: those that a
-// test may be true of. forms is nil when the footer does not list all of the block's forms: the block judges its own.
+// Block returns what is known of Blocks[i] for [query.Query.Bounds], and by test ID the forms of text that a test may be true
+// of, for [block.Table.Select]. forms is nil when the footer does not list all of the block's forms: the block judges its own.
 func (j *Judged) Block(i int) (f query.Facts, forms [][]block.Form) {
 	if !j.blind && !j.own.Has(i) {
 		forms = make([][]block.Form, len(j.tests))

@@ -47,6 +47,9 @@ func randomMessage(r *rand.Rand) []byte {
 	case "v%d.%d-é%d":
 		return fmt.Appendf(nil, t, r.IntN(10), r.IntN(10), 12340+r.IntN(10))
 	case "", "disk is full":
+		if r.IntN(8) == 0 {
+			t = "\x00" + t // no pattern can have it
+		}
 		return []byte(t)
 	case "id=%x done":
 		return fmt.Appendf(nil, t, r.Uint64())
