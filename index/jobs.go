@@ -136,6 +136,9 @@ type cursor struct {
 const (
 	firstRows = 64 // of a block: an answer of a hundred events from twenty services need not rebuild more
 	chunkRows = 1024
+	leastRows = 16
+
+	mergeBytes = 32 << 20 // of rebuilt rows that wait for their turn, unless each service's leastRows are more
 )
 
 func newCursor(q *search, e *segment.Entry, o *openTable, rows bitset.Set) (*cursor, error) {
@@ -180,7 +183,10 @@ type chunkJob struct {
 func (t *chunkJob) begin(q *search) {
 	c := t.cursor
 	t.first, t.out = c.next, q.stream(c.entry.Service)
-	for t.rows < c.size && c.next >= 0 {
+	// Blocks of many services may overlap in time: the more of them, the shorter the chunks.
+	size := mergeBytes / (q.chunks + len(q.active.streams)) / max(int(c.entry.Bytes)/max(c.entry.Rows, 1), 1)
+	size = min(c.size, max(size, leastRows))
+	for t.rows < size && c.next >= 0 {
 		t.rows++
 		c.next = c.step(q.r.Newest, c.next)
 	}

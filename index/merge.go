@@ -145,6 +145,9 @@ func (q *search) merged(fn func(s *stream, m *match) error) error {
 		}
 	}()
 	for q.ctx.Err() == nil {
+		for len(q.results) > 0 { // so that the workers have something to do
+			q.await()
+		}
 		q.dispatch()
 		bound, waits := q.bound()
 		if waits && (len(q.active.streams) == 0 || bound <= q.place(q.active.streams[0])) {

@@ -314,3 +314,49 @@ func TestTableCache(t *testing.T) {
 		t.Errorf("%d bytes are kept of no table", s.tables.size)
 	}
 }
+
+// An export merges as many blocks as there are services, and holds a part of each only.
+func TestMergeHoldsLittle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 80 MB of events")
+	}
+	s := openByHand(t)
+	const services, rows = 200, 200
+	text := strings.Repeat("lorem ipsum ", 170)
+	for first := 0; first < rows; first += 50 {
+		var b event.Batch
+		for i := first; i < first+50; i++ {
+			for k := range services {
+				line(&b, fmt.Sprint("service-", k), fmt.Sprint(i, " ", text), int64(i*services+k))
+			}
+		}
+		if err := s.Append(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		if first == 50 || first == 100 {
+			continue
+		}
+		if err := sealByHand(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	most, n, last := 0, 0, int64(-1)
+	_, err := s.search(t.Context(), query.Request{}, nil, func(q *search) error {
+		return q.merged(func(_ *stream, m *match) error {
+			if n++; m.time != last+1 {
+				return fmt.Errorf("time %d behind %d", m.time, last)
+			}
+			last = m.time
+			held := 0
+			for _, st := range q.active.streams {
+				held += len(st.buf)
+			}
+			most = max(most, held)
+			return nil
+		})
+	})
+	if err != nil || n != services*rows || most > mergeBytes*5/4 {
+		t.Errorf("%d rows, at most %d MiB of them held: %v", n, most>>20, err)
+	}
+	t.Logf("at most %d MiB held of %d", most>>20, n*len(text)>>20)
+}
