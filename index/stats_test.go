@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ func TestAggregateEqualsBruteForce(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 77))
 			c := corpus{rng}
-			s := open(t, Options{Dir: t.TempDir()})
+			s := open(t, Options{Dir: t.TempDir(), byHand: true})
 			var all []event.Event
 			var b event.Batch
 			for range 12 {
@@ -72,7 +73,12 @@ func TestAggregateEqualsBruteForce(t *testing.T) {
 					all = append(all, e)
 				}
 				if rng.IntN(3) > 0 {
-					sealActive(t, s)
+					seal(t, s)
+				}
+				if rng.IntN(5) == 0 {
+					if err := compactByHand(s); err != nil {
+						t.Fatal(err)
+					}
 				}
 				for range 12 {
 					pick := func(list []string) string { return list[rng.IntN(len(list))] }
@@ -123,6 +129,101 @@ func compareStats(t *testing.T, s *Store, all []event.Event, r query.StatsReques
 	// Sums that differ in their last digit may change places.
 	if !same(got.Groups, want.Groups) || !same(got.Other, want.Other) {
 		t.Fatalf("%s:\ngot  %v\nother %v\nwant %v\nother %v", what, got.Groups, got.Other, want.Groups, want.Other)
+	}
+}
+
+// TestAggregateOfFirstFormat is for blocks of plain rows and segments without counts.
+func TestAggregateOfFirstFormat(t *testing.T) {
+	o := Options{Dir: t.TempDir(), byHand: true}
+	if err := os.CopyFS(o.Dir, os.DirFS("testdata/v1-store/store")); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, o)
+	var all []event.Event
+	_, err := s.Search(t.Context(), query.Request{}, func(r query.Row) error {
+		e := r.Event.Clone()
+		all = append(all, e)
+		return nil
+	})
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d events, %v", len(all), err)
+	}
+	rng := rand.New(rand.NewPCG(1, 78))
+	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
+	for range 200 {
+		r := statsRequest(t, pick("*", "level<=4", "error", "-service:pay"), pick(statsBys...), pick(statsAggs...))
+		r.Every = int64(rng.IntN(2)) * int64(5*time.Minute)
+		if rng.IntN(2) == 0 {
+			r.Since, r.Until = all[len(all)/4].Time, all[len(all)/2].Time
+		}
+		compareStats(t, s, all, r)
+	}
+}
+
+// TestAggregateReadsNothing is about what footers answer.
+func TestAggregateReadsNothing(t *testing.T) {
+	s := open(t, Options{byHand: true})
+	var b event.Batch
+	for i := range 4000 {
+		line(&b, []string{"pay", "web"}[i%2], fmt.Sprintf("request took %d ms", 10_000+i), int64(i)*int64(time.Second))
+		b.Events[i].Level = event.Level(i % 9)
+	}
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	seal(t, s)
+	const hour = int64(time.Hour)
+	for _, c := range []struct {
+		q, by        string
+		every        time.Duration
+		since, until int64
+		opened       int
+	}{
+		{"*", "", 0, 0, 0, 0},
+		{"*", "service,level", 5 * time.Minute, 0, 0, 0},
+		{"level>=error service:pay", "service", time.Hour, 0, 0, 0},
+		{"request", "service", 0, 0, 0, 0}, // in all events, as their form says
+		{"nosuch", "host", time.Second, 0, 0, 0},
+		{"*", "level", 0, 600 * int64(time.Second), hour, 0}, // whole buckets
+		{"*", "level", 0, 601 * int64(time.Second), hour, 2}, // one is cut
+		{"*", "host", 0, 0, 0, 2},
+		{"*", "", time.Minute, 0, 0, 2},
+		{"13999", "", 0, 0, 0, 1},
+	} {
+		r := statsRequest(t, c.q, c.by, "")
+		r.Every, r.Since, r.Until = int64(c.every), c.since, c.until
+		got, err := s.Aggregate(t.Context(), r)
+		if err != nil || got.Summary.Blocks != c.opened {
+			t.Errorf("%s by %s every %s: %d blocks read, want %d: %+v, %v", c.q, c.by, c.every, got.Summary.Blocks, c.opened, got.Summary.Scan, err)
+		}
+	}
+}
+
+func TestAggregateMemory(t *testing.T) {
+	s := open(t, Options{byHand: true})
+	var b event.Batch
+	for i := range 3000 {
+		line(&b, "pay", "x", int64(i))
+		b.AddField(&b.Events[i], event.Field{Name: []byte("user"), Value: fmt.Appendf(nil, "%d", i)})
+	}
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	for _, sealed := range []bool{false, true} {
+		if sealed {
+			seal(t, s)
+		}
+		a := newAggregate(statsRequest(t, "*", "user", "distinct(user)"), nil)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		a.cancel = cancel
+		budget := query.NewBudget(1000)
+		for i := range a.workers {
+			a.workers[i].tally = query.NewTally(&a.r, budget)
+		}
+		if _, err := s.scan(ctx, query.Request{Query: a.r.Query}, a); !errors.Is(err, query.ErrStatsMemory) {
+			t.Errorf("sealed %v: %v", sealed, err)
+		}
+		cancel(nil)
 	}
 }
 
