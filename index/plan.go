@@ -74,9 +74,6 @@ type piece struct {
 	forms [][]block.Form
 }
 
-// whole tells whether every row of the block is an event that is asked for.
-func (p *piece) whole() bool { return p.inside && p.least == p.entry.Rows }
-
 // counted tells whether exactly least events of the block are asked for; which they are, only the block tells.
 func (p *piece) counted() bool { return p.inside && p.least == p.most }
 
