@@ -109,7 +109,12 @@ func (s *Lookout) Stop() (cpu time.Duration, err error) { return s.Process.Stop(
 
 // Insert sends NDJSON over some connections and returns when all of it is answered, which is after fsync.
 func (s *Lookout) Insert(ctx context.Context, bodies [][]byte, conns int) error {
-	return s.post(ctx, "/api/v1/events", bodies, conns)
+	return s.InsertFrom(ctx, each(bodies), conns)
+}
+
+// InsertFrom is Insert of bodies that are made as they are sent: next returns one a call, and nil after the last.
+func (s *Lookout) InsertFrom(ctx context.Context, next func() []byte, conns int) error {
+	return s.post(ctx, "/api/v1/events", next, conns)
 }
 
 // CLI runs lookout's command line against the server and returns what it prints.
@@ -158,16 +163,31 @@ func (s *Lookout) Search(ctx context.Context, q, params string) (int, error) {
 
 // Metric returns a metric's value.
 func (s *Lookout) Metric(ctx context.Context, name string) (float64, error) {
-	resp, err := s.Do(ctx, "GET", "/metrics", nil)
+	all, err := s.Metrics(ctx)
 	if err != nil {
 		return 0, err
 	}
+	v, ok := all[name]
+	if !ok {
+		return 0, fmt.Errorf("no metric %s", name)
+	}
+	return v, nil
+}
+
+// Metrics returns the metrics that have no labels.
+func (s *Lookout) Metrics(ctx context.Context) (map[string]float64, error) {
+	resp, err := s.Do(ctx, "GET", "/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
 	defer resp.Body.Close()
+	all := map[string]float64{}
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if rest, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(rest, 64)
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			all[name] = v
 		}
 	}
-	return 0, fmt.Errorf("no metric %s", name)
+	return all, lines.Err()
 }

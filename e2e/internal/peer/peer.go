@@ -24,7 +24,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -177,21 +176,40 @@ func (c *client) Do(ctx context.Context, method, path string, body []byte) (*htt
 	return c.http.Do(r)
 }
 
-// post sends the bodies over some connections, each when the one before it was answered; what is turned away for a moment is
-// sent again.
-func (c *client) post(ctx context.Context, path string, bodies [][]byte, conns int) error {
-	var next atomic.Int64
+// post sends what next returns, until it is nil, over some connections, each when the one before it was answered; what is turned
+// away for a moment is sent again. next need not be safe for concurrent use.
+func (c *client) post(ctx context.Context, path string, next func() []byte, conns int) error {
+	var mu sync.Mutex
+	failed := false
+	body := func(err error) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed = failed || err != nil; failed {
+			return nil
+		}
+		return next()
+	}
 	errs := make([]error, conns)
 	var wg sync.WaitGroup
 	for w := range conns {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(bodies) && errs[w] == nil; i = int(next.Add(1)) - 1 {
-				errs[w] = c.postOne(ctx, path, bodies[i])
+			for b := body(nil); b != nil; b = body(errs[w]) {
+				errs[w] = c.postOne(ctx, path, b)
 			}
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// each returns the bodies one by one, and nil after the last.
+func each(bodies [][]byte) (next func() []byte) {
+	return func() (b []byte) {
+		if len(bodies) > 0 {
+			b, bodies = bodies[0], bodies[1:]
+		}
+		return b
+	}
 }
 
 func (c *client) postOne(ctx context.Context, path string, body []byte) error {

@@ -67,5 +67,5 @@ func StartVictoriaLogs(ctx context.Context, binary, dir string) (*VictoriaLogs, 
 // Insert sends NDJSON over some connections and returns when all of it is answered, which is before it is on disk. Streams
 // are of service and host, as VictoriaLogs' documentation has it for containers.
 func (s *VictoriaLogs) Insert(ctx context.Context, bodies [][]byte, conns int) error {
-	return s.post(ctx, "/insert/jsonline?_stream_fields=service,host&_time_field=time&_msg_field=message", bodies, conns)
+	return s.post(ctx, "/insert/jsonline?_stream_fields=service,host&_time_field=time&_msg_field=message", each(bodies), conns)
 }

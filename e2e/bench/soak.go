@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lookoutlog/lookout/e2e/internal/peer"
+	"github.com/lookoutlog/lookout/internal/loadgen"
+)
+
+// The events of soak and growth: 50 million cover three days.
+var longLoad = loadgen.Options{Seed: 3, Start: time.Date(2026, 11, 10, 0, 0, 0, 0, time.UTC).UnixNano(), Step: int64(5 * time.Millisecond)}
+
+// feed makes request bodies as they are asked for, so that any number of events takes little memory.
+type feed struct {
+	g    *loadgen.Generator
+	made atomic.Int64                                // events
+	edit func(i int64, events []byte, at int) []byte // changes event i, the last, which begins at this byte; nil for none
+}
+
+func newFeed(o loadgen.Options) *feed { return &feed{g: loadgen.New(o)} }
+
+// until returns a function that returns the bodies that hold the events until so many are made, one a call, and nil after the last.
+func (f *feed) until(end int) func() []byte {
+	return func() []byte {
+		i := f.made.Load()
+		if i >= int64(end) {
+			return nil
+		}
+		body := make([]byte, 0, 1<<20+4096)
+		for ; len(body) < 1<<20 && i < int64(end); i++ {
+			at := len(body)
+			if body = f.g.NDJSON(body); f.edit != nil {
+				body = f.edit(i, body, at)
+			}
+		}
+		f.made.Store(i)
+		return body
+	}
+}
+
+// tenth is what is measured of a tenth of a soak, in order.
+type tenth struct {
+	rate   float64 // events/s
+	cpu    float64 // CPU-s per million events
+	rss    int64   // RssAnon at most
+	merged float64 // seconds that merging has worked
+}
+
+// soak: many events, as fast as they are acknowledged, and searches meanwhile.
+func (b *bench) soak(dir string, n int) error {
+	s, err := peer.StartLookout(b.ctx, b.binary, dir)
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	events := newFeed(longLoad)
+	busy := peer.OtherCPU(s)
+	searches := newSearcher(s, events)
+	stopSearching := searches.run(b.ctx)
+	defer stopSearching()
+	begin, used := time.Now(), s.CPU()
+	var tenths []tenth
+	for i := range 10 {
+		t, err := b.tenth(s, events, i+1, n*i/10, n*(i+1)/10)
+		if err != nil {
+			return err
+		}
+		tenths = append(tenths, t)
+	}
+	wall := time.Since(begin)
+	used = s.CPU() - used
+	if err := stopSearching(); err != nil {
+		return err
+	}
+	others := float64(busy()) / float64(wall) / float64(runtime.NumCPU()) * 100
+	b.report("soak: all", "%d events in %.0f s, %.0f events/s, %.2f CPU-s per million; other programs took %.0f %% of the machine", n, wall.Seconds(),
+		float64(n)/wall.Seconds(), used.Seconds()/float64(n)*1e6, others)
+	first, last := tenths[0], tenths[9]
+	b.lines.Line("Soak/last-to-first", 1, "wall-ratio", last.rate/first.rate, "cpu-ratio", first.cpu/last.cpu)
+	b.report("soak: last tenth to the first", "%.2f by CPU time, %.2f by wall time (goal 0.9)", first.cpu/last.cpu, last.rate/first.rate)
+	most := func(tenths []tenth) (rss int64) {
+		for _, t := range tenths {
+			rss = max(rss, t.rss)
+		}
+		return rss
+	}
+	early, late := most(tenths[:5]), most(tenths[5:])
+	b.lines.Line("Soak/memory", 1, "peak-anon-B", float64(max(early, late)), "halves-ratio", float64(late)/float64(early))
+	b.report("soak: RssAnon", "at most %d MB; second half to the first %.2f (flat is 1)", max(early, late)/1_000_000, float64(late)/float64(early))
+
+	answered := time.Now()
+	found, err := s.Search(b.ctx, "*", "count=true")
+	if err != nil {
+		return err
+	}
+	if found != n {
+		return fmt.Errorf("%d events sent and acknowledged, %d found", n, found)
+	}
+	b.report("soak: count of all", "%d, which is all that was acknowledged, in %.1f ms", found, ms(time.Since(answered)))
+	if err := b.settleMerging(s, "soak"); err != nil {
+		return err
+	}
+	if found, err = s.Search(b.ctx, "*", "count=true"); err != nil {
+		return err
+	}
+	if found != n {
+		return fmt.Errorf("%d events acknowledged, %d found after merging", n, found)
+	}
+	if err := s.Idle(b.ctx); err != nil {
+		return err
+	}
+	return b.compareSearches(searches)
+}
+
+// tenth sends the events from one to another.
+func (b *bench) tenth(s *peer.Lookout, events *feed, number, from, to int) (t tenth, err error) {
+	before, err := s.Metrics(b.ctx)
+	if err != nil {
+		return t, err
+	}
+	peak := s.Peak()
+	defer peak()
+	used, begin := s.CPU(), time.Now()
+	if err := s.InsertFrom(b.ctx, events.until(to), 4); err != nil {
+		return t, err
+	}
+	wall := time.Since(begin)
+	used = s.CPU() - used
+	after, err := s.Metrics(b.ctx)
+	if err != nil {
+		return t, err
+	}
+	n := float64(to - from)
+	grown := func(name string) float64 { return after[name] - before[name] }
+	t = tenth{rate: n / wall.Seconds(), cpu: used.Seconds() / n * 1e6, rss: peak(), merged: grown("lookout_store_compaction_seconds_total")}
+	size, segments := after["lookout_store_segment_bytes"], after["lookout_store_segments"]
+	b.lines.Line(fmt.Sprintf("Soak/tenth=%02d", number), to-from, "ns/op", 1e9/t.rate, "cpu-ns/op", t.cpu*1e3, "peak-anon-B", float64(t.rss),
+		"segments", segments, "segment-B", size)
+	b.report(fmt.Sprintf("soak: tenth %d", number), "%.0f events/s, %.2f CPU-s per million; RssAnon at most %d MB; %.0f segments, %.0f blocks, %.0f MB; merging: %.1f s worked, %.0f merges, %.0f segments in the next; %.0f bodies turned away",
+		t.rate, t.cpu, t.rss/1_000_000, segments, after["lookout_store_blocks"], size/1e6,
+		t.merged, grown("lookout_store_compactions_total"), after["lookout_store_compaction_waiting_segments"], grown("lookout_store_refused_total"))
+	return t, nil
+}
+
+// settleMerging waits until no segments have been merged for five seconds, and reports how long merging went on until then.
+func (b *bench) settleMerging(s *peer.Lookout, name string) error {
+	begin, used := time.Now(), s.CPU()
+	last, cpu, merges := begin, used, -1.0
+	var m map[string]float64
+	for ; time.Since(last) < 5*time.Second; time.Sleep(250 * time.Millisecond) {
+		if b.ctx.Err() != nil {
+			return b.ctx.Err()
+		}
+		var err error
+		if m, err = s.Metrics(b.ctx); err != nil {
+			return err
+		}
+		if m["lookout_store_compactions_total"] != merges || m["lookout_store_compaction_waiting_segments"] > 0 {
+			last, cpu, merges = time.Now(), s.CPU(), m["lookout_store_compactions_total"]
+		}
+	}
+	wall, size := last.Sub(begin), m["lookout_store_segment_bytes"]
+	b.lines.Line(name+"/settled", 1, "ns/op", float64(wall), "cpu-ns/op", float64(cpu-used), "segments", m["lookout_store_segments"], "segment-B", size)
+	b.report(name+": merging has settled", "after %.1f s and %.1f CPU-s: %.0f segments, %.0f blocks, %.0f MB, %.1f bytes an event; %.1f s worked in all, %.0f MB read, %.0f MB written, %.0f failures",
+		wall.Seconds(), (cpu - used).Seconds(), m["lookout_store_segments"], m["lookout_store_blocks"], size/1e6, size/m["lookout_store_sequence"],
+		m["lookout_store_compaction_seconds_total"], m["lookout_store_compaction_read_bytes_total"]/1e6, m["lookout_store_compaction_written_bytes_total"]/1e6,
+		m["lookout_store_compaction_errors_total"])
+	return nil
+}
+
+// question is asked again and again.
+type question struct {
+	name, q, params string
+	hour            bool // of the last hour of the events' time; else of all
+	most            int  // matched so far: events do not vanish
+	busy, idle      []time.Duration
+}
+
+// searcher asks the same questions while events come in and afterwards.
+type searcher struct {
+	s         *peer.Lookout
+	events    *feed
+	questions []*question
+}
+
+var requestID = regexp.MustCompile(`"request_id":"([0-9a-f]+)"`)
+
+func newSearcher(s *peer.Lookout, events *feed) *searcher {
+	id := requestID.FindSubmatch(newFeed(longLoad).until(1000)())[1] // of one of the first events
+	return &searcher{s, events, []*question{
+		{name: "needle by field", q: "request_id:" + string(id)},
+		{name: "count of a word, last hour", q: "error", params: "count=true", hour: true},
+		{name: "newest 100 of a word", q: "failed", params: "order=newest&limit=100"},
+		{name: "count of an absent word", q: "nosuchword", params: "count=true"},
+		{name: "count of all", q: "*", params: "count=true"}, // needs next to nothing: what waiting for a core costs
+	}}
+}
+
+func (r *searcher) ask(ctx context.Context, q *question) (time.Duration, error) {
+	params := q.params
+	if q.hour {
+		now := time.Unix(0, longLoad.Start+r.events.made.Load()*longLoad.Step)
+		params += "&since=" + now.Add(-time.Hour).UTC().Format(time.RFC3339)
+	}
+	begin := time.Now()
+	matched, err := r.s.Search(ctx, q.q, params)
+	wall := time.Since(begin)
+	if err == nil && !q.hour && matched < q.most {
+		err = fmt.Errorf("query %s: %d matched, and then only %d", q.q, q.most, matched)
+	}
+	q.most = max(q.most, matched)
+	return wall, err
+}
+
+// run asks each question about once a second until the returned function is called.
+func (r *searcher) run(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var failed error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(len(r.questions)))
+		defer tick.Stop()
+		for i := 0; failed == nil; i++ {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			q := r.questions[i%len(r.questions)]
+			wall, err := r.ask(context.WithoutCancel(ctx), q)
+			q.busy, failed = append(q.busy, wall), err
+		}
+	})
+	return func() error {
+		cancel()
+		wg.Wait()
+		return failed
+	}
+}
+
+// compareSearches asks everything again as often and reports both.
+func (b *bench) compareSearches(r *searcher) error {
+	for range r.questions[0].busy {
+		for _, q := range r.questions {
+			wall, err := r.ask(b.ctx, q)
+			if err != nil {
+				return err
+			}
+			q.idle = append(q.idle, wall)
+		}
+	}
+	for _, q := range r.questions {
+		if q.q != "nosuchword" && q.most == 0 {
+			return fmt.Errorf("query %s: nothing was found", q.q)
+		}
+		for i, wall := range slices.Concat(q.busy, q.idle) {
+			when := "ingest"
+			if i >= len(q.busy) {
+				when = "idle"
+			}
+			b.lines.Line("Soak/search/"+q.name+"/when="+when, 1, "ns/op", float64(wall))
+		}
+		p50, p99, idle50, idle99 := quantile(q.busy, 0.5), quantile(q.busy, 0.99), quantile(q.idle, 0.5), quantile(q.idle, 0.99)
+		b.report("soak: "+q.name, "while events came in p50 %.1f ms, p99 %.1f ms of %d; idle %.1f and %.1f ms of %d: p99 %.2f times that (goal 2); p50 %.2f",
+			ms(p50), ms(p99), len(q.busy), ms(idle50), ms(idle99), len(q.idle), float64(p99)/float64(idle99), float64(p50)/float64(idle50))
+	}
+	return nil
+}
+
+func quantile(walls []time.Duration, q float64) time.Duration {
+	if len(walls) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(walls))[min(len(walls)-1, int(q*float64(len(walls))))]
+}
