@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lookoutlog/lookout/index/block"
 )
@@ -75,8 +76,8 @@ func (w *Writer) Copy(e *Entry) error {
 		}
 		w.sources[s] = src
 	}
-	data := make([]byte, e.Length)
-	if _, err := s.file.ReadAt(data, e.Offset); err != nil {
+	w.data = slices.Grow(w.data[:0], int(e.Length))[:e.Length]
+	if _, err := s.file.ReadAt(w.data, e.Offset); err != nil {
 		return e.Corrupt(fmt.Errorf("%w: %w", block.ErrCorrupt, err))
 	}
 	filter, err := src.filter(s, e.index)
@@ -91,6 +92,6 @@ func (w *Writer) Copy(e *Entry) error {
 		at.Block = i
 		w.forms.add(formKey{w.own(f.Service), w.own(f.Name), f.Message, f.Kind, f.unlisted}, &f.Pattern, at)
 	}
-	w.err = w.append(data)
+	w.err = w.append(w.data)
 	return w.err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"container/list"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -149,7 +150,7 @@ func TestAgainstBruteForce(t *testing.T) {
 		s := open(t, vfs.OS, dir, create(t, vfs.OS, dir, 0, hi, blocks...))
 		checkFacts(t, s, blocks)
 		_ = s.Forms(func(f *Form) bool { met[f.kind()]++; return true })
-		for range 100 {
+		for range 70 {
 			text := pick(r, queries)
 			for range r.IntN(3) {
 				term := pick(r, queries)
@@ -402,6 +403,91 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestCopySome: blocks of several segments in any order, among them new ones, say in the new segment what they said.
+func TestCopySome(t *testing.T) {
+	whole := maxForms
+	defer func() { maxForms = whole }()
+	for seed := range uint64(6) {
+		if maxForms = whole; seed%2 == 1 {
+			maxForms = 5000
+		}
+		r := rand.New(rand.NewPCG(seed, 6))
+		dir := t.TempDir()
+		var pool []built
+		var entries []*Entry // nil for a new block
+		for i := range uint64(3) {
+			blocks := randomBlocks(t, r, 1+r.IntN(20))
+			s := open(t, vfs.OS, dir, create(t, vfs.OS, dir, i*1e6, (i+1)*1e6, blocks...))
+			pool, entries = append(pool, blocks...), append(entries, s.Blocks...)
+		}
+		pool = append(pool, randomBlocks(t, r, 3)...)
+		entries = append(entries, nil, nil, nil)
+		r.Shuffle(len(pool), func(i, k int) {
+			pool[i], pool[k] = pool[k], pool[i]
+			entries[i], entries[k] = entries[k], entries[i]
+		})
+		pool, entries = pool[:1+len(pool)/2], entries[:1+len(pool)/2]
+		w, err := NewWriter(vfs.OS, dir, 0, 1e7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range entries {
+			if e == nil {
+				err = w.Add(pool[i].data, pool[i].info)
+			} else {
+				err = w.Copy(e)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		checkFacts(t, open(t, vfs.OS, dir, Name(0, 1e7)), pool)
+	}
+}
+
+// A block whose footer cannot be read is not copied, and the writer can go on without it.
+func TestCopyOfDamaged(t *testing.T) {
+	dir := t.TempDir()
+	blocks := randomBlocks(t, rand.New(rand.NewPCG(1, 7)), 20)
+	name := create(t, vfs.OS, dir, 0, 1e6, blocks...)
+	path := filepath.Join(dir, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := open(t, vfs.OS, dir, name)
+	page := whole.formParts[0].at / pagePayload // the directory is in later ones
+	data[whole.footer+page*pageLen] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(vfs.OS, dir, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if len(s.Damage) > 0 {
+		t.Fatal(s.Damage)
+	}
+	w, err := NewWriter(vfs.OS, dir, 0, 2e6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Copy(s.Blocks[0]); !errors.Is(err, ErrNoFooter) || !errors.Is(err, block.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	if err := w.Add(blocks[1].data, blocks[1].info); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkFacts(t, open(t, vfs.OS, dir, Name(0, 2e6)), blocks[1:2])
+}
+
 // TestFalsePositives bounds how many absent keys a filter lets through.
 func TestFalsePositives(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
@@ -448,7 +534,7 @@ func TestFilterSize(t *testing.T) {
 
 func TestTranspose(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 100 {
+	for range 70 {
 		var in [8]byte
 		for i := range in {
 			in[i] = byte(r.Uint32())

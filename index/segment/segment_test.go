@@ -262,7 +262,7 @@ func TestEverySingleBitFlip(t *testing.T) {
 		t.Fatal(err)
 	}
 	footer := int(s.footer)
-	step := 3 // every bit of every byte in turn
+	step := 5 // every bit of every byte in turn
 	if testing.Short() {
 		step = 7
 	}

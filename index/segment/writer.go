@@ -41,6 +41,7 @@ type Writer struct {
 	forms   formSet
 	enc     *zstd.Encoder
 	sources map[*Segment]*source
+	data    []byte // of a block that is copied
 }
 
 // written is a block of the segment as far as the footer will tell of it.
