@@ -756,7 +756,7 @@ func newTotals(r *StatsRequest) totals {
 			g.size += 144
 		case a.Kind == Distinct && f.different == nil:
 			f.different = []different{}
-			g.size += 32
+			g.size += 120
 		case a.Kind != Quantile && a.Kind != Distinct && f.moments == nil:
 			f.moments = []moments{}
 			g.size += 40

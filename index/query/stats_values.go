@@ -2,11 +2,10 @@ package query
 
 import (
 	"errors"
+	"hash/maphash"
 	"math"
 	"math/bits"
 	"sync/atomic"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // ErrStatsMemory says that an answer would need more memory than an aggregate may have.
@@ -296,29 +295,54 @@ func selectNth(values []float64, k int) float64 {
 // different counts different values: the set of their hashes (that two of 100,000 values are taken for one happens once in
 // 3 × 10⁹ sets), or, when they are too many, a HyperLogLog of 2^14 registers.
 type different struct {
-	set       map[uint64]struct{}
+	slots     []uint64 // a hash table: a power of two, 0 for what is free; nil until there is a value, and with registers
+	n         int      // hashes in slots
 	registers []uint8
 }
 
-const (
-	registerBits = 14
-	hashCost     = 24 // of one in the set, roughly, in bytes
-)
+const registerBits = 14
 
-func (d *different) add(v []byte, a *allowance) { d.addHash(xxhash.Sum64(v), a) }
+func (d *different) add(v []byte, a *allowance) { d.addHash(maphash.Bytes(textSeed, v), a) }
 
 func (d *different) addHash(h uint64, a *allowance) {
 	if d.registers != nil {
 		d.register(h)
 		return
 	}
-	if d.set == nil {
-		d.set = map[uint64]struct{}{}
+	if h = max(h, 1); !d.insert(h) {
+		return
 	}
-	n := len(d.set)
-	if d.set[h] = struct{}{}; len(d.set) > n {
-		if a.use(hashCost); n == MaxExactDistinct {
-			d.toRegisters(a)
+	if d.n++; d.n > MaxExactDistinct {
+		d.toRegisters(a)
+	} else if 4*d.n > 3*len(d.slots) {
+		d.grow(a)
+	}
+}
+
+// insert puts a hash into slots; false when it is there.
+func (d *different) insert(h uint64) bool {
+	if d.slots == nil {
+		d.slots = make([]uint64, 8)
+	}
+	mask := len(d.slots) - 1
+	for i := int(h) & mask; ; i = (i + 1) & mask {
+		switch d.slots[i] {
+		case h:
+			return false
+		case 0:
+			d.slots[i] = h
+			return true
+		}
+	}
+}
+
+func (d *different) grow(a *allowance) {
+	old := d.slots
+	d.slots = make([]uint64, max(2*len(old), 8))
+	a.use(8 * (len(d.slots) - len(old)))
+	for _, h := range old {
+		if h != 0 {
+			d.insert(h)
 		}
 	}
 }
@@ -330,18 +354,26 @@ func (d *different) register(h uint64) {
 
 func (d *different) toRegisters(a *allowance) {
 	d.registers = make([]uint8, 1<<registerBits)
-	for h := range d.set {
-		d.register(h)
+	for _, h := range d.slots {
+		if h != 0 {
+			d.register(h)
+		}
 	}
 	a.use(len(d.registers))
-	a.have += hashCost * len(d.set)
-	d.set = nil
+	a.have += 8 * len(d.slots)
+	d.slots, d.n = nil, 0
 }
 
 func (d *different) merge(o *different, a *allowance) {
 	if o.registers == nil {
-		for h := range o.set {
-			d.addHash(h, a)
+		// There is room for all of them at first: hashes that come in the order of a table crowd in a smaller one.
+		for d.registers == nil && 4*min(d.n+o.n, MaxExactDistinct) > 3*len(d.slots) {
+			d.grow(a)
+		}
+		for _, h := range o.slots {
+			if h != 0 {
+				d.addHash(h, a)
+			}
 		}
 		return
 	}
@@ -355,7 +387,7 @@ func (d *different) merge(o *different, a *allowance) {
 
 func (d *different) count() float64 {
 	if d.registers == nil {
-		return float64(len(d.set))
+		return float64(d.n)
 	}
 	// With more values than MaxExactDistinct, the plain estimate needs no correction.
 	const m = 1 << registerBits
