@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -58,15 +59,18 @@ func (src *source) filter(s *Segment, i int) ([]byte, error) {
 }
 
 // Copy appends another segment's block as it is, with what that segment's footer knows of it. The error wraps [ErrNoFooter]
-// when there is no such footer, and is a *[CorruptError] when the block or the footer cannot be read; the writer can go on
+// when there is no such footer, and a *[CorruptError] when the block or the footer cannot be read; the writer can go on
 // after these. The segment stays open until Close or Abort.
 func (w *Writer) Copy(e *Entry) error {
 	if w.err != nil {
 		return w.err
 	}
 	s := e.seg
-	if s.directory.blocks == nil {
-		return fmt.Errorf("%w: segment %s", ErrNoFooter, s.path)
+	switch {
+	case s.version == 1:
+		return fmt.Errorf("%w: segment %s is of version 1", ErrNoFooter, s.path)
+	case s.directory.blocks == nil:
+		return fmt.Errorf("%w: segment %s: %w", ErrNoFooter, s.path, errors.Join(s.Damage...))
 	}
 	src := w.sources[s]
 	if src == nil {

@@ -486,6 +486,18 @@ func TestCopyOfDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFacts(t, open(t, vfs.OS, dir, Name(0, 2e6)), blocks[1:2])
+
+	// Nor one whose segment is known by its blocks only.
+	if err := os.WriteFile(path, data[:len(data)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(vfs.OS, dir, name); err != nil || len(s.Blocks) != len(blocks) {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := w.Copy(s.Blocks[0]); !errors.Is(err, ErrNoFooter) || !errors.Is(err, block.ErrCorrupt) {
+		t.Fatal(err)
+	}
 }
 
 // TestFalsePositives bounds how many absent keys a filter lets through.
