@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/segment"
 )
 
@@ -46,6 +45,9 @@ type compactor struct {
 	urgent bool                       // many segments wait: no courtesy
 	seals  int64                      // as counted when it looked last
 	busy   time.Time                  // when it saw that a generation had been sealed
+
+	builder *blockBuilder // with loaded the memory of a merge, kept for the next that follows at once
+	loaded  loaded
 }
 
 func newCompactor(s *Store) *compactor {
@@ -78,6 +80,7 @@ func (c *compactor) run() {
 				s.o.Log.Error("merging segments failed; it is tried again in a minute", "error", err)
 			}
 		}
+		c.builder, c.loaded = nil, loaded{}
 	}
 }
 
@@ -192,12 +195,13 @@ func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 	if err != nil {
 		return err
 	}
-	b, err := block.NewBuilder()
-	if err != nil {
-		w.Abort()
-		return err
+	if c.builder == nil {
+		if c.builder, err = newBlockBuilder(); err != nil {
+			w.Abort()
+			return err
+		}
 	}
-	m := &merging{c: c, ctx: ctx, w: w, builder: b, since: time.Now()}
+	m := &merging{c: c, ctx: ctx, w: w, since: time.Now()}
 	err = m.write(segs)
 	defer func() { stats.worked.Add(int64(m.worked + time.Since(m.since))) }()
 	if err != nil {

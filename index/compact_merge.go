@@ -17,15 +17,12 @@ import (
 // of a full one are copied as they are; of the others as many as fill a block are read, sorted and built anew, and all of plain
 // rows. So an event is built anew about once, however often its segment is merged, and what is held in memory is two blocks.
 type merging struct {
-	c       *compactor
-	ctx     context.Context
-	w       *segment.Writer
-	builder *block.Builder
-	small   []mergeBlock // wait to be built into one
-	bytes   int64        // of these
-	rows    int
-	loaded  loaded
-	buf     []byte
+	c     *compactor
+	ctx   context.Context
+	w     *segment.Writer
+	small []mergeBlock // wait to be built into one
+	bytes int64        // of these
+	rows  int
 
 	since  time.Time // of the work since the last rest
 	worked time.Duration
@@ -111,7 +108,7 @@ func (m *merging) flush() error {
 	if len(blocks) == 1 && blocks[0].Columnar() {
 		return m.copy(blocks[0])
 	}
-	l := &m.loaded
+	l := &m.c.loaded
 	l.reset()
 	for _, b := range blocks {
 		if err := l.load(b.Entry); err != nil {
@@ -120,17 +117,8 @@ func (m *merging) flush() error {
 	}
 	rows, received := l.sorted()
 	m.built += int64(len(rows))
-	for len(rows) > 0 {
-		n := cut(rows)
-		var info *block.Info
-		var err error
-		if m.buf, info, err = m.builder.Append(m.buf[:0], rows[:n], received); err != nil {
-			return err
-		}
-		if err := m.w.Add(m.buf, info); err != nil {
-			return err
-		}
-		rows = rows[n:]
+	if err := m.c.builder.add(m.w, rows, received); err != nil {
+		return err
 	}
 	return m.rest()
 }

@@ -94,6 +94,7 @@ type Store struct {
 	cancel   context.CancelFunc
 	running  sync.WaitGroup // sealer, compactor, appends, searches, followers' calls
 	buffers  sync.Pool
+	builder  *blockBuilder // the sealer's
 	stats    counters
 	tables   tableCache
 }

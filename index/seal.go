@@ -83,17 +83,26 @@ func (s *Store) freeze() {
 func (s *Store) sealer() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	idle := 0
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
 			s.freezeOld()
+			idle++
 		case <-s.seals:
+			idle = 0
 		}
 		s.sealFrozen()
+		if idle == builderIdle {
+			s.builder = nil
+		}
 	}
 }
+
+// builderIdle is after how many seconds without a seal the sealer gives its builder's memory back, some 50 MB.
+const builderIdle = 10
 
 // sealFrozen writes the frozen generation, if there is one. A failure is counted and tried again a second later.
 func (s *Store) sealFrozen() {
@@ -171,10 +180,12 @@ func (s *Store) seal(g *generation) error {
 
 // write writes a generation's segment: its services one behind the other, each in blocks in order of (time, sequence).
 func (s *Store) write(g *generation) (err error) {
-	b, err := block.NewBuilder()
-	if err != nil {
-		return err
+	if s.builder == nil {
+		if s.builder, err = newBlockBuilder(); err != nil {
+			return err
+		}
 	}
+	b := s.builder
 	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi)
 	if err != nil {
 		return err
@@ -184,23 +195,43 @@ func (s *Store) write(g *generation) (err error) {
 			w.Abort()
 		}
 	}()
-	var rows []block.Row
-	var buf []byte
-	var info *block.Info
 	for _, name := range slices.Sorted(maps.Keys(g.heads)) {
-		rows = sortedRows(rows[:0], g.view(g.heads[name]))
-		for rest := rows; len(rest) > 0; {
-			n := cut(rest)
-			if buf, info, err = b.Append(buf[:0], rest[:n], g.received); err != nil {
-				return err
-			}
-			if err = w.Add(buf, info); err != nil {
-				return err
-			}
-			rest = rest[n:]
+		b.rows = sortedRows(b.rows[:0], g.view(g.heads[name]))
+		if err = b.add(w, b.rows, g.received); err != nil {
+			return err
 		}
 	}
+	clear(b.rows) // they hold the generation's memory
 	return w.Close()
+}
+
+// blockBuilder builds the blocks of a segment.
+type blockBuilder struct {
+	*block.Builder
+	rows []block.Row // scratch memory
+	buf  []byte
+}
+
+func newBlockBuilder() (*blockBuilder, error) {
+	b, err := block.NewBuilder()
+	return &blockBuilder{Builder: b}, err
+}
+
+// add cuts the rows of a service, which are in order, into blocks and adds these to a segment.
+func (b *blockBuilder) add(w *segment.Writer, rows []block.Row, received []block.ReceivedRun) error {
+	for len(rows) > 0 {
+		n := cut(rows)
+		data, info, err := b.Append(b.buf[:0], rows[:n], received)
+		if err != nil {
+			return err
+		}
+		b.buf = data
+		if err := w.Add(data, info); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
 }
 
 // sortedRows appends a head's rows in order of (time, sequence).
