@@ -53,10 +53,9 @@ func rows(f facts) []row {
 	re := func(s string) string { return "~" + strconv.Quote(s) } // both languages read \\ in "…" as one
 	return []row{
 		{name: "needle by field", goal: goalNeedle, lookout: all.search("request_id:"+f.requestID, ""), vl: all.vlRows(`request_id:="` + f.requestID + `"`)},
-		{name: "needle by token in a message", goal: goalNeedle, lookout: all.search(f.token, ""), vl: all.vlRows(f.token),
-			why: "VictoriaLogs' word is a whole one"},
+		{name: "needle by token in a message", goal: goalNeedle, lookout: all.search(re(`\b`+f.token+`\b`), ""), vl: all.vlRows(f.token)},
 		{name: "absent field value", goal: goalNeedle, lookout: all.search("request_id:0123456789abcdef", ""), vl: all.vlRows(`request_id:="0123456789abcdef"`)},
-		{name: "absent token", goal: goalNeedle, lookout: all.count(absent), vl: all.vlCount(absent)},
+		{name: "absent token", goal: goalNeedle, lookout: all.count(re(`\b` + absent + `\b`)), vl: all.vlCount(absent)},
 		{name: "absent word", goal: goalNeedle, lookout: all.count("nosuchword"), vl: all.vlCount("nosuchword")},
 
 		{name: "word error", goal: goalText, lookout: all.count(re(`\berror\b`)), vl: all.vlCount("error")},
@@ -66,6 +65,7 @@ func rows(f facts) []row {
 		{name: "part error, any case", goal: goalText, lookout: all.count("error"), vl: all.vlCount(re("(?i)error"))},
 		{name: "part error", goal: goalText, lookout: all.count(re("error")), vl: all.vlCount(re("error"))},
 		{name: "part onnecti", goal: goalText, lookout: all.count(re("onnecti")), vl: all.vlCount(re("onnecti"))},
+		{name: "token as a part of any text", goal: goalText, lookout: all.count(f.token), vl: all.vlCount(re(f.token))},
 		{name: "rare part of a token", goal: goalText, lookout: all.count(re(inside)), vl: all.vlCount(re(inside))},
 		{name: "regex with a literal", goal: goalText, lookout: all.count(re(`rhost=82\.\d+.*user=\w+`)), vl: all.vlCount(re(`rhost=82\.\d+.*user=\w+`))},
 		{name: "regex without, IPv4 and port", goal: goalScan, lookout: all.count(re(ipPort)), vl: all.vlCount(re(ipPort))},

@@ -164,6 +164,12 @@ k9f8e
 -0
 1e400
 nosuchword
+05
+k9f
+ef
+~"9f8"
+~"(?i)9F8|eef"
+23
 500`, "\n")
 
 // TestRoundTrip builds blocks, reads them back byte for byte, and compares what is said of them, and what a query selects,

@@ -29,6 +29,8 @@ type selection struct {
 	found    bitset.Set
 	wanted   bitset.Set
 	flags    []bool
+	holes    [][]*hole // by form: those in which a test's literal may be
+	seen     []bool    // by form: holes is known
 }
 
 var selections = sync.Pool{New: func() any { return new(selection) }}
@@ -152,11 +154,24 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 			break
 		}
 	}
+	inToken := values != nil && test.InToken()
+	if inToken {
+		s.holes = append(s.holes[:0], make([][]*hole, c.count)...)
+		s.seen = append(s.seen[:0], make([]bool, c.count)...)
+	}
 	one := func(row, i int) error {
-		switch verdicts[ids[i]] {
+		id := int(ids[i])
+		switch verdicts[id] {
 		case query.Always:
 			found.Add(row)
 		case query.Maybe:
+			if inToken && id < c.count && values.forms[id].moulded() {
+				ok, err := s.inHole(test, values, verdicts, id, int(values.ranks[i]))
+				if ok {
+					found.Add(row)
+				}
+				return err
+			}
 			var err error
 			if s.buf, err = values.append(s.buf[:0], i); err != nil {
 				return err
@@ -180,6 +195,36 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 		return found.Has(row), err
 	})
 }
+
+// inHole tells whether a text satisfies a test for parts of tokens: it need not be rebuilt, and few of its holes can have
+// what is asked for.
+func (s *selection) inHole(test *query.Test, values *valueReader, verdicts []query.Verdict, id, rank int) (bool, error) {
+	if !s.seen[id] {
+		if test.Match(values.forms[id].text) { // in a way that the judge leaves open, such as the Kelvin sign
+			verdicts[id] = query.Always
+			return true, nil
+		}
+		cols, err := values.c.columns(s.Table, &values.forms[id])
+		if err != nil {
+			return false, err
+		}
+		s.seen[id] = true
+		for k := range cols {
+			p := query.Pattern{Text: oneHole, Holes: []query.Hole{cols[k].facts()}}
+			if test.Judge(&p) != query.Never {
+				s.holes[id] = append(s.holes[id], &cols[k])
+			}
+		}
+	}
+	for _, h := range s.holes[id] {
+		if s.buf = h.append(s.buf[:0], rank); test.Match(s.buf) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+var oneHole = []byte{query.HoleMark}
 
 // each calls fn for every value of a field's column in the rows; true goes on to the next row.
 func (t *Table) each(field int, rows bitset.Set, fn func(row, i int) (bool, error)) error {

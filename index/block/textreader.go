@@ -73,6 +73,9 @@ type formRef struct {
 	mould lazy[mould]
 }
 
+// moulded tells whether the form's holes have columns.
+func (f *formRef) moulded() bool { return f.holes > 0 && !f.loose }
+
 // mould is a form with more than a few values, ready to be filled: pieces[i] stands before the value of open[i], the last
 // piece at the end. Constant holes have become parts of the pieces.
 type mould struct {

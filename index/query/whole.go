@@ -1,5 +1,7 @@
 package query
 
+import "slices"
+
 // WholeToken tells whether every text of the pattern's form that satisfies the test has the test's literal as one of its
 // tokens, neither more nor less; key is then that token's (see [AppendTokenKeys]), so that a block without the key has no such
 // text. It is for forms that Judge says Maybe of: a request's id, asked for as a part of any text, is in the block whose
@@ -37,6 +39,22 @@ func (t *Test) WholeToken(p *Pattern) (key uint64, ok bool) {
 		beside, after = true, true
 	}
 	return foldHash(c.f.text), hole == len(p.Holes)
+}
+
+// InToken tells whether the test asks for literals that are parts of tokens: a text satisfies it when one of its tokens does,
+// and a text whose holes are tokens when its fixed text or one of the holes' values does.
+func (t *Test) InToken() bool {
+	part := func(f *finder) bool {
+		end, _ := tokenEnd(f.text, 0)
+		return end == len(f.text)
+	}
+	switch p := t.p.(type) {
+	case *contains:
+		return part(p.f)
+	case *matchesRE:
+		return p.re.whole && !slices.ContainsFunc(p.need, func(c *contains) bool { return !part(c.f) })
+	}
+	return false
 }
 
 // tokenBytes are the bytes that tokens are made of.
