@@ -236,7 +236,8 @@ func (w *judging) group(g *group, asked []*query.Test) {
 	for i := range g.forms {
 		f := &g.forms[i]
 		for _, has := range has {
-			for it, p := f.candidates(w.blocks); p != nil; p = it.candidate(w.blocks) {
+			it := f.iterate()
+			for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
 				if has[p.Block].most += p.Rows; g.column != columnUnknown && !f.unlisted {
 					has[p.Block].least = max(has[p.Block].least, p.Rows)
 				}
@@ -244,7 +245,7 @@ func (w *judging) group(g *group, asked []*query.Test) {
 		}
 		// A look at the places costs less than a judgement.
 		if 2*c.wanted <= c.blocks {
-			if _, p := f.candidates(w.blocks); p == nil {
+			if it := f.iterate(); it.candidate(w.blocks) == nil {
 				continue
 			}
 		}
@@ -261,7 +262,8 @@ func (w *judging) group(g *group, asked []*query.Test) {
 				}
 			}
 			entries := w.entries[t.ID()]
-			for it, p := f.candidates(w.blocks); p != nil; p = it.candidate(w.blocks) {
+			it := f.iterate()
+			for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
 				if f.Kind == block.Numbers && !t.MayMatchNumbers(p.lo, p.hi) {
 					continue
 				}
@@ -297,13 +299,7 @@ func (f *Form) judge(t *query.Test) query.Verdict {
 	return query.Maybe
 }
 
-// candidates returns the first place in one of the blocks, nil for none, and the reader of the others.
-func (f *Form) candidates(blocks bitset.Set) (*placeReader, *place) {
-	it := f.iterate()
-	return &it, it.candidate(blocks)
-}
-
-// candidate returns the next place in one of the blocks, nil after the last.
+// candidate returns the next place that is in one of the blocks, nil after the last.
 func (it *placeReader) candidate(blocks bitset.Set) *place {
 	for {
 		p := it.next()
