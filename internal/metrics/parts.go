@@ -42,7 +42,7 @@ func Store(stats func() index.Stats) prometheus.Collector {
 		counter("store_compaction_written_bytes_total", "Bytes of the segments that they became.", func(s s) int64 { return s.CompactedOut }),
 		counter("store_compaction_rebuilt_events_total", "Events that merges have put into new blocks.", func(s s) int64 { return s.Rebuilt }),
 		counter("store_compaction_seconds_total", "Time that merging has worked, its rests left out.", func(s s) float64 { return s.CompactTime.Seconds() }),
-		gauge("store_compaction_waiting_segments", "Segments in the merge that is under way.", func(s s) int64 { return s.CompactWaiting }),
+		gauge("store_compaction_waiting_segments", "Segments in the merge that is under way or due.", func(s s) int64 { return s.CompactWaiting }),
 	)
 }
 
