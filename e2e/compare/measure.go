@@ -311,51 +311,21 @@ func readVLStats(t *tally) (a answer, err error) {
 	return a, nil
 }
 
-// readStats adds up the counts of a lookout's groups, and counts the groups: objects with an aggregate by its name, or with
-// values in the order of the request, whose first is the count or the only one. What a top left out is no group.
+// readStats adds up the counts of a lookout's groups, and counts the groups.
 func readStats(t *tally) (a answer, err error) {
-	for line := range bytes.Lines(t.all) {
-		var v any
-		if err := json.Unmarshal(line, &v); err != nil {
-			return a, fmt.Errorf("reading %.100q: %w", line, err)
-		}
-		addGroups(v, &a)
+	var stats struct {
+		Groups []struct {
+			Count int64 `json:"count"`
+		} `json:"groups"`
+	}
+	if err := json.Unmarshal(t.all, &stats); err != nil {
+		return a, fmt.Errorf("reading %.100q: %w", t.all, err)
+	}
+	for _, g := range stats.Groups {
+		a.groups++
+		a.matched += g.Count
 	}
 	return a, nil
-}
-
-func addGroups(v any, a *answer) {
-	switch v := v.(type) {
-	case []any:
-		for _, e := range v {
-			addGroups(e, a)
-		}
-	case map[string]any:
-		if values, ok := v["values"].(map[string]any); ok {
-			v = values
-		}
-		values, _ := v["values"].([]any)
-		n, counted := v["count"].(float64)
-		_, other := v["p99(duration_ms)"]
-		switch {
-		case counted:
-			a.groups++
-			a.matched += int64(n)
-		case other:
-			a.groups++
-		case len(values) > 0:
-			a.groups++
-			if n, ok := values[0].(float64); ok {
-				a.matched += int64(n)
-			}
-		default:
-			for name, e := range v {
-				if name != "other" && name != "summary" && name != "total" {
-					addGroups(e, a)
-				}
-			}
-		}
-	}
 }
 
 func ms(d time.Duration) string {

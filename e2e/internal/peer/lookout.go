@@ -104,6 +104,19 @@ func (s *Lookout) Restart(ctx context.Context) error {
 	return s.run(ctx)
 }
 
+// Idle waits until the server has done next to nothing for three seconds in a row, and has merged what it wants to merge.
+func (s *Lookout) Idle(ctx context.Context) error {
+	for {
+		if err := s.Process.Idle(ctx); err != nil {
+			return err
+		}
+		waiting, err := s.Metric(ctx, "lookout_store_compaction_waiting_segments")
+		if err != nil || waiting == 0 {
+			return err
+		}
+	}
+}
+
 // Stop ends the process of the moment, as [Process.Stop] does: a deferred one must not be that of before a Restart.
 func (s *Lookout) Stop() (cpu time.Duration, err error) { return s.Process.Stop() }
 
