@@ -85,11 +85,13 @@ func (b *bench) growth(dir string, from, to int) error {
 				{name: "count of all", q: "*", params: "count=true", matches: -1},
 			}
 		}
+		others := otherPrograms(s)
 		for _, p := range probes {
 			if p.at[i], err = b.probe(s, p, n); err != nil {
 				return err
 			}
 		}
+		b.report(fmt.Sprintf("growth: asked of %d events", n), "other programs took %.0f %% of the machine", others())
 	}
 	for _, p := range probes {
 		few, many := p.at[0], p.at[1]

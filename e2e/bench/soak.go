@@ -61,7 +61,7 @@ func (b *bench) soak(dir string, n int) error {
 	}
 	defer s.Stop()
 	events := newFeed(longLoad)
-	busy := peer.OtherCPU(s)
+	others := otherPrograms(s)
 	searches := newSearcher(s, events)
 	stopSearching := searches.run(b.ctx)
 	defer stopSearching()
@@ -79,9 +79,8 @@ func (b *bench) soak(dir string, n int) error {
 	if err := stopSearching(); err != nil {
 		return err
 	}
-	others := float64(busy()) / float64(wall) / float64(runtime.NumCPU()) * 100
 	b.report("soak: all", "%d events in %.0f s, %.0f events/s, %.2f CPU-s per million; other programs took %.0f %% of the machine", n, wall.Seconds(),
-		float64(n)/wall.Seconds(), used.Seconds()/float64(n)*1e6, others)
+		float64(n)/wall.Seconds(), used.Seconds()/float64(n)*1e6, others())
 	first, last := tenths[0], tenths[9]
 	b.lines.Line("Soak/last-to-first", 1, "wall-ratio", last.rate/first.rate, "cpu-ratio", first.cpu/last.cpu)
 	b.report("soak: last tenth to the first", "%.2f by CPU time, %.2f by wall time (goal 0.9)", first.cpu/last.cpu, last.rate/first.rate)
@@ -103,7 +102,7 @@ func (b *bench) soak(dir string, n int) error {
 	if found != n {
 		return fmt.Errorf("%d events sent and acknowledged, %d found", n, found)
 	}
-	b.report("soak: count of all", "%d, which is all that was acknowledged, in %.1f ms", found, ms(time.Since(answered)))
+	b.report("soak: counted", "%d, which is all that was acknowledged, in %.1f ms", found, ms(time.Since(answered)))
 	if err := b.settleMerging(s, "soak"); err != nil {
 		return err
 	}
@@ -117,6 +116,14 @@ func (b *bench) soak(dir string, n int) error {
 		return err
 	}
 	return b.compareSearches(searches)
+}
+
+// otherPrograms tells how much of the machine was taken by what is not measured, in percent: the more, the less wall times say.
+func otherPrograms(s *peer.Lookout) (since func() float64) {
+	busy, begin := peer.OtherCPU(s), time.Now()
+	return func() float64 {
+		return float64(busy()) / float64(time.Since(begin)) / float64(runtime.NumCPU()) * 100
+	}
 }
 
 // tenth sends the events from one to another.
@@ -167,8 +174,8 @@ func (b *bench) settleMerging(s *peer.Lookout, name string) error {
 		}
 	}
 	wall, size := last.Sub(begin), m["lookout_store_segment_bytes"]
-	b.lines.Line(name+"/settled", 1, "ns/op", float64(wall), "cpu-ns/op", float64(cpu-used), "segments", m["lookout_store_segments"], "segment-B", size)
-	b.report(name+": merging has settled", "after %.1f s and %.1f CPU-s: %.0f segments, %.0f blocks, %.0f MB, %.1f bytes an event; %.1f s worked in all, %.0f MB read, %.0f MB written, %.0f failures",
+	b.lines.Line("Settled/"+name, 1, "ns/op", float64(wall), "cpu-ns/op", float64(cpu-used), "segments", m["lookout_store_segments"], "segment-B", size)
+	b.report(name+": merging has settled", "after %.1f s and %.1f CPU-s: %.0f segments, %.0f blocks, %.0f MB, %.1f bytes an event; since the start %.1f s worked, %.0f MB read, %.0f MB written, %.0f failures",
 		wall.Seconds(), (cpu - used).Seconds(), m["lookout_store_segments"], m["lookout_store_blocks"], size/1e6, size/m["lookout_store_sequence"],
 		m["lookout_store_compaction_seconds_total"], m["lookout_store_compaction_read_bytes_total"]/1e6, m["lookout_store_compaction_written_bytes_total"]/1e6,
 		m["lookout_store_compaction_errors_total"])
@@ -247,7 +254,8 @@ func (r *searcher) run(ctx context.Context) (stop func() error) {
 
 // compareSearches asks everything again as often and reports both.
 func (b *bench) compareSearches(r *searcher) error {
-	for range r.questions[0].busy {
+	used, rounds := r.s.CPU(), len(r.questions[0].busy)
+	for range rounds {
 		for _, q := range r.questions {
 			wall, err := r.ask(b.ctx, q)
 			if err != nil {
@@ -256,6 +264,8 @@ func (b *bench) compareSearches(r *searcher) error {
 			q.idle = append(q.idle, wall)
 		}
 	}
+	used = r.s.CPU() - used
+	b.report("soak: searches", "%d times all of them; %.1f CPU-ms each time when idle", rounds, ms(used)/float64(max(1, rounds)))
 	for _, q := range r.questions {
 		if q.q != "nosuchword" && q.most == 0 {
 			return fmt.Errorf("query %s: nothing was found", q.q)
