@@ -2,6 +2,7 @@ package index
 
 import (
 	"slices"
+	"sort"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -322,7 +323,7 @@ func (t *frameJob) read(q *search, j *job, w *worker) error {
 		if !q.has(rowTime(row), seq) {
 			continue
 		}
-		kept, err := q.take(w, t.out, row, seq, true)
+		kept, err := q.take(w, t.out, row, seq, 0, true)
 		if err != nil {
 			return err
 		}
@@ -333,11 +334,11 @@ func (t *frameJob) read(q *search, j *job, w *worker) error {
 	return nil
 }
 
-// take hands a row in range on when it is wanted; kept when it is out's last row now. With copied the row's memory is used
-// again.
-func (q *search) take(w *worker, out *stream, row []byte, seq uint64, copied bool) (kept bool, err error) {
+// take hands a row in range on when it is wanted; kept when it is out's last row now. The first known literals are in it.
+// With copied the row's memory is used again.
+func (q *search) take(w *worker, out *stream, row []byte, seq uint64, known int, copied bool) (kept bool, err error) {
 	e := &w.event
-	ok, err := q.match(row, seq, e)
+	ok, err := q.match(row, seq, e, known)
 	switch {
 	case err != nil:
 		return false, errPart(seq, err)
@@ -375,20 +376,11 @@ func (t *headJob) run(q *search, j *job, w *worker) {
 		return
 	}
 	t.out = &stream{service: t.view.service}
-	for _, r := range t.rows {
-		if !q.has(r.time, r.seq) {
-			continue
-		}
-		data := t.view.row(r)
-		j.tally.events++
-		j.tally.bytes += int64(len(data))
-		kept, err := q.take(w, t.out, data, r.seq, false)
-		if err != nil {
-			q.unreadable(err)
-		}
-		if kept {
-			t.out.rows[len(t.out.rows)-1].received = block.ReceivedAt(t.view.received, r.seq)
-		}
+	for rows := t.rows; len(rows) > 0; {
+		// The rows of one chunk lie one behind the other.
+		n := sort.Search(len(rows), func(i int) bool { return rows[i].chunk > rows[0].chunk })
+		t.read(q, j, w, rows[:n])
+		rows = rows[n:]
 	}
 	slices.SortFunc(t.out.rows, func(a, b match) int {
 		if q.less(&a, &b) {
@@ -396,6 +388,50 @@ func (t *headJob) run(q *search, j *job, w *worker) {
 		}
 		return 1
 	})
+}
+
+// read finds the matches in rows of one chunk.
+func (t *headJob) read(q *search, j *job, w *worker, rows []rowRef) {
+	last := rows[len(rows)-1]
+	data := t.view.chunks[last.chunk][:int(last.off)+len(t.view.row(last))]
+	var first *query.Needle
+	candidate := -1 // where the first literal occurs next: rows without it are stepped over
+	if len(q.needles) > 0 {
+		first = &q.needles[0]
+	}
+	for i, r := range rows {
+		start, end := int(r.off), len(data)
+		if i+1 < len(rows) {
+			end = int(rows[i+1].off)
+		}
+		if !q.has(r.time, r.seq) {
+			continue
+		}
+		j.tally.events++
+		j.tally.bytes += int64(end - start)
+		known := 0
+		if first != nil {
+			if candidate < start {
+				k := first.Index(data[start:])
+				if candidate = start + k; k < 0 {
+					candidate = len(data)
+				}
+			}
+			if candidate >= end {
+				continue
+			}
+			if candidate+len(first.Text) <= end {
+				known = 1
+			}
+		}
+		kept, err := q.take(w, t.out, data[start:end:end], r.seq, known, false)
+		if err != nil {
+			q.unreadable(err)
+		}
+		if kept {
+			t.out.rows[len(t.out.rows)-1].received = block.ReceivedAt(t.view.received, r.seq)
+		}
+	}
 }
 
 func (t *headJob) join(q *search, _ *job) {

@@ -195,9 +195,10 @@ func (p *plan) inRange(pc *piece, t *block.Table, set bitset.Set) (bitset.Set, e
 	return set, nil
 }
 
-// match tells whether an encoded event matches, whatever its time and sequence; e holds it afterwards when it does.
-func (p *plan) match(row []byte, seq uint64, e *event.Event) (bool, error) {
-	for i := range p.needles {
+// match tells whether an encoded event matches, whatever its time and sequence; e holds it afterwards when it does. The
+// first so many of the query's literals are known to be in it.
+func (p *plan) match(row []byte, seq uint64, e *event.Event, known int) (bool, error) {
+	for i := known; i < len(p.needles); i++ {
 		if p.needles[i].Index(row) < 0 {
 			return false, nil
 		}
