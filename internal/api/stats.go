@@ -129,7 +129,7 @@ func appendStats(dst []byte, r *query.StatsRequest, s *query.Stats, took time.Du
 		dst = append(dst, '[')
 		for i := range groups {
 			if i > 0 {
-				dst = append(dst, ',', '\n')
+				dst = append(dst, ',')
 			}
 			group(&groups[i], by)
 		}
