@@ -258,8 +258,11 @@ func judgeAll(q *query.Query, info *Info) [][]Form {
 	for i, test := range q.Tests() {
 		for _, text := range info.Texts {
 			v := query.Maybe
-			if text.Kind == Patterned {
+			switch text.Kind {
+			case Patterned:
 				v = test.Judge(&text.Pattern)
+			case Numbers:
+				v = min(v, test.Judge(&query.Pattern{Text: oneHole, Holes: text.Holes}))
 			}
 			if v != query.Never {
 				out[i] = append(out[i], Form{text.Column, text.Local, v})
@@ -325,7 +328,7 @@ func checkInfo(t *testing.T, rows []Row, runs []ReceivedRun, info *Info, tbl *Ta
 	for i, a := range info.Texts {
 		b := again.Texts[i]
 		if a.Column != b.Column || a.Name != b.Name || a.Kind != b.Kind || a.Local != b.Local || a.Values != b.Values || a.Rows != b.Rows || !bytes.Equal(a.Text, b.Text) ||
-			len(a.Holes) != len(b.Holes) || a.Lo < b.Lo || a.Hi > b.Hi {
+			len(a.Holes) != len(b.Holes) || a.Kind == Numbers && a.Holes[0] != b.Holes[0] || a.Lo < b.Lo || a.Hi > b.Hi {
 			t.Fatalf("text %d is read back as %+v, was %+v", i, b, a)
 		}
 	}

@@ -53,6 +53,7 @@ type Text struct {
 	// Values is how many values the form has in the block, Rows in how many events they are: an event may have several
 	// values of one name.
 	Values, Rows int
+	// Pattern is the form of [Patterned] texts. Of [Numbers] it has one hole, which says what is known of how they are written.
 	query.Pattern
 	Lo, Hi float64 // of Numbers: the least and the greatest value
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
+
+	"github.com/lookoutlog/lookout/index/query"
 )
 
 // A decimal is a JSON number that comes back as it was written from a mantissa and the number of digits behind the point:
@@ -109,9 +111,12 @@ type numberColumn struct {
 	scales    []uint8
 	texts     [][]byte // those of scale badScale
 	same      bool     // all scales are the first's
+	shortest  int      // of the texts, in bytes
+	longest   int
 }
 
 func (c *numberColumn) reset() {
+	c.shortest, c.longest = math.MaxInt, 0
 	c.mantissas, c.scales, c.texts, c.same = c.mantissas[:0], c.scales[:0], c.texts[:0], true
 }
 
@@ -121,8 +126,22 @@ func (c *numberColumn) add(text []byte) {
 		m, scale = int64(len(c.texts)), badScale
 		c.texts = append(c.texts, text)
 	}
+	c.shortest, c.longest = min(c.shortest, len(text)), max(c.longest, len(text))
 	c.mantissas, c.scales = append(c.mantissas, m), append(c.scales, uint8(scale))
 	c.same = c.same && c.scales[0] == uint8(scale)
+}
+
+// numberSet are the bytes that numbers are written with.
+var numberSet = func() (s query.CharSet) {
+	for _, c := range []byte("0123456789+-.eE") {
+		s.Add(c)
+	}
+	return s
+}()
+
+// facts say what is known of the numbers' texts.
+func (c *numberColumn) facts() query.Hole {
+	return query.Hole{Set: numberSet, Min: c.shortest, Max: c.longest}
 }
 
 // pays tells whether the values are better kept as numbers than as texts.

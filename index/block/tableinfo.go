@@ -3,6 +3,7 @@ package block
 import (
 	"math"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -36,7 +37,11 @@ func (t *Table) Info() (*Info, error) {
 			return nil, err
 		}
 		text := Text{Column: k + 1, Name: f.name, Kind: Numbers, Local: -1, Values: f.n, Lo: math.Inf(1), Hi: math.Inf(-1)}
+		var buf []byte
+		h := query.Hole{Set: numberSet, Min: math.MaxInt}
 		for i := range f.n {
+			buf = v.append(buf[:0], &f.num, i)
+			h.Min, h.Max = min(h.Min, len(buf)), max(h.Max, len(buf))
 			if i == 0 || rowOf[i] != rowOf[i-1] {
 				text.Rows++
 			}
@@ -48,6 +53,7 @@ func (t *Table) Info() (*Info, error) {
 		if len(f.num.texts) > 0 {
 			text.Lo, text.Hi = math.Inf(-1), math.Inf(1)
 		}
+		text.Holes = []query.Hole{h}
 		info.Texts = append(info.Texts, text)
 	}
 	if t.rest.n > 0 {
