@@ -196,8 +196,8 @@ func (s *Store) openSegments() (leftovers []string, err error) {
 		leftovers = append(leftovers, filepath.Join(dir, segment.Name(seg.Lo, seg.Hi)))
 	}
 	for _, seg := range unused {
-		s.o.Log.Error("a segment that cannot be read whole is not used: other segments hold its events", "segment", segment.Name(seg.Lo, seg.Hi),
-			"error", errors.Join(seg.Damage...))
+		s.o.Log.Error("a merge of segments was damaged before the old ones were removed; this one is not used, because the rest hold more", "segment",
+			segment.Name(seg.Lo, seg.Hi), "error", errors.Join(seg.Damage...))
 	}
 	for i, seg := range use {
 		if i > 0 && seg.Lo < use[i-1].Hi {
@@ -211,7 +211,8 @@ func (s *Store) openSegments() (leftovers []string, err error) {
 }
 
 // settle tells what the segments of a folder are: those to be used, in order; those whose events are in one of these, which a
-// merge has left behind; and those that are damaged while others have all their events, which are neither used nor removed.
+// merge has left behind; and those that are neither used nor removed: a damaged merge of segments that are all there, or, where
+// not all are, these.
 func settle(segments []*segment.Segment) (use, done, unused []*segment.Segment) {
 	slices.SortFunc(segments, func(a, b *segment.Segment) int { return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(b.Hi, a.Hi)) })
 	for len(segments) > 0 {
