@@ -45,7 +45,7 @@ func drawRows(rng *rand.Rand, n int) []Row {
 	}
 	number := func() string {
 		return pick("0", "-0", "1.50", "00", "1e400", "12345678901234567890", "1234567890123456789", fmt.Sprint(rng.IntN(1000)),
-			fmt.Sprintf("%.2f", rng.ExpFloat64()*40), "-7", "0.001", "500", "200", "5e2", "1e5", "100000", "123456.0", "-123456", "000123456")
+			fmt.Sprintf("%.2f", rng.ExpFloat64()*40), "-7", "0.001", "500", "200", "5e2", "1e5", "100000", "60s", "", "123456.0", "-123456", "000123456")
 	}
 	var rows []Row
 	at, seq := rng.Int64N(1<<60), rng.Uint64N(1<<40)

@@ -1,7 +1,6 @@
 package block
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -560,13 +559,11 @@ func (b *Builder) appendField(dir []byte, column int, c *fieldColumn) []byte {
 			if c.multi {
 				rows = len(slices.Compact(slices.Clone(c.rows)))
 			}
-			kind := Numbers
-			for _, t := range c.number.texts {
-				if len(bytes.Trim(t, "0123456789+-.eE")) > 0 || len(t) == 0 {
-					kind = Raw
-				}
+			text := Text{Column: column, Name: c.name, Kind: numbersKind(c.number.texts), Local: -1, Values: len(c.rows), Rows: rows, Lo: lo, Hi: hi}
+			if text.Kind == Numbers {
+				text.Holes = []query.Hole{c.number.facts()}
 			}
-			b.info.Texts = append(b.info.Texts, Text{Column: column, Name: c.name, Kind: kind, Local: -1, Values: len(c.rows), Rows: rows, Lo: lo, Hi: hi})
+			b.info.Texts = append(b.info.Texts, text)
 			return c.number.append(append(dir, fieldNumber), &b.sections, b)
 		}
 		for _, v := range c.values {

@@ -144,6 +144,21 @@ func (c *numberColumn) facts() query.Hole {
 	return query.Hole{Set: numberSet, Min: c.shortest, Max: c.longest}
 }
 
+// numbersKind returns what is said of a column with these exceptions: nothing, when one of them is no number at all.
+func numbersKind(texts [][]byte) TextKind {
+	for _, t := range texts {
+		if len(t) == 0 {
+			return Raw
+		}
+		for _, c := range t {
+			if !numberSet.Has(c) {
+				return Raw
+			}
+		}
+	}
+	return Numbers
+}
+
 // pays tells whether the values are better kept as numbers than as texts.
 func (c *numberColumn) pays() bool { return len(c.texts) <= 16+len(c.mantissas)/16 }
 

@@ -36,7 +36,7 @@ func (t *Table) Info() (*Info, error) {
 		if err != nil {
 			return nil, err
 		}
-		text := Text{Column: k + 1, Name: f.name, Kind: Numbers, Local: -1, Values: f.n, Lo: math.Inf(1), Hi: math.Inf(-1)}
+		text := Text{Column: k + 1, Name: f.name, Kind: numbersKind(f.num.texts), Local: -1, Values: f.n, Lo: math.Inf(1), Hi: math.Inf(-1)}
 		var buf []byte
 		h := query.Hole{Set: numberSet, Min: math.MaxInt}
 		for i := range f.n {
@@ -53,7 +53,9 @@ func (t *Table) Info() (*Info, error) {
 		if len(f.num.texts) > 0 {
 			text.Lo, text.Hi = math.Inf(-1), math.Inf(1)
 		}
-		text.Holes = []query.Hole{h}
+		if text.Kind == Numbers {
+			text.Holes = []query.Hole{h}
+		}
 		info.Texts = append(info.Texts, text)
 	}
 	if t.rest.n > 0 {
