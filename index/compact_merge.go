@@ -100,7 +100,7 @@ func (m *merging) failed(b mergeBlock, err error) error {
 
 // flush builds what waits.
 func (m *merging) flush() error {
-	blocks := m.small
+	blocks, size := m.small, m.bytes
 	m.small, m.bytes, m.rows = m.small[:0], 0, 0
 	if len(blocks) == 0 {
 		return nil
@@ -109,7 +109,7 @@ func (m *merging) flush() error {
 		return m.copy(blocks[0])
 	}
 	l := &m.c.loaded
-	l.reset()
+	l.reset(int(size))
 	for _, b := range blocks {
 		if err := l.load(b.Entry); err != nil {
 			return m.failed(b, b.Corrupt(err))
@@ -154,8 +154,10 @@ type loaded struct {
 	page block.Rows
 }
 
-func (l *loaded) reset() {
-	l.data, l.ends, l.seqs, l.runs, l.rows = l.data[:0], l.ends[:0], l.seqs[:0], l.runs[:0], l.rows[:0]
+// reset makes room for so many bytes of encoded events.
+func (l *loaded) reset(size int) {
+	l.data = slices.Grow(l.data[:0], size)
+	l.ends, l.seqs, l.runs, l.rows = l.ends[:0], l.seqs[:0], l.runs[:0], l.rows[:0]
 }
 
 // load appends a block's rows.

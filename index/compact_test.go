@@ -347,6 +347,28 @@ func TestTiers(t *testing.T) {
 	}
 }
 
+// While generations are sealed merging waits, unless many segments do.
+func TestMergingGivesWay(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		segments int
+		quiet    bool // for long enough
+		want     bool
+	}{{5, false, false}, {5, true, true}, {manySegments, false, true}} {
+		s := daily(t, &now, Options{CompactShare: 0.99}, 1, c.segments)
+		k := newCompactor(s)
+		if c.quiet {
+			k.seals = s.stats.seals.Load()
+		}
+		if merged, err := k.next(t.Context()); merged != c.want || err != nil {
+			t.Errorf("%+v: %v, %v", c, merged, err)
+		}
+		if waiting := s.Stats().CompactWaiting; waiting != int64(c.segments) {
+			t.Errorf("%+v: %d wait", c, waiting)
+		}
+	}
+}
+
 // Small blocks are built into full ones, full ones copied, and nothing else is built twice.
 func TestFullBlocksAreCopied(t *testing.T) {
 	s := open(t, Options{byHand: true, HeadBytes: 1 << 30, CompactShare: 1})
