@@ -119,8 +119,9 @@ func (t *blockJob) count(j *job, rows int) {
 }
 
 func (t *blockJob) join(q *search, _ *job) {
-	if t.cursor != nil {
-		q.waiting.push(t.cursor.chunk(q))
+	if c := t.cursor; c != nil {
+		q.hold(c, c.table)
+		q.waiting.push(c.chunk(q))
 	}
 }
 
@@ -132,6 +133,10 @@ type cursor struct {
 	times []int64
 	next  int // the next row to be rebuilt, -1 when there is none
 	size  int // rows of the next chunk
+
+	table   *openTable // nil when the search holds too many
+	held    int64      // what the table counts for in the search's held
+	running int        // chunks that are being rebuilt
 }
 
 const (
@@ -140,6 +145,9 @@ const (
 	leastRows = 16
 
 	mergeBytes = 32 << 20 // of rebuilt rows that wait for their turn, unless each service's leastRows are more
+	// heldBytes bounds the memory of the tables that a merge holds on to. As many blocks are open as overlap in time, one or
+	// two for each service; beyond this they share the cache, and a chunk may have to parse its block again.
+	heldBytes = 160 << 20
 )
 
 func newCursor(q *search, e *segment.Entry, o *openTable, rows bitset.Set) (*cursor, error) {
@@ -147,7 +155,7 @@ func newCursor(q *search, e *segment.Entry, o *openTable, rows bitset.Set) (*cur
 	if err != nil {
 		return nil, err
 	}
-	c := &cursor{entry: e, rows: rows, times: times, size: firstRows}
+	c := &cursor{entry: e, rows: rows, times: times, size: firstRows, table: o}
 	if q.r.Newest {
 		c.next = rows.Prev(len(times) - 1)
 	} else {
@@ -164,6 +172,19 @@ func (c *cursor) step(newest bool, row int) int {
 	return c.rows.Next(row + 1)
 }
 
+// hold keeps the cursor's table for its next chunks, if it may, and as long as there are any.
+func (q *search) hold(c *cursor, t *openTable) {
+	size := int64(0)
+	if t != nil && (c.next >= 0 || c.running > 0) {
+		size = int64(t.table.MemSize())
+	}
+	if q.held -= c.held; size == 0 || q.held+size > heldBytes {
+		t, size = nil, 0
+	}
+	q.held += size
+	c.table, c.held = t, size
+}
+
 // chunk returns the job that rebuilds the next rows.
 func (c *cursor) chunk(q *search) *job {
 	q.chunks++
@@ -174,6 +195,7 @@ func (c *cursor) chunk(q *search) *job {
 // chunkJob rebuilds some rows.
 type chunkJob struct {
 	cursor *cursor
+	table  *openTable
 	first  int // row
 	rows   int // number
 	out    *stream
@@ -183,7 +205,8 @@ type chunkJob struct {
 // rebuilt at the same time.
 func (t *chunkJob) begin(q *search) {
 	c := t.cursor
-	t.first, t.out = c.next, q.stream(c.entry.Service)
+	t.first, t.out, t.table = c.next, q.stream(c.entry.Service), c.table
+	c.running++
 	// Blocks of many services may overlap in time: the more of them, the shorter the chunks.
 	size := mergeBytes / (q.chunks + len(q.active.streams)) / max(int(c.entry.Bytes)/max(c.entry.Rows, 1), 1)
 	size = min(c.size, max(size, leastRows))
@@ -198,10 +221,13 @@ func (t *chunkJob) begin(q *search) {
 }
 
 func (t *chunkJob) run(q *search, _ *job, _ *worker) {
-	o, err := q.s.tables.open(t.cursor.entry)
+	var err error
+	if t.table == nil {
+		t.table, err = q.s.tables.open(t.cursor.entry)
+	}
 	if err == nil {
-		defer q.s.tables.done(o)
-		err = t.rebuild(q, o)
+		err = t.rebuild(q, t.table)
+		q.s.tables.done(t.table)
 	}
 	if err != nil {
 		q.spoiled(t.cursor.entry, err)
@@ -237,6 +263,8 @@ func (t *chunkJob) rebuild(q *search, o *openTable) error {
 
 func (t *chunkJob) join(q *search, _ *job) {
 	q.chunks--
+	t.cursor.running--
+	q.hold(t.cursor, t.table)
 	q.add(t.out)
 }
 

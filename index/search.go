@@ -92,6 +92,7 @@ type search struct {
 	active   merger
 	started  int   // jobs that have ended
 	chunks   int   // chunks of rows that were found and are not rebuilt yet
+	held     int64 // memory of the tables that cursors hold, in bytes
 	underway int64 // bytes of events that running jobs may look at
 	cut      int64 // what lies here and behind is left out, when wasCut: the budget is used up
 	wasCut   bool
