@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"runtime"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -28,7 +27,7 @@ type visitor interface {
 }
 
 // scanWorkers returns the number of goroutines that call a visitor at once, at most.
-func scanWorkers() int { return runtime.GOMAXPROCS(0) }
+func scanWorkers() int { return cores }
 
 // scan lets v see all that may hold matches of a request, in no order. The summary's Matched and Services are the visitor's
 // matter, and it has nothing to do with the request's limit, order and context.

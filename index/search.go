@@ -26,6 +26,9 @@ import (
 // Every job has a key: no row it leads to comes before that place in the order. So what is not needed yet is not looked at,
 // an answer that has its limit leaves the rest alone, and only what overlaps in time is held at once.
 
+// cores is how many goroutines work on a search. It is taken once: the runtime may change its mind while a search is under way.
+var cores = runtime.GOMAXPROCS(0)
+
 const (
 	headUnit   = 512 // rows of a head that make one job
 	eventBytes = 256 // an event's encoded length, where a guess is enough
@@ -160,9 +163,8 @@ func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *sear
 	if r.Query != nil && len(r.Query.Fields()) > 0 {
 		q.unknown = q.missing(segments, views)
 	}
-	n := runtime.GOMAXPROCS(0)
 	q.todo, q.results = make(chan *job, q.window()), make(chan *job, q.window())
-	for i := range min(n, len(q.waiting)+1) {
+	for i := range min(cores, len(q.waiting)+1) {
 		q.workers.Go(func() { q.worker(i) })
 	}
 	return q
@@ -328,9 +330,9 @@ func (q *search) finish() {
 // window is how many jobs are in work at most. A scan has no order to keep and no rows to hold.
 func (q *search) window() int {
 	if q.visitor != nil {
-		return 8 * runtime.GOMAXPROCS(0)
+		return 8 * cores
 	}
-	return 2 * runtime.GOMAXPROCS(0)
+	return 2 * cores
 }
 
 // dispatch gives the next jobs to the workers: those without which the merge cannot go on, and some more, but not more than
