@@ -216,6 +216,11 @@ func (l *life) check(text string, r query.Request) (err error) {
 	if sc := sum.Scan; sc.Range+sc.Filter+sc.Forms+sc.Counted+sc.Opened > sc.Blocks {
 		return fmt.Errorf("the summary does not add up: %+v", sc)
 	}
+	if r.Before == 0 && r.After == 0 {
+		if err := l.checkBudget(r, int64(len(text))*1000, want); err != nil {
+			return err
+		}
+	}
 	r.Limit, r.CountOnly = 0, true
 	services := map[string]int64{}
 	all := brute(l.all, r)
@@ -235,6 +240,23 @@ func (l *life) check(text string, r query.Request) (err error) {
 				return fmt.Errorf("field %q is said to be unknown, but event %d has it", name, e.Seq)
 			}
 		}
+	}
+	return nil
+}
+
+// checkBudget sees to it that a search with a limit of bytes delivers the answer's beginning, and says whether that is all.
+func (l *life) checkBudget(r query.Request, budget int64, want []string) error {
+	r.MaxBytes = budget
+	n := 0
+	sum, err := l.s.Search(context.Background(), r, func(row query.Row) error {
+		if n == len(want) || showRow(row) != want[n] {
+			return fmt.Errorf("row %d is not the answer's", n)
+		}
+		n++
+		return nil
+	})
+	if err != nil || sum.Complete && n < len(want) {
+		return fmt.Errorf("with %d bytes: %d of %d rows: %v, %+v", budget, n, len(want), err, sum)
 	}
 	return nil
 }
