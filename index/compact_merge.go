@@ -92,7 +92,7 @@ func (m *merging) copy(b mergeBlock) error {
 
 // failed tells a block that cannot be read from a disk that cannot be written.
 func (m *merging) failed(b mergeBlock, err error) error {
-	if errors.Is(err, block.ErrCorrupt) {
+	if errors.Is(err, block.ErrCorrupt) || errors.Is(err, block.ErrVersion) {
 		return &unreadable{b.seg, err}
 	}
 	return err
