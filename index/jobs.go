@@ -147,7 +147,7 @@ const (
 	mergeBytes = 32 << 20 // of rebuilt rows that wait for their turn, unless each service's leastRows are more
 	// heldBytes bounds the memory of the tables that a merge holds on to. As many blocks are open as overlap in time, one or
 	// two for each service; beyond this they share the cache, and a chunk may have to parse its block again.
-	heldBytes = 160 << 20
+	heldBytes = 96 << 20
 )
 
 func newCursor(q *search, e *segment.Entry, o *openTable, rows bitset.Set) (*cursor, error) {
