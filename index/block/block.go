@@ -206,7 +206,7 @@ func Open(src io.ReaderAt, at, length int64) (*Block, error) {
 	end := int64(0)
 	if head[4] == kindPlain {
 		end = b.readFrames(&r, at+int64(len(head)))
-	} else if b.sections, end = readSections(&r, at+int64(len(head))); len(b.sections) == 0 || m.Rows > MaxRows || m.Rows == 0 {
+	} else if b.sections, end = readSections(&r, at+int64(len(head))); len(b.sections) == 0 || m.Rows > MaxRows || m.Rows == 0 || m.Bytes > maxBlock {
 		r.fail()
 	}
 	if r.bad || len(r.data) != 0 || end != at+length {

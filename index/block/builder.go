@@ -92,7 +92,7 @@ func NewBuilder() (*Builder, error) {
 		return nil, err
 	}
 	b := &Builder{byName: map[string]int32{}, numbers: map[int64]uint16{}}
-	b.sections.enc = enc
+	b.sections.enc, b.sections.pays = enc, zstdPays
 	b.hole.distinct = map[string]int{}
 	for i := range b.dicts {
 		b.dicts[i].index = map[string]uint16{}

@@ -24,6 +24,7 @@ const zstdPays = 0.97
 // sectionWriter collects a block's sections.
 type sectionWriter struct {
 	enc  *zstd.Encoder
+	pays float64 // zstdPays; 0 in tests whose sections are to be damaged
 	body []byte
 	list []section
 }
@@ -41,7 +42,7 @@ func (w *sectionWriter) add(data []byte) int {
 func (w *sectionWriter) compress(data []byte) int {
 	at := len(w.body)
 	w.body = w.enc.EncodeAll(data, w.body)
-	if n := len(w.body) - at; float64(n) < zstdPays*float64(len(data)) {
+	if n := len(w.body) - at; float64(n) < w.pays*float64(len(data)) {
 		w.list = append(w.list, section{stored: n, raw: len(data), crc: crc32.Checksum(w.body[at:], castagnoli)})
 		return len(w.list) - 1
 	}

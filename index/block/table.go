@@ -97,7 +97,7 @@ func (b *Block) Table() (*Table, error) {
 		f.kind = event.Kind(r.byte())
 		f.named = r.bytes()
 		f.name = string(f.named)
-		f.n = r.count(maxValues)
+		f.n = r.count(int(b.Bytes)) // a value takes some bytes of its event
 		if f.kind > event.JSON || f.n == 0 {
 			r.fail()
 		}
@@ -115,7 +115,7 @@ func (b *Block) Table() (*Table, error) {
 		}
 	}
 	if !r.bad {
-		t.rest.readRaws(&r)
+		t.rest.readRaws(&r, b.Rows)
 		t.rest.n = t.rest.rawCount
 	}
 	for _, list := range t.shapes {
@@ -130,9 +130,6 @@ func (b *Block) Table() (*Table, error) {
 	}
 	return t, nil
 }
-
-// maxValues bounds the values of a column: an event has at most 4 MiB.
-const maxValues = 1 << 28
 
 // MemSize returns roughly how many bytes the table keeps at the moment.
 func (t *Table) MemSize() int { return int(t.size.Load()) }

@@ -93,7 +93,7 @@ func (c *textReader) readRef(r *reader, n int) {
 	}
 	c.defs.readRef(r)
 	c.loose.readRef(r)
-	c.readRaws(r)
+	c.readRaws(r, n)
 	c.ref.limit = c.count
 	if c.rawCount > 0 {
 		c.ref.limit++
@@ -103,12 +103,13 @@ func (c *textReader) readRef(r *reader, n int) {
 	}
 }
 
-func (c *textReader) readRaws(r *reader) {
+// readRaws reads where the raw values are, at most n.
+func (c *textReader) readRaws(r *reader, n int) {
 	parts := r.count(len(r.data))
 	c.raws = make([]rawPart, parts)
 	for i := range c.raws {
 		p := &c.raws[i]
-		p.section, p.first, p.count = r.count(maxBlock), c.rawCount, r.count(maxValues)
+		p.section, p.first, p.count = r.count(maxBlock), c.rawCount, r.count(n-c.rawCount)
 		c.rawCount += p.count
 	}
 }
