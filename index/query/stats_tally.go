@@ -44,6 +44,7 @@ type Tally struct {
 	nodes, values []int32
 	kids          []int32
 	more, extras  []rowNode
+	batch         []lookup
 }
 
 // dim is one field to group by. A value's number is its place in the set; 0 is for none.
@@ -550,10 +551,9 @@ func (w *walk) countValues(i int) error {
 	values := w.clearValues()
 	t.more = t.more[:0]
 	none := w.n
-	err := w.tab.Values(d.name, w.rows, func(row int, v []byte) {
-		id := t.number(d, v)
+	count := func(row, id int32) {
 		if values[row] != 0 {
-			t.more = append(t.more, rowNode{int32(row), id})
+			t.more = append(t.more, rowNode{row, id})
 			return
 		}
 		values[row] = id
@@ -561,10 +561,39 @@ func (w *walk) countValues(i int) error {
 		if node := t.step(i, w.node, id); node >= 0 {
 			t.groups.counts[node]++
 		}
+	}
+	// Values are looked up many at a time: the processor then waits for several places in memory at once.
+	if t.batch == nil {
+		t.batch = make([]lookup, 0, 256)
+	}
+	var text [shortSlot]byte
+	flush := func() {
+		d.lookUp(t.batch)
+		for k := range t.batch {
+			l := &t.batch[k]
+			if l.id == 0 {
+				l.id = t.number(d, l.slot.text(text[:0]))
+			}
+			count(l.row, l.id)
+		}
+		t.batch = t.batch[:0]
+	}
+	err := w.tab.Values(d.name, w.rows, func(row int, v []byte) {
+		if len(v) > shortSlot {
+			count(int32(row), t.number(d, v))
+			return
+		}
+		l := lookup{row: int32(row)}
+		l.slot, l.hash = packText(v)
+		if t.batch = append(t.batch, l); len(t.batch) == cap(t.batch) {
+			flush()
+		}
 	})
 	if err != nil {
+		t.batch = t.batch[:0]
 		return err
 	}
+	flush()
 	t.dedupe()
 	for _, m := range t.more {
 		if node := t.step(i, w.node, m.node); node >= 0 {
@@ -875,10 +904,16 @@ func (t *Tally) Merge(o *Tally) {
 		t.groups.fields[i].used = t.groups.fields[i].used || o.groups.fields[i].used
 	}
 	o.mem.giveBack()
+	for i := range o.dims {
+		o.dims[i].release()
+	}
 }
 
 // Stats returns what was gathered, but for what the summary says of reading. The tally must not be used any more.
 func (t *Tally) Stats() *Stats {
+	for i := range t.dims {
+		t.dims[i].release()
+	}
 	s := &Stats{Groups: []StatsGroup{}, Summary: Summary{Matched: t.matched, Complete: true}}
 	if t.full {
 		s.Summary.Complete = false

@@ -576,6 +576,7 @@ func TestUnusedFields(t *testing.T) {
 	if s := tally.Stats(); s.Unused != nil {
 		t.Errorf("of no events: %q", s.Unused)
 	}
+	tally = NewTally(r, NewBudget(StatsMemory))
 	tally.Add(&event.Event{Fields: []event.Field{{Name: []byte("user"), Value: []byte("u")}, {Name: []byte("d"), Value: []byte("1")}, {Name: []byte("text"), Value: []byte("t")}}})
 	if s := tally.Stats(); !slices.Equal(s.Unused, []string{"usr", "none", "text"}) {
 		t.Errorf("%q", s.Unused)
@@ -630,6 +631,12 @@ func TestTextSet(t *testing.T) {
 		}
 	}
 	for text, id := range numbers {
+		if slot, hash := packText([]byte(text)); len(text) <= shortSlot {
+			found := []lookup{{slot: slot, hash: hash}}
+			if s.lookUp(found); found[0].id != id || string(slot.text(make([]byte, 0, shortSlot))) != text {
+				t.Fatalf("%q is %+v, want %d", text, found[0], id)
+			}
+		}
 		if s.texts[id] != text {
 			t.Fatalf("number %d is %q, want %q", id, s.texts[id], text)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"strings"
+	"sync"
 )
 
 // textSet numbers texts in order of their arrival, from 1; number 0 is for none. It is a hash table that holds texts of up
@@ -64,6 +65,50 @@ func (s *textSet) find(v []byte) (id int32, slot int) {
 	}
 }
 
+// text returns the text of a slot that holds all of it, in dst's memory, which has room for it.
+func (p *textSlot) text(dst []byte) []byte {
+	n := int(p.what & 15)
+	dst = dst[:n]
+	switch {
+	case n >= 8:
+		binary.LittleEndian.PutUint64(dst, p.lo)
+		binary.LittleEndian.PutUint32(dst[n-4:], p.hi)
+	case n >= 4:
+		binary.LittleEndian.PutUint32(dst, uint32(p.lo))
+		binary.LittleEndian.PutUint32(dst[n-4:], p.hi)
+	case n > 0:
+		dst[0], dst[n/2], dst[n-1] = byte(p.lo), byte(p.lo>>8), byte(p.hi)
+	}
+	return dst
+}
+
+// lookup is a short text that is looked for.
+type lookup struct {
+	slot textSlot
+	hash uint64
+	row  int32
+	id   int32 // 0 when it is not there
+}
+
+// lookUp finds the numbers of texts.
+func (s *textSet) lookUp(list []lookup) {
+	mask := len(s.slots) - 1
+	for k := range list {
+		l := &list[k]
+		l.id = 0
+		for i := int(l.hash) & mask; ; i = (i + 1) & mask {
+			p := &s.slots[i]
+			if p.lo == l.slot.lo && p.hi == l.slot.hi && p.what&15 == l.slot.what && p.what >= 16 {
+				l.id = int32(p.what >> 4)
+				break
+			}
+			if p.what < 16 {
+				break
+			}
+		}
+	}
+}
+
 // add puts a text into the slot that find returned for it, and returns its number.
 func (s *textSet) add(v []byte, slot int) int32 {
 	id := len(s.texts)
@@ -92,8 +137,26 @@ func (s *textSet) copy(v []byte) string {
 	return s.arena.String()[start:]
 }
 
+// spareSlots are large tables that are not used any more: a tally that needs one need not grow to it step by step.
+var spareSlots sync.Pool // of *[]textSlot
+
+const (
+	largeSlots = 4096
+	mostSlots  = 1 << 18 // what as many values take as there may be groups
+)
+
 func (s *textSet) grow() {
-	s.slots = make([]textSlot, 2*len(s.slots))
+	n := 2 * len(s.slots)
+	s.slots = nil
+	if n >= largeSlots {
+		if spare, ok := spareSlots.Get().(*[]textSlot); ok && len(*spare) >= n {
+			s.slots = *spare
+			clear(s.slots)
+		}
+	}
+	if s.slots == nil {
+		s.slots = make([]textSlot, n)
+	}
 	mask := len(s.slots) - 1
 	for id, text := range s.texts[1:] {
 		p, hash := packText([]byte(text))
@@ -104,4 +167,13 @@ func (s *textSet) grow() {
 		}
 		s.slots[i] = p
 	}
+}
+
+// release ends the set's use but for its texts.
+func (s *textSet) release() {
+	if n := len(s.slots); n >= largeSlots && n <= mostSlots {
+		spare := s.slots
+		spareSlots.Put(&spare)
+	}
+	s.slots = nil
 }
