@@ -368,3 +368,33 @@ func TestAggregateOfFlippedBits(t *testing.T) {
 		t.Error("no flip was noticed")
 	}
 }
+
+// TestAggregateAtTheEndsOfTime is for steps and buckets that begin before int64 does or end behind it.
+func TestAggregateAtTheEndsOfTime(t *testing.T) {
+	s := open(t, Options{byHand: true})
+	var all []event.Event
+	var b event.Batch
+	for i, at := range []int64{math.MinInt64, math.MinInt64 + 1, math.MinInt64 + int64(10*time.Minute), -1, 0, 1, math.MaxInt64 - int64(10*time.Minute), math.MaxInt64 - 1} {
+		line(&b, "a", "x", at)
+		e := b.Events[i].Clone()
+		e.Seq = uint64(i + 1)
+		all = append(all, e)
+	}
+	if err := s.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, by := range []string{"service", "host"} {
+			for _, every := range []time.Duration{0, 1, 5 * time.Minute, time.Hour, math.MaxInt64} {
+				for _, since := range []int64{0, math.MinInt64 + 1, -1, 1} {
+					for _, until := range []int64{0, 1, math.MaxInt64 - 1} {
+						r := statsRequest(t, "*", by, "count")
+						r.Every, r.Since, r.Until = int64(every), since, until
+						compareStats(t, s, all, r)
+					}
+				}
+			}
+		}
+		seal(t, s)
+	}
+}
