@@ -22,7 +22,7 @@ type Form struct {
 	Name    string // of the field; empty for the message and for fields of unknown names
 	Message bool
 	Kind    block.TextKind
-	// Pattern of a [block.Patterned] form. Its holes are true of all blocks together.
+	// Pattern of a [block.Patterned] or [block.Numbers] form. Its holes are true of all blocks together.
 	query.Pattern
 	Lo, Hi float64 // of [block.Numbers], over all blocks
 	// Rows is the sum of its places' rows, Values of their values.
@@ -153,7 +153,14 @@ type formSet struct {
 
 // add puts a place of a form into the set. It keeps nothing of p.
 func (s *formSet) add(key formKey, p *query.Pattern, at place) {
-	if key.kind != block.Patterned {
+	switch key.kind {
+	case block.Patterned:
+	case block.Numbers:
+		p = &query.Pattern{Text: number.Text, Holes: p.Holes}
+		if len(p.Holes) != 1 { // nothing is known of how they are written
+			p = number
+		}
+	default:
 		p = &query.Pattern{}
 	}
 	column := s.columns[key]
@@ -370,10 +377,10 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 		if len(texts)+len(groups)+len(group) == 0 {
 			first = t.services[m.Service]
 		}
-		texts = append(texts, m.Text...)
 		group = append(group, m.kind())
 		switch m.Kind {
 		case block.Patterned:
+			texts = append(texts, m.Text...)
 			group = binary.AppendUvarint(group, uint64(len(m.Text)))
 			for k := range m.Holes {
 				group, consts = appendHole(group, consts, &m.Holes[k])
@@ -381,6 +388,7 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 		case block.Numbers:
 			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.Lo))
 			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.Hi))
+			group, consts = appendHole(group, consts, &m.Holes[0])
 		}
 		group = binary.AppendUvarint(group, uint64(m.Rows))
 		group = binary.AppendUvarint(group, uint64(m.Values))
@@ -448,6 +456,8 @@ func (d *directory) decodeForms(raw []byte) ([]group, int64, error) {
 				}
 			case block.Numbers:
 				f.Lo, f.Hi = r.float(), r.float()
+				f.Text = number.Text
+				constants = r.holes(f, constants)
 			case block.Raw, block.Rest:
 			case unlistedKind:
 				f.Kind, f.unlisted = block.Raw, true

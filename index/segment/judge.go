@@ -277,7 +277,7 @@ func (w *judging) group(g *group, asked []*query.Test) {
 	}
 }
 
-// number is a JSON number of any value.
+// number is the form of JSON numbers, whatever their values.
 var number = func() *query.Pattern {
 	h := query.Hole{Min: 1, Max: 4 << 20} // no value is longer
 	for _, c := range []byte("0123456789+-.eE") {
@@ -294,7 +294,7 @@ func (f *Form) judge(t *query.Test) query.Verdict {
 		if !t.MayMatchNumbers(f.Lo, f.Hi) {
 			return query.Never
 		}
-		return t.Judge(number)
+		return t.Judge(&f.Pattern)
 	}
 	return query.Maybe
 }
