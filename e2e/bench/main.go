@@ -20,9 +20,10 @@
 // every tenth alike.
 //
 // -growth measures what questions cost when ten times as much is stored but no more of it matches, and nothing else: medians
-// of turns of 20 ms, sealed, merged and idle, and the first time after the start, when nothing is cached. Some 100 of the
-// first events hold two phrases, one of words that nothing else holds, one of words that many others hold, apart. The count
-// of a word stands there for comparison: ten times as many events match.
+// of turns of 20 ms, sealed, merged and idle, and the first time after the start. Needles are twenty, from all over the first
+// events. 100 of these hold two phrases, one of words that nothing else holds, one of words that many others hold, apart. The count
+// of a word stands there for comparison: ten times as many events match. Blocks fill with merging: where the
+// first events are less than two million, theirs are small and a needle in one is cheap.
 package main
 
 import (
