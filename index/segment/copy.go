@@ -8,13 +8,18 @@ import (
 	"github.com/lookoutlog/lookout/index/block"
 )
 
-// source is what a writer has read of a segment from which it copies blocks.
+// source is what a writer has read of a segment from which it copies blocks. Of the forms, which are most of a footer, it holds
+// those of one service, and the part they were in: a merge goes from service to service, over many segments at once.
 type source struct {
 	filters [][]byte // of each block, nil until its class has been read
 	classOf []int
 	counts  [][]block.Count
+
+	service int // whose forms these are, -1 for none yet
 	forms   []*Form
-	places  [][]sourcePlace // of each block
+	places  map[int][]sourcePlace // by block
+	part    int                   // read last, -1 for none
+	groups  []group               // of that part
 }
 
 type sourcePlace struct {
@@ -23,25 +28,51 @@ type sourcePlace struct {
 }
 
 func openSource(s *Segment) (*source, error) {
-	src := &source{filters: make([][]byte, len(s.Blocks)), classOf: make([]int, len(s.Blocks)), places: make([][]sourcePlace, len(s.Blocks))}
+	src := &source{filters: make([][]byte, len(s.Blocks)), classOf: make([]int, len(s.Blocks)), service: -1, part: -1}
 	for i := range s.classes {
 		for _, b := range s.classes[i].blocks {
 			src.classOf[b] = i
 		}
 	}
 	var err error
-	if src.counts, err = s.blockCounts(); err != nil {
-		return nil, err
-	}
-	err = s.Forms(func(f *Form) bool {
-		src.forms = append(src.forms, f)
-		it := f.iterate()
-		for p := it.next(); p != nil; p = it.next() {
-			src.places[p.Block] = append(src.places[p.Block], sourcePlace{len(src.forms) - 1, *p})
-		}
-		return true
-	})
+	src.counts, err = s.blockCounts()
 	return src, err
+}
+
+// load reads the forms of a service.
+func (src *source) load(s *Segment, service int) error {
+	if src.service == service {
+		return nil
+	}
+	src.service, src.forms, src.places = -1, nil, map[int][]sourcePlace{}
+	for i := range s.formParts {
+		p := &s.formParts[i]
+		if p.first > service || p.last < service {
+			continue
+		}
+		if src.part != i {
+			groups, _, err := s.readForms(i) // not through the cache, which is the searches'
+			if err != nil {
+				return err
+			}
+			src.part, src.groups = i, groups
+		}
+		for g := range src.groups {
+			if src.groups[g].service != service {
+				continue
+			}
+			for k := range src.groups[g].forms {
+				f := &src.groups[g].forms[k]
+				src.forms = append(src.forms, f)
+				it := f.iterate()
+				for p := it.next(); p != nil; p = it.next() {
+					src.places[p.Block] = append(src.places[p.Block], sourcePlace{len(src.forms) - 1, *p})
+				}
+			}
+		}
+	}
+	src.service = service
+	return nil
 }
 
 func (src *source) filter(s *Segment, i int) ([]byte, error) {
@@ -79,6 +110,9 @@ func (w *Writer) Copy(e *Entry) error {
 			return fmt.Errorf("%w: %w", ErrNoFooter, err)
 		}
 		w.sources[s] = src
+	}
+	if err := src.load(s, e.service); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoFooter, err)
 	}
 	w.data = slices.Grow(w.data[:0], int(e.Length))[:e.Length]
 	if _, err := s.file.ReadAt(w.data, e.Offset); err != nil {

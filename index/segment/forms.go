@@ -529,16 +529,23 @@ func (s *Segment) formPart(i int) ([]group, error) {
 	if kept, ok := parsed.get(cacheKey{s, i}).([]group); ok {
 		return kept, nil
 	}
+	groups, size, err := s.readForms(i)
+	if err == nil {
+		parsed.put(cacheKey{s, i}, groups, size)
+	}
+	return groups, err
+}
+
+// readForms reads and parses a part of the forms, of so many bytes in memory.
+func (s *Segment) readForms(i int) (groups []group, size int64, err error) {
 	raw, err := s.readPart(&s.formParts[i])
-	if err != nil {
-		return nil, s.damaged(err, "forms")
+	if err == nil {
+		groups, size, err = s.decodeForms(raw)
 	}
-	groups, size, err := s.decodeForms(raw)
 	if err != nil {
-		return nil, s.damaged(err, "forms")
+		return nil, 0, s.damaged(err, "forms")
 	}
-	parsed.put(cacheKey{s, i}, groups, size)
-	return groups, nil
+	return groups, size, nil
 }
 
 // Forms calls fn for each form of the segment's texts, in order of service, column, kind and text, until it returns false.
