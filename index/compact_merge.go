@@ -13,8 +13,8 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// merging is one merge. It writes the blocks of some segments into one, service by service in order of time. Blocks of at least half the size
-// of a full one are copied as they are; of the others as many as fill a block are read, sorted and built anew, and all of plain
+// merging is one merge. It writes the blocks of some segments into one, service by service in order of time. Blocks of at least a quarter of
+// a full one's size are copied as they are; of the others as many as fill a block are read, sorted and built anew, and all of plain
 // rows. So an event is built anew about once, however often its segment is merged, and what is held in memory is two blocks.
 type merging struct {
 	c     *compactor
@@ -37,9 +37,10 @@ type mergeBlock struct {
 	seg *segment.Segment
 }
 
-// full tells whether a block is copied.
+// full tells whether a block is copied. A quarter: with a half the corpus takes 1 % less on disk and a third more CPU time to
+// merge, with an eighth 2 % more.
 func (b *mergeBlock) full() bool {
-	return b.Columnar() && (b.Bytes >= block.MaxBytes/2 || b.Rows >= block.MaxRows/2)
+	return b.Columnar() && (b.Bytes >= block.MaxBytes/4 || b.Rows >= block.MaxRows/4)
 }
 
 // write writes everything but the footer.
