@@ -252,7 +252,7 @@ func (q *Queue) open() (err error) {
 		return err
 	}
 	q.log, err = wal.Open(wal.Options{
-		Dir: filepath.Join(o.Dir, "wal"), FS: o.FS, NoSync: o.noSync, SegmentBytes: o.segment, Start: known.position, OnCommit: q.commit, Log: o.Log,
+		Dir: filepath.Join(o.Dir, "wal"), Compress: true, FS: o.FS, NoSync: o.noSync, SegmentBytes: o.segment, Start: known.position, OnCommit: q.commit, Log: o.Log,
 	})
 	if err != nil {
 		return err

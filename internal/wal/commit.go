@@ -26,11 +26,12 @@ const (
 // pending is a batch on its way through the committer.
 type pending struct {
 	recordHeader
-	entry  Entry  // what OnCommit gets; its slices are the caller's
-	buf    []byte // the record, but for what put writes
-	result        // for the caller, once done has been sent to
-	repeat bool   // wholly dropped, for a batch of the same commit
-	done   chan struct{}
+	entry    Entry  // what OnCommit gets; its slices are the caller's
+	buf      []byte // the record, but for what put writes
+	result          // for the caller, once done has been sent to
+	repeat   bool   // wholly dropped, for a batch of the same commit
+	compress bool   // see Options
+	done     chan struct{}
 }
 
 type result struct {
@@ -76,9 +77,9 @@ func skipEvents(data []byte, n int) ([]byte, error) {
 	return data, nil
 }
 
-func newPending(e *Entry) *pending {
+func newPending(e *Entry, compress bool) *pending {
 	p := pendingPool.Get().(*pending)
-	p.entry, p.result, p.repeat = *e, result{}, false
+	p.entry, p.result, p.repeat, p.compress = *e, result{}, false, compress
 	if e.Producer == "" {
 		p.entry.ProducerSeq, p.entry.Cursor = 0, nil
 	}
@@ -98,7 +99,11 @@ func (p *pending) free() {
 func (p *pending) encode() {
 	e := &p.entry
 	fixed := recordLen + len(e.Producer) + len(e.Cursor)
-	if size := fixed + s2.MaxEncodedLen(len(e.Data)); cap(p.buf) < size {
+	size := fixed + len(e.Data)
+	if p.compress {
+		size = fixed + s2.MaxEncodedLen(len(e.Data))
+	}
+	if cap(p.buf) < size {
 		p.buf = make([]byte, size)
 	}
 	b := append(p.buf[:recordLen], e.Producer...)
@@ -108,7 +113,7 @@ func (p *pending) encode() {
 		cursorLen: uint32(len(e.Cursor)), producerLen: uint16(len(e.Producer)), received: e.Received,
 	}
 	packed := 0
-	if len(e.Data) >= minCompress {
+	if p.compress && len(e.Data) >= minCompress {
 		packed = len(s2.Encode(b[fixed:cap(b)], e.Data))
 	}
 	if packed > 0 && packed < len(e.Data)-len(e.Data)/8 {

@@ -110,7 +110,7 @@ func nine(t testing.TB) disk {
 
 // forge makes a record as it would stand in a segment of the id.
 func forge(id uint32, seq uint64, durable int, message string) []byte {
-	p := newPending(lines(message))
+	p := newPending(lines(message), true)
 	defer p.free()
 	p.id, p.first, p.durable = id, seq, uint32(durable)
 	p.put(p.buf)
@@ -299,7 +299,7 @@ func TestResyncOverWindows(t *testing.T) {
 	for i := range noise {
 		noise[i] = byte(rng.Uint32())
 	}
-	head := len(newPending(lines("")).buf)
+	head := len(newPending(lines(""), true).buf)
 	for _, more := range []int{-65, -64, -63, -30, -5, -4, -3, -2, -1, 0, 1, 2} {
 		length := scanChunk + more
 		mem := memory()

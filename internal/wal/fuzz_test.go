@@ -116,7 +116,7 @@ func goesOn(t *testing.T, d disk) {
 // FuzzRecord reads any bytes as records: what is accepted encodes to the same bytes.
 func FuzzRecord(f *testing.F) {
 	for _, e := range []*Entry{lines("a"), counted("p", 3, "b", "c"), lines(string(bytes.Repeat([]byte("long "), 500)))} {
-		p := newPending(e)
+		p := newPending(e, true)
 		p.first = 9
 		p.put(p.buf)
 		f.Add(bytes.Clone(p.buf))

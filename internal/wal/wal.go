@@ -77,7 +77,10 @@ type Options struct {
 	FS vfs.FS
 	// SegmentBytes is the size at which a new segment is started, by default 16 MiB, at most 1 GiB.
 	SegmentBytes int64
-	// MaxPending bounds the compressed bytes that wait for the disk, by default 16 MiB; beyond it Append answers with a
+	// Compress keeps batches of 512 bytes and more compressed: 0.4 of the bytes for some 0.3 µs of CPU time an event. It is for
+	// logs that are kept for long; batches of either kind are read.
+	Compress bool
+	// MaxPending bounds the bytes, as they are written, that wait for the disk, by default 16 MiB; beyond it Append answers with a
 	// PressureError. A single larger batch passes when nothing else waits.
 	MaxPending int64
 	// NoSync leaves out every fsync. It exists for tests that must find losses.
@@ -223,7 +226,7 @@ func (l *Log) Append(ctx context.Context, e *Entry) (first uint64, kept int, err
 	if err := l.room(0); err != nil {
 		return 0, 0, err
 	}
-	p := newPending(e)
+	p := newPending(e, l.o.Compress)
 	if err := l.enqueue(p); err != nil {
 		p.free()
 		return 0, 0, err

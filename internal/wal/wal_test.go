@@ -69,6 +69,7 @@ func memory() *vfs.Crash {
 
 // start opens a log that the test closes at its end, if it did not do so itself.
 func start(t testing.TB, o Options) *Log {
+	o.Compress = true
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = "/d/wal"
