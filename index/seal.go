@@ -234,12 +234,17 @@ func (b *blockBuilder) add(w *segment.Writer, rows []block.Row, received []block
 	return nil
 }
 
-// sortedRows appends a head's rows in order of (time, sequence).
+// sortedRows appends a head's rows in order of (time, sequence), which most are in.
 func sortedRows(rows []block.Row, v headView) []block.Row {
-	for _, r := range v.rows {
+	byTime := func(a, b rowRef) int { return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.seq, b.seq)) }
+	refs := v.rows
+	if !slices.IsSortedFunc(refs, byTime) {
+		refs = slices.Clone(refs) // searches read the head's own
+		slices.SortFunc(refs, byTime)
+	}
+	for _, r := range refs {
 		rows = append(rows, block.Row{Seq: r.seq, Data: v.row(r)})
 	}
-	sortRows(rows)
 	return rows
 }
 

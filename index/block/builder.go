@@ -93,7 +93,6 @@ func NewBuilder() (*Builder, error) {
 	}
 	b := &Builder{byName: map[string]int32{}, numbers: map[int64]uint16{}}
 	b.sections.enc, b.sections.pays = enc, zstdPays
-	b.hole.distinct = map[string]int{}
 	for i := range b.dicts {
 		b.dicts[i].index = map[string]uint16{}
 	}
@@ -105,6 +104,7 @@ type dictColumn struct {
 	index  map[string]uint16
 	values [][]byte
 	ids    []uint16
+	recent [64]uint16 // ids of values by a cheap hash: events of a few sources take turns
 }
 
 func (c *dictColumn) reset() {
@@ -119,13 +119,28 @@ func (c *dictColumn) add(v []byte) {
 			return
 		}
 	}
+	slot := &c.recent[cheapHash(v)&63]
+	if id := *slot; int(id) < len(c.values) && string(c.values[id]) == string(v) {
+		c.ids = append(c.ids, id)
+		return
+	}
 	id, ok := c.index[string(v)]
 	if !ok {
 		id = uint16(len(c.values))
 		c.index[string(v)] = id
 		c.values = append(c.values, v)
 	}
+	*slot = id
 	c.ids = append(c.ids, id)
+}
+
+// cheapHash tells apart values that differ in their length or at their ends, as names with numbers do.
+func cheapHash(v []byte) uint {
+	n := uint(len(v))
+	if n == 0 {
+		return 0
+	}
+	return n + uint(v[n-1])*5 + uint(v[n/2])*3 + uint(v[0])
 }
 
 // fieldColumn holds the values of one name and kind of extra field.

@@ -76,10 +76,12 @@ var abcMasks = [...]uint64{maskOf(abcs[abcDigits]), maskOf(abcs[abcHex]), maskOf
 
 // holeEncoder turns values into columns; it keeps its memory.
 type holeEncoder struct {
-	distinct map[string]int
-	order    [][]byte
-	numbers  []uint64 // of a decimal column
-	recent   [dictSample]uint64
+	slots   [4 * maxDict]uint16 // places in order, from 1, by hash
+	order   [][]byte
+	hashes  []uint64 // of order
+	places  []uint16 // of the values in order
+	numbers []uint64 // of a decimal column
+	recent  [dictSample]uint64
 }
 
 // append writes the column of values, at least one: its head behind head, its bits behind data.
@@ -108,7 +110,7 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 		facts.Set.Union(&digitSet)
 		width := uint(bits.Len64(most - least))
 		if e.dictionary(values, len(values)*int(width)+8*(prefix+6)) {
-			head, data = e.appendDictionary(head, data, values)
+			head, data = e.appendDictionary(head, data)
 			return head, data, facts
 		}
 		head = append(head, holeDecimal, byte(digits), byte(width))
@@ -146,7 +148,7 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 	}
 	lenw := uint(bits.Len(uint(longest - shortest)))
 	if e.dictionary(values, len(values)*int(lenw)+total*int(charw)+8*(common+8)) {
-		head, data = e.appendDictionary(head, data, values)
+		head, data = e.appendDictionary(head, data)
 		return head, data, facts
 	}
 	head = append(head, holeChars, byte(code))
@@ -199,7 +201,7 @@ func maskChars(mask uint64) (abc []byte) {
 	return abc
 }
 
-func (e *holeEncoder) appendDictionary(head, data []byte, values [][]byte) (head2, data2 []byte) {
+func (e *holeEncoder) appendDictionary(head, data []byte) (head2, data2 []byte) {
 	head = append(head, holeDict)
 	head = binary.AppendUvarint(head, uint64(len(e.order)))
 	for _, v := range e.order {
@@ -207,8 +209,8 @@ func (e *holeEncoder) appendDictionary(head, data []byte, values [][]byte) (head
 	}
 	width := uint(bits.Len(uint(len(e.order) - 1)))
 	bw := bitWriter{dst: data}
-	for _, v := range values {
-		bw.write(uint64(e.distinct[string(v)]), width)
+	for _, place := range e.places {
+		bw.write(uint64(place), width)
 	}
 	return head, bw.flush()
 }
@@ -264,7 +266,8 @@ func (e *holeEncoder) decimal(values [][]byte, prefix, common int) (digits int, 
 // does it with fewer values.
 const dictSample = 16
 
-// dictionary tells whether a dictionary takes fewer bits than cost; it is then in e.distinct and e.order.
+// dictionary tells whether a dictionary takes fewer bits than cost; it is then in e.order, and the
+// values' places in e.places.
 func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
 	if len(values) < dictSample {
 		return false
@@ -280,20 +283,30 @@ func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
 	if 4*different > 3*dictSample {
 		return false
 	}
-	clear(e.distinct)
-	e.order = e.order[:0]
+	for _, h := range e.hashes { // of the last dictionary
+		for i := h % uint64(len(e.slots)); e.slots[i] != 0; i = (i + 1) % uint64(len(e.slots)) {
+			e.slots[i] = 0
+		}
+	}
+	e.order, e.hashes, e.places = e.order[:0], e.hashes[:0], e.places[:0]
 	size := 16
 	for _, v := range values {
-		if _, ok := e.distinct[string(v)]; !ok {
+		h := xxhash.Sum64(v)
+		i := h % uint64(len(e.slots))
+		for e.slots[i] != 0 && (e.hashes[e.slots[i]-1] != h || string(e.order[e.slots[i]-1]) != string(v)) {
+			i = (i + 1) % uint64(len(e.slots))
+		}
+		if e.slots[i] == 0 {
 			if len(e.order) == maxDict {
 				return false
 			}
-			e.distinct[string(v)] = len(e.order)
-			e.order = append(e.order, v)
+			e.order, e.hashes = append(e.order, v), append(e.hashes, h)
+			e.slots[i] = uint16(len(e.order))
 			if size += 8 * (1 + len(v)); size >= cost {
 				return false
 			}
 		}
+		e.places = append(e.places, e.slots[i]-1)
 	}
 	return size+len(values)*bits.Len(uint(len(e.order)-1)) < cost
 }

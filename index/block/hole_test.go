@@ -56,7 +56,7 @@ func drawValues(rng *rand.Rand) [][]byte {
 
 func TestHole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
-	e := holeEncoder{distinct: map[string]int{}}
+	var e holeEncoder
 	for range 20000 {
 		values := drawValues(rng)
 		head, data, facts := e.append(nil, nil, values)
@@ -86,7 +86,7 @@ func TestHole(t *testing.T) {
 
 func FuzzReadHole(f *testing.F) {
 	rng := rand.New(rand.NewPCG(4, 1))
-	e := holeEncoder{distinct: map[string]int{}}
+	var e holeEncoder
 	for range 50 {
 		values := drawValues(rng)
 		head, data, _ := e.append(nil, nil, values)
