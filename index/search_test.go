@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -359,4 +360,32 @@ func TestMergeHoldsLittle(t *testing.T) {
 		t.Errorf("%d rows, at most %d MiB of them held: %v", n, most>>20, err)
 	}
 	t.Logf("at most %d MiB held of %d", most>>20, n*len(text)>>20)
+}
+
+// TestDroppedTablesLetGo: a table that a search still holds after the cache has dropped it must not keep its former
+// neighbours alive, or an answer over everything holds every block.
+func TestDroppedTablesLetGo(t *testing.T) {
+	s := open(t, Options{byHand: true})
+	for i := range 3 {
+		b := &event.Batch{}
+		e := b.Add()
+		e.Time, e.Service, e.Message = int64(i)*int64(time.Hour), []byte("s"), []byte("hello")
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.sealNow(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := tableCache{limit: 1}
+	for _, seg := range s.segments {
+		o, err := c.open(seg.Blocks[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.done(o)
+		if o.prev != nil || o.next != nil || len(c.tables) != 0 {
+			t.Fatalf("a dropped table still has neighbours %p and %p; %d are kept", o.prev, o.next, len(c.tables))
+		}
+	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // tableCacheBytes bounds the memory of the tables that are kept for the next search.
-const tableCacheBytes = 32 << 20
+const tableCacheBytes = 48 << 20
 
 // tableCache keeps the tables of pattern blocks that were used last, with the pieces they have read. Whoever holds a table
 // may go on using it after it was dropped. The zero value is ready for use.
@@ -93,7 +93,11 @@ func (c *tableCache) remove(t *openTable) {
 	}
 }
 
-func (t *openTable) unlink() { t.prev.next, t.next.prev = t.next, t.prev }
+// unlink takes a table out of the ring. A table that a search still holds must not hold on to its former neighbours.
+func (t *openTable) unlink() {
+	t.prev.next, t.next.prev = t.next, t.prev
+	t.prev, t.next = nil, nil
+}
 
 // drop drops the tables of a segment that is closed.
 func (c *tableCache) drop(seg *segment.Segment) {

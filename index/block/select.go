@@ -29,8 +29,7 @@ type selection struct {
 	found    bitset.Set
 	wanted   bitset.Set
 	flags    []bool
-	holes    [][]*hole // by form: those in which a test's literal may be
-	seen     []bool    // by form: holes is known
+	holes    [][]*hole // by form: those in which a part of a token was found
 }
 
 var selections = sync.Pool{New: func() any { return new(selection) }}
@@ -141,6 +140,12 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 	if err != nil || best == query.Never {
 		return err
 	}
+	inToken := test.InToken()
+	if inToken {
+		if best, err = s.lookInHoles(test, c, verdicts); err != nil || best == query.Never {
+			return err
+		}
+	}
 	ids, err := c.formIDs(s.Table)
 	if err != nil {
 		return err
@@ -154,11 +159,6 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 			break
 		}
 	}
-	inToken := values != nil && test.InToken()
-	if inToken {
-		s.holes = append(s.holes[:0], make([][]*hole, c.count)...)
-		s.seen = append(s.seen[:0], make([]bool, c.count)...)
-	}
 	one := func(row, i int) error {
 		id := int(ids[i])
 		switch verdicts[id] {
@@ -166,11 +166,10 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 			found.Add(row)
 		case query.Maybe:
 			if inToken && id < c.count && values.forms[id].moulded() {
-				ok, err := s.inHole(test, values, verdicts, id, int(values.ranks[i]))
-				if ok {
+				if s.inHole(test, s.holes[id], int(values.ranks[i])) {
 					found.Add(row)
 				}
-				return err
+				return nil
 			}
 			var err error
 			if s.buf, err = values.append(s.buf[:0], i); err != nil {
@@ -196,32 +195,93 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 	})
 }
 
-// inHole tells whether a text satisfies a test for parts of tokens: it need not be rebuilt, and few of its holes can have
-// what is asked for.
-func (s *selection) inHole(test *query.Test, values *valueReader, verdicts []query.Verdict, id, rank int) (bool, error) {
-	if !s.seen[id] {
-		if test.Match(values.forms[id].text) { // in a way that the judge leaves open, such as the Kelvin sign
-			verdicts[id] = query.Always
-			return true, nil
+// lookInHoles settles the verdicts on forms that may satisfy a test for parts of tokens: a text does when its fixed text or one
+// of its holes' values does, so that a form is Never when none of its values does, whichever rows they are in. It returns the
+// best verdict left, and leaves in s.holes the holes of each form that are still to be looked at.
+func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []query.Verdict) (best query.Verdict, err error) {
+	forms, err := c.list(s.Table)
+	if err != nil {
+		return 0, err
+	}
+	s.holes = append(s.holes[:0], make([][]*hole, c.count)...)
+	for id := range forms {
+		if verdicts[id] == query.Maybe {
+			switch f := &forms[id]; {
+			case test.Match(f.text): // in a way that the judge leaves open, such as the Kelvin sign
+				verdicts[id] = query.Always
+			case f.moulded():
+				verdicts[id], err = s.lookInColumns(test, c, f, id)
+			case f.loose:
+				verdicts[id], err = s.lookInTexts(test, c, f)
+			}
+			if err != nil {
+				return 0, err
+			}
 		}
-		cols, err := values.c.columns(s.Table, &values.forms[id])
-		if err != nil {
-			return false, err
+		best = max(best, verdicts[id])
+	}
+	if c.rawCount > 0 {
+		best = max(best, verdicts[c.count])
+	}
+	return best, nil
+}
+
+// lookRun is how many bytes of values are looked at in one go.
+const lookRun = 32 << 10
+
+// lookInColumns tells whether some value of a form's holes may satisfy the test: many of them at once, parted by a byte that is
+// in no token.
+func (s *selection) lookInColumns(test *query.Test, c *textReader, f *formRef, id int) (query.Verdict, error) {
+	cols, err := c.columns(s.Table, f)
+	if err != nil {
+		return 0, err
+	}
+	for k := range cols {
+		h := &cols[k]
+		p := query.Pattern{Text: oneHole, Holes: []query.Hole{h.facts()}}
+		if test.Judge(&p) == query.Never {
+			continue
 		}
-		s.seen[id] = true
-		for k := range cols {
-			p := query.Pattern{Text: oneHole, Holes: []query.Hole{cols[k].facts()}}
-			if test.Judge(&p) != query.Never {
-				s.holes[id] = append(s.holes[id], &cols[k])
+		s.buf = s.buf[:0]
+		for i := range h.n {
+			s.buf = append(h.append(s.buf, i), query.HoleMark)
+			if len(s.buf) >= lookRun || i == h.n-1 {
+				if test.Match(s.buf) {
+					s.holes[id] = append(s.holes[id], h)
+					break
+				}
+				s.buf = s.buf[:0]
 			}
 		}
 	}
-	for _, h := range s.holes[id] {
-		if s.buf = h.append(s.buf[:0], rank); test.Match(s.buf) {
-			return true, nil
+	if len(s.holes[id]) == 0 {
+		return query.Never, nil
+	}
+	return query.Maybe, nil
+}
+
+// lookInTexts is lookInColumns for a form whose few values are kept as texts.
+func (s *selection) lookInTexts(test *query.Test, c *textReader, f *formRef) (query.Verdict, error) {
+	texts, err := c.looseTexts(s.Table, f)
+	if err != nil {
+		return 0, err
+	}
+	for _, v := range texts {
+		if test.Match(v) {
+			return query.Maybe, nil
 		}
 	}
-	return false, nil
+	return query.Never, nil
+}
+
+// inHole tells whether a value of one of the holes satisfies the test.
+func (s *selection) inHole(test *query.Test, holes []*hole, rank int) bool {
+	for _, h := range holes {
+		if s.buf = h.append(s.buf[:0], rank); test.Match(s.buf) {
+			return true
+		}
+	}
+	return false
 }
 
 var oneHole = []byte{query.HoleMark}
