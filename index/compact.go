@@ -25,8 +25,9 @@ const (
 	// quiet is how long no generation may have been sealed before the compactor begins a merge, unless many segments wait:
 	// while much comes in, the cores are ingest's, and a merge of more segments later is cheaper than two of fewer.
 	quiet = 5 * time.Second
-	// manySegments wait: a merge of so many begins at once, and does not wait for seals.
-	manySegments = 4 * mergeGrowth
+	// manySegments wait: a merge of so many begins at once, and does not wait for seals. It is of no more: what a merge
+	// holds of each segment's footer adds up.
+	manySegments = 2 * mergeGrowth
 	// retryAfter is how long the compactor lies still after a failure, such as a full disk.
 	retryAfter = time.Minute
 )
@@ -107,6 +108,7 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 			return false, err
 		}
 		lo, hi := choose(candidates, s.o.SegmentBytes, c.today())
+		hi = min(hi, lo+manySegments)
 		s.stats.compact.waiting.Store(int64(hi - lo))
 		c.urgent = hi-lo >= manySegments
 		if n := s.stats.seals.Load(); n != c.seals {

@@ -59,7 +59,8 @@ type Builder struct {
 	tokens, ints          []uint64
 	ids                   []uint16
 	scratch               []byte
-	data, loose, defs     []byte
+	data, loose           []byte
+	defs, chunks          []byte
 	head, dir             []byte
 	dataSections, offsets []int
 	next                  []int

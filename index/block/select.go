@@ -115,12 +115,12 @@ func (s *selection) judged(test *query.Test, column int, c *textReader) (verdict
 		}
 		return verdicts, best, nil
 	}
-	forms, err := c.list(s.Table)
-	if err != nil {
-		return nil, 0, err
-	}
-	for i := range forms {
-		p, err := c.pattern(s.Table, &forms[i])
+	for i := range c.count {
+		f, err := c.form(s.Table, i)
+		if err != nil {
+			return nil, 0, err
+		}
+		p, err := c.pattern(s.Table, f)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -165,7 +165,7 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 		case query.Always:
 			found.Add(row)
 		case query.Maybe:
-			if inToken && id < c.count && values.forms[id].moulded() {
+			if inToken && id < c.count && s.holes[id] != nil {
 				if s.inHole(test, s.holes[id], int(values.ranks[i])) {
 					found.Add(row)
 				}
@@ -199,14 +199,14 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 // of its holes' values does, so that a form is Never when none of its values does, whichever rows they are in. It returns the
 // best verdict left, and leaves in s.holes the holes of each form that are still to be looked at.
 func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []query.Verdict) (best query.Verdict, err error) {
-	forms, err := c.list(s.Table)
-	if err != nil {
-		return 0, err
-	}
 	s.holes = append(s.holes[:0], make([][]*hole, c.count)...)
-	for id := range forms {
+	for id := range c.count {
 		if verdicts[id] == query.Maybe {
-			switch f := &forms[id]; {
+			f, err := c.form(s.Table, id)
+			if err != nil {
+				return 0, err
+			}
+			switch {
 			case test.Match(f.text): // in a way that the judge leaves open, such as the Kelvin sign
 				verdicts[id] = query.Always
 			case f.moulded():

@@ -65,21 +65,21 @@ func (t *Table) Info() (*Info, error) {
 }
 
 func (t *Table) appendForms(info *Info, column int, name string, c *textReader, rowOf func(i int) int) error {
-	forms, err := c.list(t)
-	if err != nil {
-		return err
-	}
 	ids, err := c.formIDs(t)
 	if err != nil {
 		return err
 	}
 	first := len(info.Texts)
-	for i := range forms {
-		p, err := c.pattern(t, &forms[i])
+	for i := range c.count {
+		f, err := c.form(t, i)
 		if err != nil {
 			return err
 		}
-		info.Texts = append(info.Texts, Text{Column: column, Name: name, Kind: Patterned, Local: i, Values: forms[i].values, Pattern: p})
+		p, err := c.pattern(t, f)
+		if err != nil {
+			return err
+		}
+		info.Texts = append(info.Texts, Text{Column: column, Name: name, Kind: Patterned, Local: i, Values: f.values, Pattern: p})
 	}
 	if c.rawCount > 0 {
 		info.Texts = append(info.Texts, Text{Column: column, Name: name, Kind: Raw, Local: -1, Values: c.rawCount})

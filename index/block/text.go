@@ -13,6 +13,8 @@ const (
 	looseValues = 3
 	// dataLen is from how many bytes on the bits of holes begin a new section.
 	dataLen = 32 << 10
+	// defsLen is the same for forms: few of a block's thousands are needed at a time.
+	defsLen = 64 << 10
 	// rawLen is the same for raw values.
 	rawLen = 256 << 10
 	// maxForms bounds the forms of a column: their numbers, and one for raw values, fit in 16 bits.
@@ -156,7 +158,8 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 	dst = binary.AppendUvarint(dst, uint64(len(b.order)))
 	dst, b.scratch = appendIDs(dst, w, b.ids, limit, b.scratch)
 
-	b.data, b.loose, b.defs = b.data[:0], b.loose[:0], b.defs[:0]
+	b.data, b.loose, b.defs, b.chunks = b.data[:0], b.loose[:0], b.defs[:0], b.chunks[:0]
+	chunks, first, looseFirst := 0, 0, 0
 	b.dataSections = b.dataSections[:0]
 	count := func(values []int32) int {
 		if rowsOf == nil {
@@ -205,6 +208,12 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 			b.defs = appendBytes(b.defs, b.head)
 		}
 		b.info.Texts = append(b.info.Texts, t)
+		if len(b.defs) >= defsLen || local == len(b.order)-1 {
+			b.chunks = binary.AppendUvarint(b.chunks, uint64(local+1-first))
+			b.chunks = binary.AppendUvarint(b.chunks, uint64(len(b.loose)-looseFirst))
+			b.chunks = b.appendBlob(b.chunks, b.defs)
+			chunks, first, looseFirst, b.defs = chunks+1, local+1, len(b.loose), b.defs[:0]
+		}
 	}
 	if len(b.data) > 0 {
 		b.dataSections = append(b.dataSections, w.add(b.data))
@@ -213,7 +222,7 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 	for _, s := range b.dataSections {
 		dst = binary.AppendUvarint(dst, uint64(s))
 	}
-	dst = b.appendBlob(dst, b.defs)
+	dst = append(binary.AppendUvarint(dst, uint64(chunks)), b.chunks...)
 	dst = b.appendBlob(dst, b.loose)
 	return c.appendRaw(dst, column, name, b, raws, count)
 }

@@ -13,14 +13,22 @@ type textReader struct {
 	count        int // forms
 	ref          idsRef
 	dataSections []int
-	defs, loose  blob
+	chunks       []formChunk
+	loose        blob
 	raws         []rawPart
 	rawCount     int
 
 	ids    lazy[[]uint16]
 	ranks  lazy[[]uint32]
-	forms  lazy[[]formRef]
 	values lazy[*valueReader]
+}
+
+// formChunk is some of a column's forms, from number first on.
+type formChunk struct {
+	first, count int
+	looseAt      int // where their values begin in the blob of loose ones
+	defs         blob
+	forms        lazy[[]formRef]
 }
 
 // blob is a run of bytes in the directory or in a section of its own.
@@ -91,7 +99,21 @@ func (c *textReader) readRef(r *reader, n int) {
 	for range r.count(len(r.data)) {
 		c.dataSections = append(c.dataSections, r.count(maxBlock))
 	}
-	c.defs.readRef(r)
+	c.chunks = make([]formChunk, r.count(len(r.data)))
+	first, loose := 0, 0
+	for i := range c.chunks {
+		k := &c.chunks[i]
+		k.first, k.looseAt = first, loose
+		k.count = r.count(c.count - first)
+		loose += r.count(maxBlock)
+		k.defs.readRef(r)
+		if first += k.count; k.count == 0 {
+			r.fail()
+		}
+	}
+	if first != c.count {
+		r.fail()
+	}
 	c.loose.readRef(r)
 	c.readRaws(r, n)
 	c.ref.limit = c.count
@@ -129,20 +151,11 @@ func (c *textReader) rank(t *Table) ([]uint32, error) {
 		if err != nil {
 			return nil, err
 		}
-		forms, err := c.list(t)
-		if err != nil {
-			return nil, err
-		}
 		next := make([]uint32, c.count+1)
 		ranks := make([]uint32, c.n)
 		for i, id := range ids {
 			ranks[i] = next[id]
 			next[id]++
-		}
-		for i := range forms {
-			if int(next[i]) != forms[i].values {
-				return nil, corrupt("form %d has %d values where %d are", i, forms[i].values, next[i])
-			}
 		}
 		if int(next[c.count]) != c.rawCount {
 			return nil, corrupt("%d raw values where %d are", c.rawCount, next[c.count])
@@ -152,37 +165,55 @@ func (c *textReader) rank(t *Table) ([]uint32, error) {
 	})
 }
 
-// list returns the forms.
-func (c *textReader) list(t *Table) ([]formRef, error) {
-	return c.forms.get(func() ([]formRef, error) {
-		data, err := c.defs.read(t)
-		if err != nil {
-			return nil, err
+// form returns a form.
+func (c *textReader) form(t *Table, id int) (*formRef, error) {
+	i, end := 0, len(c.chunks)
+	for end-i > 1 { // a search without calls: this is done for each value
+		if m := int(uint(i+end) >> 1); c.chunks[m].first <= id {
+			i = m
+		} else {
+			end = m
 		}
-		r := reader{data: data}
-		forms := make([]formRef, c.count)
-		loose, values := 0, 0
-		for i := range forms {
-			f := &forms[i]
-			f.values = r.count(c.n)
-			f.text = r.bytes()
-			f.holes = bytes.Count(f.text, []byte{query.HoleMark})
-			values += f.values
-			switch {
-			case f.holes == 0:
-			case f.values <= looseValues:
-				f.loose, f.at = true, loose
-				loose += r.count(maxBlock)
-			default:
-				f.head = r.bytes()
-			}
+	}
+	k := &c.chunks[i]
+	if forms := k.forms.ready(); forms != nil {
+		return &(*forms)[id-k.first], nil
+	}
+	forms, err := k.forms.get(func() ([]formRef, error) { return k.read(t, c) })
+	if err != nil {
+		return nil, err
+	}
+	return &forms[id-k.first], nil
+}
+
+// read parses a chunk.
+func (k *formChunk) read(t *Table, c *textReader) ([]formRef, error) {
+	data, err := k.defs.read(t)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{data: data}
+	forms := make([]formRef, k.count)
+	loose := k.looseAt
+	for i := range forms {
+		f := &forms[i]
+		f.values = r.count(c.n)
+		f.text = r.bytes()
+		f.holes = bytes.Count(f.text, []byte{query.HoleMark})
+		switch {
+		case f.holes == 0:
+		case f.values <= looseValues:
+			f.loose, f.at = true, loose
+			loose += r.count(maxBlock)
+		default:
+			f.head = r.bytes()
 		}
-		if r.bad || len(r.data) != 0 || values+c.rawCount != c.n {
-			return nil, corrupt("forms")
-		}
-		t.size.Add(int64(120 * len(forms)))
-		return forms, nil
-	})
+	}
+	if r.bad || len(r.data) != 0 {
+		return nil, corrupt("forms")
+	}
+	t.size.Add(int64(160 * len(forms)))
+	return forms, nil
 }
 
 // columns returns the columns of a form's holes.
@@ -271,7 +302,6 @@ type valueReader struct {
 	t     *Table
 	ids   []uint16
 	ranks []uint32
-	forms []formRef
 }
 
 func (c *textReader) reader(t *Table) (*valueReader, error) {
@@ -283,10 +313,7 @@ func (c *textReader) reader(t *Table) (*valueReader, error) {
 		if v.ids, err = c.formIDs(t); err != nil {
 			return v, err
 		}
-		if v.ranks, err = c.rank(t); err != nil {
-			return v, err
-		}
-		v.forms, err = c.list(t)
+		v.ranks, err = c.rank(t)
 		return v, err
 	})
 }
@@ -329,11 +356,17 @@ func (v *valueReader) append(dst []byte, i int) ([]byte, error) {
 		raw, err := v.c.raw(v.t, int(v.ranks[i]))
 		return append(dst, raw...), err
 	}
-	f := &v.forms[id]
+	f, err := v.c.form(v.t, id)
+	if err != nil {
+		return dst, err
+	}
 	if f.holes == 0 {
 		return append(dst, f.text...), nil
 	}
 	rank := int(v.ranks[i])
+	if rank >= f.values {
+		return dst, corrupt("form %d has %d values", id, f.values)
+	}
 	if f.loose {
 		texts, err := v.c.looseTexts(v.t, f)
 		if err != nil {
