@@ -101,8 +101,9 @@ func (s *Store) sealer() {
 	}
 }
 
-// builderIdle is after how many seconds without a seal the sealer gives its builder's memory back, some 50 MB.
-const builderIdle = 10
+// builderIdle is after how many seconds without a seal the sealer gives its builder's memory back, some 50 MB: before a merge
+// that waits for quiet takes as much.
+const builderIdle = 3
 
 // sealFrozen writes the frozen generation, if there is one. A failure is counted and tried again a second later.
 func (s *Store) sealFrozen() {

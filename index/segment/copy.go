@@ -9,7 +9,7 @@ import (
 )
 
 // source is what a writer has read of a segment from which it copies blocks. Of the forms, which are most of a footer, it holds
-// those of one service, and the part they were in: a merge goes from service to service, over many segments at once.
+// those of one service: a merge goes from service to service, over many segments at once.
 type source struct {
 	filters [][]byte // of each block, nil until its class has been read
 	classOf []int
@@ -18,8 +18,6 @@ type source struct {
 	service int // whose forms these are, -1 for none yet
 	forms   []*Form
 	places  map[int][]sourcePlace // by block
-	part    int                   // read last, -1 for none
-	groups  []group               // of that part
 }
 
 type sourcePlace struct {
@@ -28,7 +26,7 @@ type sourcePlace struct {
 }
 
 func openSource(s *Segment) (*source, error) {
-	src := &source{filters: make([][]byte, len(s.Blocks)), classOf: make([]int, len(s.Blocks)), service: -1, part: -1}
+	src := &source{filters: make([][]byte, len(s.Blocks)), classOf: make([]int, len(s.Blocks)), service: -1}
 	for i := range s.classes {
 		for _, b := range s.classes[i].blocks {
 			src.classOf[b] = i
@@ -50,19 +48,16 @@ func (src *source) load(s *Segment, service int) error {
 		if p.first > service || p.last < service {
 			continue
 		}
-		if src.part != i {
-			groups, _, err := s.readForms(i) // not through the cache, which is the searches'
-			if err != nil {
-				return err
-			}
-			src.part, src.groups = i, groups
+		groups, _, err := s.readForms(i) // not through the cache, which is the searches'
+		if err != nil {
+			return err
 		}
-		for g := range src.groups {
-			if src.groups[g].service != service {
+		for g := range groups {
+			if groups[g].service != service {
 				continue
 			}
-			for k := range src.groups[g].forms {
-				f := &src.groups[g].forms[k]
+			for k := range groups[g].forms {
+				f := &groups[g].forms[k]
 				src.forms = append(src.forms, f)
 				it := f.iterate()
 				for p := it.next(); p != nil; p = it.next() {

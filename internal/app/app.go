@@ -54,7 +54,7 @@ const StopTimeout = 10 * time.Second
 
 // memoryLimit is the soft limit for Go's heap: well below the 300 MB that are promised, above what the store's own bounds
 // (64 MiB of unsealed events and their copies on the way) add up to. GOMEMLIMIT overrides it.
-const memoryLimit = 264 << 20
+const memoryLimit = 252 << 20
 
 // Options are what an App needs.
 type Options struct {
