@@ -235,9 +235,10 @@ func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 }
 
 // rest is called after each piece of work, which took so long. It keeps to the share of one core that is the compactor's,
-// and waits while a generation is sealed: ingest needs its memory back.
+// and waits while a generation is sealed: ingest needs its memory back. When many segments wait it does neither: what comes
+// in faster than it can be merged would make every search slower than the one before.
 func (c *compactor) rest(ctx context.Context, worked time.Duration) error {
-	if share := c.s.o.CompactShare; share < 1 {
+	if share := c.s.o.CompactShare; share < 1 && !c.urgent {
 		pause := time.Duration(float64(worked) * (1/share - 1))
 		if err := sleep(ctx, pause, nil); err != nil {
 			return err
@@ -245,7 +246,7 @@ func (c *compactor) rest(ctx context.Context, worked time.Duration) error {
 		c.s.mu.RLock()
 		sealing, changed := c.s.frozen != nil, c.s.changed
 		c.s.mu.RUnlock()
-		if sealing && !c.urgent {
+		if sealing {
 			return sleep(ctx, courtesy, changed)
 		}
 	}

@@ -321,7 +321,7 @@ func TestMergeHoldsLittle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes 80 MB of events")
 	}
-	s := openByHand(t)
+	s := open(t, Options{HeadBytes: 128 << 20, byHand: true})
 	const services, rows = 200, 200
 	text := strings.Repeat("lorem ipsum ", 170)
 	for first := 0; first < rows; first += 50 {
@@ -365,7 +365,7 @@ func TestMergeHoldsLittle(t *testing.T) {
 // TestDroppedTablesLetGo: a table that a search still holds after the cache has dropped it must not keep its former
 // neighbours alive, or an answer over everything holds every block.
 func TestDroppedTablesLetGo(t *testing.T) {
-	s := open(t, Options{byHand: true})
+	s := openByHand(t)
 	for i := range 3 {
 		b := &event.Batch{}
 		e := b.Add()

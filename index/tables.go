@@ -8,7 +8,7 @@ import (
 )
 
 // tableCacheBytes bounds the memory of the tables that are kept for the next search.
-const tableCacheBytes = 32 << 20
+const tableCacheBytes = 24 << 20
 
 // tableCache keeps the tables of pattern blocks that were used last, with the pieces they have read. Whoever holds a table
 // may go on using it after it was dropped. The zero value is ready for use.
