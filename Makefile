@@ -4,6 +4,8 @@ GO        ?= go
 PACKAGES  := ./...
 KILLS     ?= 200
 FUZZTIME  ?= 1h
+# How long the store's answers are compared with brute force, beside the other tests.
+DIFFERENTIAL ?= 2m
 
 .PHONY: run test setup lint unit bench torture fuzz
 
@@ -25,6 +27,7 @@ lint:
 
 unit:
 	$(GO) test -race -timeout 20m $(PACKAGES)
+	$(GO) test ./index -run '^TestDifferential$$' -differential=$(DIFFERENTIAL)
 
 # The figures of docs/performance.md, one line each.
 bench:
