@@ -27,8 +27,10 @@ func forbidden(from, to string, ours bool) string {
 		}
 	case in(from, "internal/event") && !in(to, "internal/event"), in(from, "ui"):
 		return "rule 1: it knows nothing above it"
-	case in(from, "index/query") && !in(to, "index/query") && to != "internal/event":
-		return "rule 1: the language knows only events"
+	case from == "internal/bitset":
+		return "rule 1: it knows nothing"
+	case in(from, "index/query") && !in(to, "index/query") && to != "internal/event" && to != "internal/bitset":
+		return "rule 1: the language knows only events, and sets of them"
 	case from == "sdk":
 		return "rule 7: only the standard library"
 	case in(from, "collector") && in(to, "index"), in(from, "index") && in(to, "collector"):
@@ -89,7 +91,8 @@ func TestForbidden(t *testing.T) {
 		ok       bool
 	}{
 		{"internal/event", "github.com/x/y", false, false}, {"internal/event", "internal/wal", true, false},
-		{"index/query", "index", true, false}, {"index/query", "internal/event", true, true},
+		{"index/query", "index", true, false}, {"index/query", "internal/event", true, true}, {"index/query", "internal/bitset", true, true},
+		{"internal/bitset", "internal/event", true, false},
 		{"index/query", "github.com/cespare/xxhash/v2", false, true},
 		{"collector/gelf", "index", true, false}, {"index", "collector", true, false},
 		{"collector", "collector/gelf", true, false}, {"collector/gelf", "collector", true, true},
