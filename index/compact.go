@@ -25,9 +25,12 @@ const (
 	// quiet is how long no generation may have been sealed before the compactor begins a merge, unless many segments wait:
 	// while much comes in, the cores are ingest's, and a merge of more segments later is cheaper than two of fewer.
 	quiet = 5 * time.Second
-	// manySegments wait: a merge of so many begins at once, and does not wait for seals. It is of no more: what a merge
-	// holds of each segment's footer adds up.
-	manySegments = 2 * mergeGrowth
+	// manySegments wait: a merge begins at once, does not wait for seals and does not rest.
+	manySegments = 3 * mergeGrowth
+	// mergeMost is the most segments that are merged at once, mergeUrgent while much comes in: what a merge holds of each
+	// one's footer adds up, and ingest needs memory as well.
+	mergeMost   = 2 * mergeGrowth
+	mergeUrgent = mergeGrowth + 2
 	// retryAfter is how long the compactor lies still after a failure, such as a full disk.
 	retryAfter = time.Minute
 )
@@ -108,9 +111,11 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 			return false, err
 		}
 		lo, hi := choose(candidates, s.o.SegmentBytes, c.today())
-		hi = min(hi, lo+manySegments)
 		s.stats.compact.waiting.Store(int64(hi - lo))
 		c.urgent = hi-lo >= manySegments
+		if hi = min(hi, lo+mergeMost); c.urgent {
+			hi = min(hi, lo+mergeUrgent)
+		}
 		if n := s.stats.seals.Load(); n != c.seals {
 			c.seals, c.busy = n, time.Now()
 		}

@@ -42,7 +42,7 @@ import (
 type Options struct {
 	// Dir is the store's folder; it is created. The caller sees to it that no other process uses it.
 	Dir string
-	// HeadBytes bounds the memory for events not yet in a segment, in bytes. Default 48 MiB.
+	// HeadBytes bounds the memory for events not yet in a segment, in bytes. Default 64 MiB.
 	HeadBytes int64
 	// SealAge is how long events stay in memory and log at most. Default 10 min.
 	SealAge time.Duration
@@ -103,7 +103,7 @@ type Store struct {
 // A format of a later lookout is refused with an error that wraps block.ErrVersion, and no file is touched.
 func Open(o Options) (*Store, error) {
 	if o.HeadBytes == 0 {
-		o.HeadBytes = 48 << 20
+		o.HeadBytes = 64 << 20
 	}
 	if o.SealAge == 0 {
 		o.SealAge = 10 * time.Minute

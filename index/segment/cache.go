@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// parsed keeps parts of footers that searches have parsed, those of all open segments together: what does not fit in 40 MiB
+// parsed keeps parts of footers that searches have parsed, those of all open segments together: what does not fit in 64 MiB
 // is parsed again when it is needed again.
-var parsed = &cache{limit: 40 << 20, items: map[cacheKey]*list.Element{}}
+var parsed = &cache{limit: 64 << 20, items: map[cacheKey]*list.Element{}}
 
 type cacheKey struct {
 	seg  *Segment

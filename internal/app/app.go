@@ -53,7 +53,7 @@ import (
 const StopTimeout = 10 * time.Second
 
 // memoryLimit is the soft limit for all of Go's memory: just below the 300 MB that are promised, and well above what is alive at once
-// (48 MiB of unsealed events, two blocks being built, requests, and the caches of searches: 200 MB measured under full load), or the
+// (64 MiB of unsealed events, two blocks being built, requests, and the caches of searches: 200 MB measured under full load), or the
 // garbage collector would take half of the CPU time. GOMEMLIMIT overrides it.
 const memoryLimit = 264 << 20
 
