@@ -466,21 +466,10 @@ func (b *Builder) noteNames() {
 		m.Fields = append(m.Fields, c.name)
 	}
 	sort.Strings(m.Fields)
-	m.Fields = compact(m.Fields)
+	m.Fields = slices.Compact(m.Fields)
 	if len(m.Fields) > maxNames {
 		m.Fields = []string{anyField}
 	}
-}
-
-// compact removes repeats from a sorted list.
-func compact(list []string) []string {
-	out := list[:0]
-	for i, s := range list {
-		if i == 0 || s != list[i-1] {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // appendTimes writes the times as differences, in units of their common divisor.
