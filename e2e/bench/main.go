@@ -2,7 +2,7 @@
 // and memory of the server's process from /proc. It prints one line a figure; docs/performance.md keeps a run of it.
 //
 //	go run ./e2e/bench [-n 1000000] [-memory 5000000]
-//	go run ./e2e/bench -soak 50000000
+//	go run ./e2e/bench -soak 50000000 [-rate 100000]
 //	go run ./e2e/bench -growth [-growth-from 2000000] [-growth-to 20000000]
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
@@ -17,7 +17,8 @@
 // nothing: it tells what waiting for a core costs. The run fails when an acknowledged event is not counted, or when what was
 // found once is not found any more. Merging comes in bouts, one for some 32 sealed generations of 0.11 million events each:
 // below 40 million events not every tenth has one, and the ratios say little. The generator runs on the same cores and slows
-// every tenth alike.
+// every tenth alike. With -rate so many events a second are sent: what searches cost beside a load that leaves room for them, the
+// ratios of the tenths then only by CPU time.
 //
 // -growth measures what questions cost when ten times as much is stored but no more of it matches, and nothing else: medians
 // of turns of 20 ms, sealed, merged and idle, and the first time after the start. Needles are twenty, from all over the first
@@ -61,6 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	n := flags.Int("n", 1_000_000, "events of the ingest and search figures")
 	memory := flags.Int("memory", 5_000_000, "events of the memory figure, of 100 services; 0 leaves it out")
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
+	rate := flags.Int("rate", 0, "with -soak: events a second; 0 for as fast as they are acknowledged")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
@@ -80,7 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := b.in(func(dir string) error {
 		switch {
 		case *soak > 0:
-			return b.soak(dir, *soak)
+			return b.soak(dir, *soak, *rate)
 		case *growth:
 			return b.growth(dir, *from, *to)
 		}

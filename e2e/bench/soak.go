@@ -22,19 +22,28 @@ type feed struct {
 	g    *loadgen.Generator
 	made atomic.Int64                                // events
 	edit func(i int64, events []byte, at int) []byte // changes event i, the last, which begins at this byte; nil for none
+	rate int                                         // events a second, in bodies of 64 KiB; 0 for as fast as asked for, in bodies of 1 MiB
 }
 
 func newFeed(o loadgen.Options) *feed { return &feed{g: loadgen.New(o)} }
 
 // until returns a function that returns the bodies that hold the events until so many are made, one a call, and nil after the last.
 func (f *feed) until(end int) func() []byte {
+	size := 1 << 20
+	if f.rate > 0 {
+		size = 64 << 10
+	}
+	begin, first := time.Now(), f.made.Load()
 	return func() []byte {
 		i := f.made.Load()
 		if i >= int64(end) {
 			return nil
 		}
-		body := make([]byte, 0, 1<<20+4096)
-		for ; len(body) < 1<<20 && i < int64(end); i++ {
+		if f.rate > 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(i-first) * time.Second / time.Duration(f.rate))))
+		}
+		body := make([]byte, 0, size+4096)
+		for ; len(body) < size && i < int64(end); i++ {
 			at := len(body)
 			if body = f.g.NDJSON(body); f.edit != nil {
 				body = f.edit(i, body, at)
@@ -53,14 +62,15 @@ type tenth struct {
 	merged float64 // seconds that merging has worked
 }
 
-// soak: many events, as fast as they are acknowledged, and searches meanwhile.
-func (b *bench) soak(dir string, n int) error {
+// soak: many events, so many a second or, for 0, as fast as they are acknowledged, and searches meanwhile.
+func (b *bench) soak(dir string, n, rate int) error {
 	s, err := peer.StartLookout(b.ctx, b.binary, dir)
 	if err != nil {
 		return err
 	}
 	defer s.Stop()
 	events := newFeed(longLoad)
+	events.rate = rate
 	others := otherPrograms(s)
 	searches := newSearcher(s, events)
 	stopSearching := searches.run(b.ctx)
