@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,5 +114,36 @@ func TestListsOnATerminal(t *testing.T) {
 	s.env["NO_COLOR"] = "1"
 	if got := s.onTerminal("", "containers"); strings.Contains(got, "\x1b") || !strings.Contains(got, " exited ") {
 		t.Errorf("NO_COLOR: %q", got)
+	}
+}
+
+func TestProgressOnATerminal(t *testing.T) {
+	screen, tty := newTerminal(t)
+	shown := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(screen)
+		shown <- string(b)
+	}()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	p := &program{stderr: tty, now: func() time.Time { return now }}
+	b := p.progress("copying")
+	b.set(100, 400, "files") // an earlier run's work is no part of the rate
+	now = now.Add(progressEvery / 2)
+	b.set(150, 400, "files") // too soon
+	now = now.Add(2*time.Second - progressEvery/2)
+	b.set(200, 400, "files")
+	b.set(400, 400, "files") // the end is always shown
+	b.end()
+	b.end()
+	p.say("done")
+	tty.Close()
+	defer screen.Close()
+	want := "\rcopying  25% [#######.......................] 100 of 400 files" +
+		"\rcopying  50% [###############...............] 200 of 400 files, 50/s, 4s left" +
+		"\rcopying 100% [##############################] 400 of 400 files, 150/s"
+	last := len("copying 100% [##############################] 400 of 400 files, 150/s")
+	got := <-shown
+	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\r"+strings.Repeat(" ", last)+"\rlookout: done\r\n") {
+		t.Errorf("got\n%q\nwant\n%q", got, want)
 	}
 }
