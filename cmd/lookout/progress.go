@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/lookoutlog/lookout/sdk"
 )
 
 // progress shows on a terminal how far long work has come: a line of standard error that is written over and over, with a bar, the
@@ -106,4 +110,11 @@ func progressLine(what string, done, total, did int64, unit string, took time.Du
 	}
 	line := head + text
 	return line[:min(len(line), max(width, 0))]
+}
+
+// work has the server do something that takes long, and shows how far it has come.
+func (p *program) work(ctx context.Context, c *sdk.Client, what, path string, params url.Values, summary any) error {
+	b := p.progress(what)
+	defer b.end()
+	return c.Work(ctx, path, params, func(now sdk.Progress) { b.set(now.Done, now.Total, now.Unit) }, summary)
 }

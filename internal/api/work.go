@@ -1,0 +1,54 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// progressEvery is how often an answer says how far the work has come, at most.
+const progressEvery = 200 * time.Millisecond
+
+// workFunc does what takes long. It calls progress with what is done of a total, which is 0 when it is not known, in a unit: "bytes", or a
+// word such as "events"; from any goroutine. The summary is a JSON value.
+type workFunc func(ctx context.Context, progress func(done, total int64, unit string)) (summary any, err error)
+
+// work answers with the progress of something long, a line {"progress":{"done":…,"total":…,"unit":…}} from time to time, and then
+// with {"summary":…} or {"error":…}. The work ends with its client, and with the server.
+func (a *API) work(w http.ResponseWriter, r *http.Request, do workFunc) {
+	// The body has been read. Its deadline would end the request's context, as if the client had gone.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a recorder in a test has none
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(a.closing, cancel)()
+	out := newStream(w)
+	defer out.end()
+	var mu sync.Mutex
+	var said time.Time
+	summary, err := do(ctx, func(done, total int64, unit string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); now.Sub(said) >= progressEvery {
+			said = now
+			_ = out.line(marshal(map[string]any{"progress": map[string]any{"done": done, "total": total, "unit": unit}})) // the context ends as well
+		}
+	})
+	switch {
+	case err != nil && a.closing.Err() != nil:
+		out.fail(errStopping)
+	case err != nil:
+		out.fail(err)
+	default:
+		_ = out.line(marshal(map[string]any{"summary": summary})) // what can fail is the connection
+	}
+}
+
+func marshal(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // values of our own types
+	}
+	return b
+}
