@@ -144,9 +144,13 @@ func (l *Log) run() {
 	defer close(l.done)
 	for {
 		l.mu.Lock()
-		group, closed := l.queue, l.closed
-		l.queue, l.spare = l.spare[:0], nil
+		group, rolls, closed := l.queue, l.rolls, l.closed
+		l.queue, l.spare, l.rolls = l.spare[:0], nil, nil
 		l.mu.Unlock()
+		for _, r := range rolls {
+			r.last, r.err = l.rollOver()
+			close(r.done)
+		}
 		if len(group) == 0 {
 			l.spare = group
 			if closed {
@@ -160,6 +164,33 @@ func (l *Log) run() {
 		clear(group)
 		l.spare = group
 	}
+}
+
+// rollOver puts a file of nothing but a header behind the newest segment. The next commit replaces it: a segment's first
+// commit must be inside when it gets its name.
+func (l *Log) rollOver() (last uint64, err error) {
+	l.mu.Lock()
+	last = l.last
+	done := l.rolled == last+1 || len(l.segs) == 0 && !l.torn
+	l.mu.Unlock()
+	if done {
+		return last, nil
+	}
+	if l.active != nil {
+		_ = l.active.Close() // all that counts in it was fsynced
+		l.active = nil
+	}
+	seg, err := l.create(nil, 0)
+	if err != nil {
+		l.noteFailure(err)
+		return 0, fmt.Errorf("rolling the log over: %w", err)
+	}
+	_ = l.active.Close()
+	l.active = nil
+	l.mu.Lock()
+	l.rolled, l.torn = seg.base, false
+	l.mu.Unlock()
+	return last, nil
 }
 
 func (l *Log) shut() {
@@ -264,6 +295,7 @@ func (l *Log) publish(seg *segment, end int64) {
 		}
 		l.tail = seg
 		l.segs = append(l.segs, seg)
+		l.rolled, l.torn = 0, false
 	}
 }
 
@@ -387,7 +419,7 @@ func (l *Log) render(group []*pending, size int64, id uint32, at int64) []byte {
 }
 
 // create makes a segment behind the newest one, with its first records inside: the folder has all of it or nothing. A
-// file that is there under its name never held anything acknowledged.
+// file that is there under its name never held an acknowledged event, but may be the only one that keeps the marks.
 func (l *Log) create(group []*pending, size int64) (*segment, error) {
 	l.mu.Lock()
 	h := segmentHeader{base: l.last + 1, made: l.o.Now().UnixNano(), id: rand.Uint32(), marks: uint32(len(l.marks.m))}
@@ -395,6 +427,7 @@ func (l *Log) create(group []*pending, size int64) (*segment, error) {
 		h.prevBase, h.prevBytes = l.tail.base, uint64(l.tail.end)
 	}
 	head := l.marks.append(make([]byte, headerLen, headerLen+l.marks.bytes+32*len(l.marks.m)))
+	replaces := l.rolled == h.base
 	l.mu.Unlock()
 	h.marksLen, h.marksCRC = uint32(len(head)-headerLen), crc32.Checksum(head[headerLen:], castagnoli)
 	h.append(head[:0])
@@ -406,7 +439,7 @@ func (l *Log) create(group []*pending, size int64) (*segment, error) {
 		return nil, err
 	}
 	if err = l.writeAll(f, head, l.render(group, size, h.id, seg.start)); err == nil {
-		err = l.install(tmp, seg.path)
+		err = l.install(tmp, seg.path, replaces)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -426,13 +459,13 @@ func (l *Log) writeAll(f vfs.File, parts ...[]byte) error {
 	return l.sync(f)
 }
 
-// install gives a segment its name, durably.
-func (l *Log) install(tmp, path string) error {
+// install gives a segment its name, durably. What replaces a file with marks stays in its place when it fails.
+func (l *Log) install(tmp, path string, replaces bool) error {
 	if err := l.fs.Rename(tmp, path); err != nil {
 		return err
 	}
 	err := l.syncDir()
-	if err != nil {
+	if err != nil && !replaces {
 		_ = l.fs.Remove(path) // refused batches should not be back after a restart, though they may
 	}
 	return err

@@ -294,12 +294,39 @@ func (m *machine) work(n int) error {
 			err = m.log.Trim(upTo)
 		case 3:
 			err = m.check(m.log)
+		case 4:
+			err = m.rollOver()
 		default:
 			err = m.send(m.log)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// rollOver leaves no file that holds an event.
+func (m *machine) rollOver() error {
+	last, err := m.log.Roll()
+	if err != nil {
+		return err
+	}
+	m.trimmed = max(m.trimmed, last)
+	if err := m.log.Trim(last); err != nil {
+		return err
+	}
+	names, err := m.fs.ReadDir("/data/wal")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, suffix) && name != fmt.Sprintf("%020d%s", last+1, suffix) {
+			return fmt.Errorf("rolled over at %d, and there is %s", last, name)
+		}
+	}
+	if oldest := m.log.Oldest(); oldest != last+1 {
+		return fmt.Errorf("rolled over at %d, and the oldest event is %d", last, oldest)
 	}
 	return nil
 }

@@ -185,7 +185,7 @@ func TestDamage(t *testing.T) {
 		{"only a header behind the newest", func(d disk) {
 			h := segmentHeader{base: 10, prevBase: 7, prevBytes: uint64(len(d[segmentName(7)]))}
 			d[segmentName(10)] = h.append(nil)
-		}, "1 2 3 4 5 6 7 8 9", 0, 1},
+		}, "1 2 3 4 5 6 7 8 9", 0, 0},
 		{"half a header behind the newest", func(d disk) { d[segmentName(10)] = bytes.Clone(d[segmentName(7)][:30]) }, "1 2 3 4 5 6 7 8 9", 1, 1},
 		{"garbage behind the newest", func(d disk) { d[segmentName(10)] = bytes.Repeat([]byte("garbage"), 100) }, "1 2 3 4 5 6 7 8 9", 1, 1},
 		{"files of others", func(d disk) {

@@ -104,6 +104,9 @@ func (l *Log) restore() error {
 		return err
 	}
 	l.last = max(l.last, l.o.Start)
+	if l.rolled != l.last+1 {
+		l.rolled = 0
+	}
 	return nil
 }
 
@@ -220,6 +223,11 @@ func (l *Log) dropEmpty(files []found) ([]found, error) {
 		if err != nil || any {
 			return files[:n], err
 		}
+		if !f.badHead && !f.badMark && f.size == f.start { // the log was rolled over
+			l.rolled = f.base
+			continue
+		}
+		l.torn = true
 		l.stats.Repaired++
 		l.stats.RepairedBytes += f.size
 		l.log.Warn("a log segment holds no record, it is left out", "file", f.path, "bytes", f.size)

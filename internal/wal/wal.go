@@ -141,9 +141,12 @@ type Log struct {
 
 	mu       sync.Mutex
 	queue    []*pending
-	waiting  int64 // bytes queued and being committed
+	rolls    []*roll // asked for
+	waiting  int64   // bytes queued and being committed
 	segs     []*segment
-	tail     *segment // the last of segs; only the committer changes it and its end, and reads them without mu
+	tail     *segment // the last of segs, or the last that was; only the committer changes it and its end, and reads them without mu
+	rolled   uint64   // base of the file without a record behind segs, see Roll; 0 when there is none
+	torn     bool     // the file at last+1 has no record, but bytes that may be of one
 	last     uint64   // the last durable sequence
 	marks    *marks
 	stats    Stats
@@ -345,15 +348,24 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Trim removes the segments that hold only events at or below upTo; the newest segment stays. Readers that are inside a
-// removed segment read it to its end. After an error the rest is tried again by the next Trim. After a crash some of what
-// was trimmed last may be back.
+// Trim removes the segments that hold only events at or below upTo; the newest segment stays, unless the log was rolled
+// over behind it. Readers that are inside a removed segment read it to its end. After an error the rest is tried again by the
+// next Trim. After a crash some of what was trimmed last may be back, but nothing of a Trim that returned nil.
 func (l *Log) Trim(upTo uint64) error {
 	l.trimMu.Lock()
 	defer l.trimMu.Unlock()
 	l.mu.Lock()
 	n := 0
-	for n < len(l.segs)-1 && l.segs[n+1].base-1 <= upTo {
+	for n < len(l.segs) {
+		end := l.last
+		if n+1 < len(l.segs) {
+			end = l.segs[n+1].base - 1
+		} else if l.rolled != l.last+1 {
+			break
+		}
+		if end > upTo {
+			break
+		}
 		l.segs[n].trimmed = true
 		l.doomed = append(l.doomed, l.segs[n].path)
 		n++
@@ -372,6 +384,30 @@ func (l *Log) Trim(upTo uint64) error {
 		l.doomed = l.doomed[1:]
 	}
 	return nil
+}
+
+// roll is a request of [Log.Roll].
+type roll struct {
+	last uint64
+	err  error
+	done chan struct{}
+}
+
+// Roll has all that is appended from now on go to another file, and returns the last sequence before it: Trim up to that one
+// leaves no file that holds any of these events, and what is kept of the producers stays. It waits for the commit under way,
+// and commits wait for it, for the time of two fsyncs. After an error the log goes on as before.
+func (l *Log) Roll() (last uint64, err error) {
+	r := &roll{done: make(chan struct{})}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return 0, ErrClosed
+	}
+	l.rolls = append(l.rolls, r)
+	l.mu.Unlock()
+	l.signal()
+	<-r.done
+	return r.last, r.err
 }
 
 func (l *Log) syncDir() error {

@@ -635,6 +635,88 @@ func TestTrim(t *testing.T) {
 	equal(t, all(t, l, 10), "11:11", "12:12", "13:13")
 }
 
+// After Roll and Trim no file holds an event; readers, producers and sequences go on, over a restart too.
+func TestRoll(t *testing.T) {
+	mem := memory()
+	l := start(t, Options{FS: mem})
+	roll := func(want uint64) {
+		t.Helper()
+		last, err := l.Roll()
+		if err != nil || last != want {
+			t.Fatalf("rolled over at %d, %v; want %d", last, err, want)
+		}
+	}
+	files := func(want ...string) {
+		t.Helper()
+		if names, _ := mem.ReadDir("/d/wal"); !slices.Equal(names, want) {
+			t.Errorf("%q, want %q", names, want)
+		}
+	}
+	roll(0)
+	files()
+	add(t, l, counted("p", 7, "a", "b"))
+	inside := l.Reader(0)
+	defer inside.Close()
+	if e, _, err := inside.TryNext(); err != nil || e.First != 1 {
+		t.Fatal(err)
+	}
+	roll(2)
+	roll(2)
+	if err := l.Trim(1); err != nil || l.Oldest() != 1 {
+		t.Errorf("trimmed what holds event 2: %v", err)
+	}
+	if err := l.Trim(2); err != nil || l.Oldest() != 3 || l.Stats().Segments != 0 || l.Stats().Bytes != 0 {
+		t.Errorf("oldest %d, %+v, %v", l.Oldest(), l.Stats(), err)
+	}
+	files(segmentName(3))
+	equal(t, all(t, l, 0), "trimmed to 3")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Roll(); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	mem = mem.Crash()
+	l = start(t, Options{FS: mem})
+	if st := l.Stats(); st.Repaired != 0 || l.Last() != 2 {
+		t.Errorf("last %d, %+v", l.Last(), st)
+	}
+	roll(2)
+	// The file that alone knows the producer is replaced by one whose name does not become durable.
+	mem.FailSyncs(2, -1)
+	if _, _, err := l.Append(ctx, counted("p", 9, "c")); err == nil {
+		t.Fatal("a batch was kept without a durable name")
+	}
+	mem.Inject(nil)
+	l.Close()
+	l = start(t, Options{FS: mem.Kill()})
+	if next, _, ok := l.Producer("p"); !ok || next != 10 { // 10: a refused batch may be there
+		t.Errorf("the log expects %d next, %v", next, ok)
+	}
+	if first, kept, err := l.Append(ctx, counted("p", 8, "b", "c", "d")); err != nil || first+uint64(kept) != 5 {
+		t.Error(first, kept, err)
+	}
+	equal(t, all(t, l, 2), "3:c", "4:d")
+}
+
+// A reader at the end of a file that is trimmed away goes on in the next one.
+func TestRollUnderAReader(t *testing.T) {
+	l := start(t, Options{FS: memory()})
+	add(t, l, lines("1"))
+	r := l.Reader(0)
+	defer r.Close()
+	equal(t, rest(t, r), "1:1")
+	if _, err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Trim(1); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, rest(t, r))
+	add(t, l, lines("2"))
+	equal(t, rest(t, r), "2:2")
+}
+
 // TestTrimTriesAgain: what could not be removed is not readable, and goes with the next Trim, oldest first.
 func TestTrimTriesAgain(t *testing.T) {
 	mem := memory()
