@@ -109,6 +109,11 @@ func (m *merging) flush() error {
 	if len(blocks) == 1 && blocks[0].Columnar() {
 		return m.copy(blocks[0])
 	}
+	if joined, err := m.join(blocks); err != nil {
+		return err
+	} else if joined {
+		return m.rest()
+	}
 	l := &m.c.loaded
 	l.reset(int(size))
 	for _, b := range blocks {
@@ -179,10 +184,15 @@ func (l *loaded) load(e *segment.Entry) error {
 	if n := len(l.seqs) - first; n != e.Rows {
 		return fmt.Errorf("%w: %d rows, %d are announced", block.ErrCorrupt, n, e.Rows)
 	}
-	for _, seq := range l.seqs[first:] {
+	l.receive(b, l.seqs[first:])
+	return nil
+}
+
+// receive notes when a block's rows were received.
+func (l *loaded) receive(b *block.Block, seqs []uint64) {
+	for _, seq := range seqs {
 		l.runs = append(l.runs, block.ReceivedRun{Seq: seq, Received: b.Received(seq)})
 	}
-	return nil
 }
 
 func (l *loaded) columns(b *block.Block) error {
@@ -235,6 +245,11 @@ func (l *loaded) sorted() ([]block.Row, []block.ReceivedRun) {
 		at = end
 	}
 	sortRows(l.rows)
+	return l.rows, l.received()
+}
+
+// received returns when the rows were received, in as few runs as it takes.
+func (l *loaded) received() []block.ReceivedRun {
 	slices.SortFunc(l.runs, func(a, b block.ReceivedRun) int { return cmp.Compare(a.Seq, b.Seq) })
 	n := 0
 	for _, r := range l.runs {
@@ -244,5 +259,5 @@ func (l *loaded) sorted() ([]block.Row, []block.ReceivedRun) {
 		}
 	}
 	l.runs = l.runs[:n]
-	return l.rows, l.runs
+	return l.runs
 }

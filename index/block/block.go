@@ -218,6 +218,22 @@ func Open(src io.ReaderAt, at, length int64) (*Block, error) {
 // Received returns when the event of a sequence was received, in ns since the Unix epoch.
 func (b *Block) Received(seq uint64) int64 { return ReceivedAt(b.received, seq) }
 
+// AppendReceived appends the block's runs to those of blocks of lower sequences.
+func (b *Block) AppendReceived(runs []ReceivedRun) []ReceivedRun {
+	add := func(r ReceivedRun) {
+		if n := len(runs); n == 0 || runs[n-1].Received != r.Received {
+			runs = append(runs, r)
+		}
+	}
+	add(ReceivedRun{b.MinSeq, b.Received(b.MinSeq)}) // its run may have begun with events of other blocks
+	for _, r := range b.received {
+		if r.Seq > b.MinSeq {
+			add(r)
+		}
+	}
+	return runs
+}
+
 // ReceivedAt looks a sequence up in runs; 0 when they begin behind it.
 func ReceivedAt(runs []ReceivedRun, seq uint64) int64 {
 	i := sort.Search(len(runs), func(i int) bool { return runs[i].Seq > seq })

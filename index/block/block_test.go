@@ -480,6 +480,10 @@ func FuzzTable(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	joiner, err := NewBuilder()
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) < fixedLen {
 			return
@@ -503,6 +507,7 @@ func FuzzTable(f *testing.F) {
 		_, _ = readTable(tbl)
 		_, _ = tbl.Info()
 		_ = tbl.Select(q, nil, bitset.Full(tbl.Rows()))
+		_, _, _, _ = joiner.Join(nil, []*Table{tbl, tbl}, nil, math.MaxUint64)
 	})
 }
 

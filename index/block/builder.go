@@ -41,6 +41,7 @@ type Builder struct {
 	hole     holeEncoder
 	info     Info
 	ev       event.Event
+	join     joiner
 
 	times  []uint64
 	seqs   []uint64
@@ -125,14 +126,19 @@ func (c *dictColumn) add(v []byte) {
 		c.ids = append(c.ids, id)
 		return
 	}
+	*slot = c.place(v)
+	c.ids = append(c.ids, *slot)
+}
+
+// place returns a value's place in the dictionary.
+func (c *dictColumn) place(v []byte) uint16 {
 	id, ok := c.index[string(v)]
 	if !ok {
 		id = uint16(len(c.values))
 		c.index[string(v)] = id
 		c.values = append(c.values, v)
 	}
-	*slot = id
-	c.ids = append(c.ids, id)
+	return id
 }
 
 // cheapHash tells apart values that differ in their length or at their ends, as names with numbers do.
@@ -152,13 +158,20 @@ type fieldColumn struct {
 	text   textColumn
 	values [][]byte // of kind Number
 	rows   []int32  // of each value
+	from   []uint16 // the blocks that they come from, while blocks are joined
 	multi  bool     // a row has several
 }
 
 func (c *fieldColumn) reset() {
-	c.values, c.rows, c.multi = c.values[:0], c.rows[:0], false
+	c.values, c.rows, c.from, c.multi = c.values[:0], c.rows[:0], c.from[:0], false
 	c.number.reset()
 	c.text.reset()
+}
+
+// addRow notes the row of the next value.
+func (c *fieldColumn) addRow(i int32) {
+	c.multi = c.multi || len(c.rows) > 0 && c.rows[len(c.rows)-1] == i
+	c.rows = append(c.rows, i)
 }
 
 // rowsOf returns in how many rows the values are.
@@ -256,7 +269,14 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 			return nil, nil, err
 		}
 	}
-	m.MinTime, m.MaxTime = int64(b.times[0]), int64(b.times[len(rows)-1])
+	data, err := b.finish(dst, received)
+	return data, &b.info, err
+}
+
+// finish writes the block of what the columns hold.
+func (b *Builder) finish(dst []byte, received []ReceivedRun) ([]byte, error) {
+	m := &b.info.Meta
+	m.MinTime, m.MaxTime = int64(b.times[0]), int64(b.times[len(b.times)-1])
 	b.noteNames()
 
 	dir := b.appendTimes(b.dir[:0])
@@ -292,12 +312,12 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 	dst = b.sections.appendList(dst)
 	head := dst[first:]
 	if len(head)+len(b.sections.body) > maxBlock {
-		return nil, nil, fmt.Errorf("a block of %d bytes is too long", len(b.sections.body))
+		return nil, fmt.Errorf("a block of %d bytes is too long", len(b.sections.body))
 	}
 	binary.LittleEndian.PutUint32(head[8:], uint32(len(head)+len(b.sections.body)))
 	binary.LittleEndian.PutUint32(head[12:], uint32(len(head)-fixedLen))
 	binary.LittleEndian.PutUint32(head[16:], headerCRC(head))
-	return append(dst, b.sections.body...), &b.info, nil
+	return append(dst, b.sections.body...), nil
 }
 
 // addRow takes an event apart.
@@ -336,8 +356,7 @@ func (b *Builder) addRow(i int, r Row) error {
 			break
 		}
 		c := b.fields[column]
-		c.multi = c.multi || len(c.rows) > 0 && c.rows[len(c.rows)-1] == int32(i)
-		c.rows = append(c.rows, int32(i))
+		c.addRow(int32(i))
 		b.addValue(c, f.Value)
 		node = b.shapes.step(node, column)
 		b.order = append(b.order, column)
@@ -352,15 +371,20 @@ func (b *Builder) addValue(c *fieldColumn, value []byte) {
 	if c.kind == event.Number {
 		c.values = append(c.values, value) // in case they turn out to be no column of numbers
 		c.number.add(value)
-		if len(value) >= minKey || c.number.scales[len(c.number.scales)-1] == badScale { // 1e5 has the key of 100000
-			b.tokens = query.AppendTokenKeys(b.tokens[:0], value)
-			b.keys.add(b.tokens)
-			b.addFieldKey(c.name, value)
-		}
+		b.addNumberKeys(c, value)
 		return
 	}
 	c.text.add(value, &b.scan)
 	b.addTextKey(c, value)
+}
+
+// addNumberKeys adds the keys of the value that was added last to a column of numbers.
+func (b *Builder) addNumberKeys(c *fieldColumn, value []byte) {
+	if len(value) >= minKey || c.number.scales[len(c.number.scales)-1] == badScale { // 1e5 has the key of 100000
+		b.tokens = query.AppendTokenKeys(b.tokens[:0], value)
+		b.keys.add(b.tokens)
+		b.addFieldKey(c.name, value)
+	}
 }
 
 // addTextKey adds the key of the value that was added last to a column of texts.
@@ -405,7 +429,16 @@ func (b *Builder) columnOf(f *event.Field, prev int32, place int) int32 {
 	if place >= maxFields {
 		return restColumn
 	}
-	b.name = append(append(b.name[:0], byte(f.Kind)), f.Name...)
+	column := b.columnNamed(f.Kind, f.Name)
+	if column != restColumn {
+		b.guess[prev] = column
+	}
+	return column
+}
+
+// columnNamed returns the column of a name and kind; restColumn when there is no room for another.
+func (b *Builder) columnNamed(kind event.Kind, name []byte) int32 {
+	b.name = append(append(b.name[:0], byte(kind)), name...)
 	column, ok := b.byName[string(b.name)]
 	if !ok {
 		if len(b.fields) == maxColumns {
@@ -417,12 +450,11 @@ func (b *Builder) columnOf(f *event.Field, prev int32, place int) int32 {
 			c, b.free = b.free[n-1], b.free[:n-1]
 		}
 		c.reset()
-		c.name, c.kind = string(f.Name), f.Kind
+		c.name, c.kind = string(name), kind
 		b.fields = append(b.fields, c)
 		b.byName[string(b.name)] = column
 		b.guess = append(b.guess, restColumn)
 	}
-	b.guess[prev] = column
 	return column
 }
 

@@ -439,7 +439,12 @@ func (h *hole) append(dst []byte, i int) []byte {
 		}
 		return dst
 	}
-	return append(dst, h.values[min(int(bitsAt(h.data, uint64(i)*uint64(h.width), h.width)), len(h.values)-1)]...)
+	return append(dst, h.values[h.place(i)]...)
+}
+
+// place returns the place of value i in the dictionary.
+func (h *hole) place(i int) int {
+	return min(int(bitsAt(h.data, uint64(i)*uint64(h.width), h.width)), len(h.values)-1)
 }
 
 // appendDigits appends x in decimal, with zeros before it up to the given number of digits.

@@ -126,7 +126,12 @@ func (c *numberColumn) add(text []byte) {
 		m, scale = int64(len(c.texts)), badScale
 		c.texts = append(c.texts, text)
 	}
-	c.shortest, c.longest = min(c.shortest, len(text)), max(c.longest, len(text))
+	c.put(m, scale, len(text))
+}
+
+// put adds a number whose text has so many bytes.
+func (c *numberColumn) put(m int64, scale, length int) {
+	c.shortest, c.longest = min(c.shortest, length), max(c.longest, length)
 	c.mantissas, c.scales = append(c.mantissas, m), append(c.scales, uint8(scale))
 	c.same = c.same && c.scales[0] == uint8(scale)
 }

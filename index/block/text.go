@@ -32,13 +32,14 @@ type textColumn struct {
 	// when the columns are written form by form.
 	arena    []byte
 	formless []int32 // the values that were not taken apart
+	keyed    int     // so many of the first holes' filter keys are known
 }
 
 const rawForm = -1
 
 func (c *textColumn) reset() {
 	c.values, c.number, c.holes, c.starts = c.values[:0], c.number[:0], c.holes[:0], c.starts[:0]
-	c.arena, c.formless = c.arena[:0], c.formless[:0]
+	c.arena, c.formless, c.keyed = c.arena[:0], c.formless[:0], 0
 	c.forms.reset()
 }
 
@@ -85,7 +86,7 @@ func (c *textColumn) freeText() bool {
 // keys appends the filter keys of all values.
 func (c *textColumn) keys(b *Builder) {
 	b.tokens = b.tokens[:0]
-	for _, h := range c.holes {
+	for _, h := range c.holes[c.keyed:] {
 		if h.to-h.from >= minKey {
 			b.tokens = query.AppendTokenKeys(b.tokens, c.arena[h.from:h.to])
 		}
@@ -105,6 +106,10 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 		for i := range c.number {
 			if n := c.number[i]; n != rawForm && c.forms.forms[n].values == 1 {
 				c.number[i] = rawForm
+				if c.values[i] == nil { // it was joined
+					holes := c.holes[c.starts[i]:][:c.forms.forms[n].holes]
+					c.values[i] = fill(nil, c.forms.bytes(int(n)), c.arena, holes)
+				}
 			}
 		}
 		for i := range c.forms.forms {

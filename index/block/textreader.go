@@ -219,31 +219,37 @@ func (k *formChunk) read(t *Table, c *textReader) ([]formRef, error) {
 // columns returns the columns of a form's holes.
 func (c *textReader) columns(t *Table, f *formRef) ([]hole, error) {
 	return f.cols.get(func() ([]hole, error) {
-		r := reader{data: f.head}
-		section, at := r.count(maxBlock), r.count(maxBlock)
-		var data []byte // none when all holes are constant
-		if section < len(c.dataSections) {
-			var err error
-			if data, err = t.keep(c.dataSections[section]); err != nil {
-				return nil, err
-			}
-		}
 		cols := make([]hole, f.holes)
-		for i := range cols {
-			cols[i] = readHole(&r, f.values)
-			h := &cols[i]
-			if r.bad || at+h.bits > len(data) {
-				return nil, corrupt("holes")
-			}
-			h.load(data[at : at+h.bits])
-			at += h.bits
-		}
-		if len(r.data) != 0 {
-			return nil, corrupt("holes")
-		}
+		err := c.eachColumn(t, f, func(k int, h *hole) { cols[k] = *h })
 		t.size.Add(int64(160 * len(cols)))
-		return cols, nil
+		return cols, err
 	})
+}
+
+// eachColumn calls fn with the column of each of a form's holes; it keeps none of them.
+func (c *textReader) eachColumn(t *Table, f *formRef, fn func(k int, h *hole)) error {
+	r := reader{data: f.head}
+	section, at := r.count(maxBlock), r.count(maxBlock)
+	var data []byte // none when all holes are constant
+	if section < len(c.dataSections) {
+		var err error
+		if data, err = t.keep(c.dataSections[section]); err != nil {
+			return err
+		}
+	}
+	for k := range f.holes {
+		h := readHole(&r, f.values)
+		if r.bad || at+h.bits > len(data) {
+			return corrupt("holes")
+		}
+		h.load(data[at : at+h.bits])
+		at += h.bits
+		fn(k, &h)
+	}
+	if len(r.data) != 0 {
+		return corrupt("holes")
+	}
+	return nil
 }
 
 // looseTexts returns the values of all holes of a form that has few: those of the first value first.
