@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -13,7 +14,7 @@ import (
 	"github.com/lookoutlog/lookout/index/segment"
 )
 
-// Compaction merges adjacent segments into one that holds the union of their ranges of sequences, so that a day's segments
+// Compaction merges adjacent segments of a class into one that holds the union of their ranges of sequences, so that a day's segments
 // are few and its blocks full. The log is not involved: the new segment appears under its name whole and durable before the
 // old ones go, and where a crash leaves both, the next start removes the old ones.
 //
@@ -106,23 +107,22 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 	defer release()
 	var bad *unreadable
 	for {
-		candidates, err := c.candidates(ctx, segments)
+		due, err := c.choose(ctx, byClass(segments))
 		if err != nil {
 			return false, err
 		}
-		lo, hi := choose(candidates, s.o.SegmentBytes, c.today())
-		s.stats.compact.waiting.Store(int64(hi - lo))
-		c.urgent = hi-lo >= manySegments
-		if hi = min(hi, lo+mergeMost); c.urgent {
-			hi = min(hi, lo+mergeUrgent)
+		s.stats.compact.waiting.Store(int64(len(due)))
+		most := mergeMost
+		if c.urgent = len(due) >= manySegments; c.urgent {
+			most = mergeUrgent
 		}
 		if n := s.stats.seals.Load(); n != c.seals {
 			c.seals, c.busy = n, time.Now()
 		}
-		if hi == 0 || !c.urgent && s.o.CompactShare < 1 && time.Since(c.busy) < quiet {
+		if len(due) == 0 || !c.urgent && s.o.CompactShare < 1 && time.Since(c.busy) < quiet {
 			return false, nil
 		}
-		err = c.merge(ctx, segments[lo:hi])
+		err = c.merge(ctx, due[:min(most, len(due))])
 		if !errors.As(err, &bad) {
 			return err == nil, err
 		}
@@ -130,9 +130,41 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 	}
 }
 
+// byClass parts segments by class, each in order of sequence.
+func byClass(segments []*segment.Segment) map[string][]*segment.Segment {
+	classes := map[string][]*segment.Segment{}
+	for _, seg := range segments {
+		classes[seg.Class] = append(classes[seg.Class], seg)
+	}
+	return classes
+}
+
+// choose returns the segments that are to be merged next, of the class that has the most of them; none when none are. It forgets
+// what it knows of segments that are gone.
+func (c *compactor) choose(ctx context.Context, classes map[string][]*segment.Segment) (due []*segment.Segment, err error) {
+	days, fixed := map[*segment.Segment]int64{}, map[*segment.Segment]bool{}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		segments := classes[class]
+		candidates, err := c.candidates(ctx, segments)
+		if err != nil {
+			return nil, err
+		}
+		for i, seg := range segments {
+			if days[seg] = candidates[i].day; candidates[i].fixed {
+				fixed[seg] = true
+			}
+		}
+		if lo, hi := choose(candidates, c.s.o.SegmentBytes, c.today()); hi-lo > len(due) {
+			due = segments[lo:hi]
+		}
+	}
+	c.days, c.fixed = days, fixed
+	return due, nil
+}
+
 func (c *compactor) leaveOut(seg *segment.Segment, err error) {
 	c.fixed[seg] = true
-	c.s.o.Log.Error("a segment that cannot be read whole is left as it is and not merged", "segment", segment.Name(seg.Lo, seg.Hi), "error", err)
+	c.s.o.Log.Error("a segment that cannot be read whole is left as it is and not merged", "segment", seg.Name(), "error", err)
 }
 
 // today returns the oldest day whose events may still be in memory. Generations are sealed at the end of their day.
@@ -150,28 +182,27 @@ func dayOf(t int64) int64 {
 	return d
 }
 
-// candidates returns what choose needs, and forgets what it knows of segments that are gone.
+// candidates returns what choose needs to know of the segments of a class.
 func (c *compactor) candidates(ctx context.Context, segments []*segment.Segment) ([]candidate, error) {
-	days, fixed := make(map[*segment.Segment]int64, len(segments)), map[*segment.Segment]bool{}
 	candidates := make([]candidate, len(segments))
+	day := c.today() // of a segment without events: that of its neighbour
 	for i, seg := range segments {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		large := seg.Size() >= c.s.o.SegmentBytes/2 && seg.Version() > 1 // neither chosen nor in need of a day
-		day, known := c.days[seg]
-		if !known && !large && !c.fixed[seg] {
+		known, ok := c.days[seg]
+		switch {
+		case ok:
+			day = known
+		case !large && !c.fixed[seg] && (len(seg.Blocks) > 0 || len(seg.Damage) > 0):
 			at, err := newest(seg)
 			if day = dayOf(at); err != nil {
 				c.leaveOut(seg, err)
 			}
 		}
 		candidates[i] = candidate{size: seg.Size(), day: day, plain: seg.Version() == 1, fixed: c.fixed[seg]}
-		if days[seg] = day; c.fixed[seg] {
-			fixed[seg] = true
-		}
 	}
-	c.days, c.fixed = days, fixed
 	return candidates, nil
 }
 
@@ -197,8 +228,8 @@ func newest(seg *segment.Segment) (int64, error) {
 // merge puts one segment in the place of adjacent ones.
 func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 	s, stats := c.s, &c.s.stats.compact
-	dir, lo, hi := s.segmentDir(), segs[0].Lo, segs[len(segs)-1].Hi
-	w, err := segment.NewWriter(s.o.FS, dir, lo, hi)
+	dir, lo, hi, class := s.segmentDir(), segs[0].Lo, segs[len(segs)-1].Hi, segs[0].Class
+	w, err := segment.NewWriter(s.o.FS, dir, lo, hi, class)
 	if err != nil {
 		return err
 	}
@@ -218,25 +249,22 @@ func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	merged, err := segment.Open(s.o.FS, dir, segment.Name(lo, hi))
+	merged, err := segment.Open(s.o.FS, dir, segment.Name(lo, hi, class))
 	if err != nil {
 		return fmt.Errorf("reading back a segment: %w", err)
 	}
 	if err := m.check(merged); err != nil { // the disk or the memory is at fault: what is there stays
 		err = errors.Join(fmt.Errorf("reading back a segment: %w", err), merged.Close())
-		return errors.Join(err, s.o.FS.Remove(filepath.Join(dir, segment.Name(lo, hi))))
+		return errors.Join(err, s.o.FS.Remove(filepath.Join(dir, merged.Name())))
 	}
-	s.mu.Lock()
-	i := slices.Index(s.segments, segs[0])
-	before := s.install(slices.Concat(s.segments[:i], []*segment.Segment{merged}, s.segments[i+len(segs):]), segs...)
-	s.mu.Unlock()
+	err = s.exchange(segs, []*segment.Segment{merged}, false)
 	stats.merges.Add(1)
 	stats.bytesIn.Add(m.size)
 	stats.bytesOut.Add(merged.Size())
 	stats.rebuilt.Add(m.built)
-	s.o.Log.Debug("segments merged", "segments", len(segs), "into", segment.Name(lo, hi), "bytes", m.size, "now", merged.Size(),
+	s.o.Log.Debug("segments merged", "segments", len(segs), "into", merged.Name(), "bytes", m.size, "now", merged.Size(),
 		"events", m.all, "rebuilt", m.built)
-	return s.leave(before)
+	return err
 }
 
 // rest is called after each piece of work, which took so long. It keeps to the share of one core that is the compactor's,

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -42,23 +43,44 @@ func seal(t testing.TB, s *Store) {
 	}
 }
 
-// mergeByHand merges the segments from lo up to, without, hi.
-func mergeByHand(s *Store, lo, hi int) error {
+// mergeByHand merges the default class's segments from lo up to, without, hi.
+func mergeByHand(s *Store, lo, hi int) error { return mergeClass(s, segment.DefaultClass, lo, hi) }
+
+func mergeClass(s *Store, class string, lo, hi int) error {
 	s.mu.RLock()
 	segments, release := s.snapshot()
 	s.mu.RUnlock()
 	defer release()
-	return newCompactor(s).merge(context.Background(), segments[lo:hi])
+	return newCompactor(s).merge(context.Background(), byClass(segments)[class][lo:hi])
 }
 
 // compactByHand merges some of the segments; which, depends on how many events there are.
 func compactByHand(s *Store) error {
-	n, k := len(s.segments), int(s.LastSeq())
-	if n < 2 {
-		return nil
+	k := int(s.LastSeq())
+	for class, segments := range byClass(s.segments) {
+		n := len(segments)
+		if n < 2 {
+			continue
+		}
+		lo := k % (n - 1)
+		if err := mergeClass(s, class, lo, lo+2+k/n%(n-lo-1)); err != nil {
+			return err
+		}
 	}
-	lo := k % (n - 1)
-	return mergeByHand(s, lo, lo+2+k/n%(n-lo-1))
+	return nil
+}
+
+// classified is a way of giving classes that has all there is: services of one, of the default one, and of several.
+func classified(service string) (class string, each func(*event.Event) string) {
+	switch sum := len(service) + int(append([]byte(service), 0)[0]); sum % 3 {
+	case 0:
+		return "audit", nil
+	case 1:
+		return segment.DefaultClass, nil
+	}
+	return "", func(e *event.Event) string {
+		return []string{"audit", "Not a class", "x-1"}[(len(e.Message)+len(e.Host))%3]
+	}
 }
 
 // ranges are the store's segments, as on disk and as in memory.
@@ -72,10 +94,15 @@ func ranges(t testing.TB, s *Store) []string {
 	defer s.mu.RUnlock()
 	var open, list []string
 	for _, seg := range s.segments {
-		open = append(open, segment.Name(seg.Lo, seg.Hi))
-		list = append(list, fmt.Sprintf("%d-%d", seg.Lo, seg.Hi))
+		open = append(open, seg.Name())
+		name := fmt.Sprintf("%d-%d", seg.Lo, seg.Hi)
+		if seg.Class != segment.DefaultClass {
+			name += "." + seg.Class
+		}
+		list = append(list, name)
 	}
-	if diff := cmp.Diff(open, names); diff != "" {
+	slices.Sort(open) // by name a longer range may come first
+	if diff := cmp.Diff(open, names, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("in memory and on disk:\n%s", diff)
 	}
 	return list
@@ -104,17 +131,24 @@ func TestMergedSearchEqualsBruteForce(t *testing.T) {
 			c := corpus{rng}
 			now := time.Unix(1e9, 0)
 			o := Options{Dir: t.TempDir(), logSegment: 4096, byHand: true, Now: func() time.Time { return now }}
+			if seed%2 == 1 {
+				o.Classify = classified
+			}
 			s := open(t, o)
 			var all []event.Event
 			var b event.Batch
 			for range 40 {
 				now = now.Add(time.Duration(rng.IntN(1e9)))
-				switch n := len(s.segments); {
+				class := segment.DefaultClass
+				if len(s.segments) > 0 {
+					class = s.segments[rng.IntN(len(s.segments))].Class
+				}
+				switch n := len(byClass(s.segments)[class]); {
 				case rng.IntN(4) == 0 && n > 1:
 					lo := rng.IntN(n - 1)
 					hi := lo + 2 + rng.IntN(n-lo-1)
 					before := everything(t, s)
-					if err := mergeByHand(s, lo, hi); err != nil {
+					if err := mergeClass(s, class, lo, hi); err != nil {
 						t.Fatal(err)
 					}
 					if diff := cmp.Diff(before, everything(t, s)); diff != "" {
@@ -152,7 +186,7 @@ func TestMergedSearchEqualsBruteForce(t *testing.T) {
 
 // While segments are sealed and merged beneath them, searches show every event once, and followers deliver each in order.
 func TestSearchesAndFollowersDuringMerges(t *testing.T) {
-	s := open(t, Options{logSegment: 16 << 10, HeadBytes: 64 << 10, CompactShare: 1, SegmentBytes: 256 << 10})
+	s := open(t, Options{logSegment: 16 << 10, HeadBytes: 64 << 10, CompactShare: 1, SegmentBytes: 256 << 10, Classify: classified})
 	const batches, size = 300, 40
 	done, appended := make(chan struct{}), make(chan struct{})
 	var readers sync.WaitGroup
@@ -441,7 +475,7 @@ func TestLeftoversOfAMerge(t *testing.T) {
 			old := map[string][]byte{}
 			var names []string
 			for _, seg := range s.segments {
-				name := filepath.Join(s.segmentDir(), segment.Name(seg.Lo, seg.Hi))
+				name := filepath.Join(s.segmentDir(), segment.Name(seg.Lo, seg.Hi, segment.DefaultClass))
 				data, err := os.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
@@ -458,7 +492,7 @@ func TestLeftoversOfAMerge(t *testing.T) {
 				}
 			}
 			if c.damage {
-				name := filepath.Join(o.Dir, "segments", segment.Name(0, 3))
+				name := filepath.Join(o.Dir, "segments", segment.Name(0, 3, segment.DefaultClass))
 				data, err := os.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
@@ -551,7 +585,7 @@ func TestDamagedSegmentsAreLeftAlone(t *testing.T) {
 	var said bytes.Buffer
 	o := Options{Dir: t.TempDir(), CompactShare: 1}
 	s := daily(t, &now, o, 1, 7)
-	victim := filepath.Join(s.segmentDir(), segment.Name(3, 4))
+	victim := filepath.Join(s.segmentDir(), segment.Name(3, 4, segment.DefaultClass))
 	s.Close(context.Background())
 	data, err := os.ReadFile(victim)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/segment"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
@@ -20,10 +22,25 @@ type world struct {
 	lost  error             // the first broken promise
 
 	merges, leftovers int // made, and files that starts have cleared away
+	halves            int // of these, whole ones of a class
 }
 
+// options are a life's: which classes there are changes from one to the next.
 func (w *world) options(noSync bool) Options {
-	return Options{Dir: "/data/store", FS: w.fs, NoSync: noSync, logSegment: 2048, byHand: true}
+	o := Options{Dir: "/data/store", FS: w.fs, NoSync: noSync, logSegment: 2048, byHand: true}
+	if w.rng.IntN(4) > 0 {
+		other := []string{"audit", "rollup"}[w.rng.IntN(2)]
+		o.Classify = func(service string) (string, func(*event.Event) string) {
+			switch service {
+			case "a":
+				return other, nil
+			case "b":
+				return "", func(e *event.Event) string { return []string{"audit", segment.DefaultClass}[e.Time%2] }
+			}
+			return segment.DefaultClass, nil
+		}
+	}
+	return o
 }
 
 // live runs the store until the disk stops it, or a while: appends, seals, checks.
@@ -34,6 +51,11 @@ func (w *world) live(t *testing.T, noSync bool) {
 		return // the disk has stopped it, or failed
 	}
 	w.leftovers += max(len(before)-len(s.segments), 0)
+	for _, name := range before {
+		if _, _, class, ok := segment.ParseName(name); ok && class != segment.DefaultClass && !slices.ContainsFunc(s.segments, func(seg *segment.Segment) bool { return seg.Name() == name }) {
+			w.halves++
+		}
+	}
 	defer func() {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -63,12 +85,15 @@ func (w *world) live(t *testing.T, noSync bool) {
 				break
 			}
 		}
-		if n := len(s.segments); n > 1 && w.rng.IntN(3) == 0 {
-			lo := w.rng.IntN(n - 1)
-			if mergeByHand(s, lo, lo+2+w.rng.IntN(n-lo-1)) != nil {
-				break
+		if len(s.segments) > 0 && w.rng.IntN(3) == 0 {
+			class := s.segments[w.rng.IntN(len(s.segments))].Class
+			if n := len(byClass(s.segments)[class]); n > 1 {
+				lo := w.rng.IntN(n - 1)
+				if mergeClass(s, class, lo, lo+2+w.rng.IntN(n-lo-1)) != nil {
+					break
+				}
+				w.merges++
 			}
-			w.merges++
 		}
 	}
 	w.check(t, s)
@@ -161,7 +186,7 @@ func lives(t *testing.T, seed uint64, at int, noSync bool) (*world, error) {
 // Power is taken away at every operation of the disk, for several disks, also while it seals and merges: nothing acknowledged
 // is lost or doubled, and no sequence is ever given to another event.
 func TestCrash(t *testing.T) {
-	points, merges, leftovers := 0, 0, 0
+	points, merges, leftovers, halves := 0, 0, 0, 0
 	for seed := range uint64(4) {
 		for at := 1; at <= 140; at++ {
 			w, err := lives(t, seed, at, false)
@@ -169,12 +194,13 @@ func TestCrash(t *testing.T) {
 				t.Fatalf("seed %d, power cut at operation %d: %v", seed, at, err)
 			}
 			points, merges, leftovers = points+1, merges+w.merges, leftovers+w.leftovers
+			halves += w.halves
 		}
 	}
-	if merges == 0 || leftovers == 0 {
-		t.Errorf("%d merges, %d leftovers of such: the test did nothing", merges, leftovers)
+	if merges == 0 || leftovers == 0 || halves == 0 {
+		t.Errorf("%d merges, %d files left by crashes, %d of them of a class: the test did nothing", merges, leftovers, halves)
 	}
-	t.Logf("%d worlds of three power cuts each, %d merges, %d leftovers", points, merges, leftovers)
+	t.Logf("%d worlds of three power cuts each, %d merges, %d files left by crashes, %d of them of a class", points, merges, leftovers, halves)
 }
 
 // The control: without fsync the same test must find losses, or it would find none anywhere.

@@ -1,8 +1,10 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/lookoutlog/lookout/index/block"
@@ -103,67 +105,116 @@ func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Eve
 	f.Close()
 	f.s.mu.RLock()
 	segments, release := f.s.snapshot()
+	expired := f.s.state.Expired[segment.DefaultClass]
 	f.s.mu.RUnlock()
 	defer release()
-	for _, seg := range segments {
-		if seg.Hi <= f.at {
-			continue
-		}
-		if seg.Lo > f.at { // a segment is missing
-			gap := &query.GapError{From: f.at + 1, To: seg.Lo, Err: errors.New("no segment holds them")}
-			f.at = seg.Lo
+	for f.at < oldest-1 {
+		end, gap := f.whole(segments, expired, oldest)
+		if gap != nil {
+			f.at = gap.To
 			return nil, gap
 		}
-		if len(seg.Damage) > 0 {
-			gap := &query.GapError{From: f.at + 1, To: seg.Hi, Err: errors.Join(seg.Damage...)}
-			f.at = seg.Hi
-			return nil, gap
-		}
-		// Blocks are by service and time: a window of sequences is gathered from all of them.
-		to := min(seg.Hi, f.at+followBatch)
-		f.old, f.buf = f.old[:0], f.buf[:0]
-		var rows block.Rows
-		for _, e := range seg.Blocks {
-			if e.MaxSeq <= f.at || e.MinSeq > to {
+		// Blocks are by service and time, segments by class as well: a window of sequences is gathered from all of them.
+		from := end
+		for _, seg := range segments {
+			if seg.Hi <= f.at || seg.Lo >= from {
 				continue
 			}
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
-			if err := f.gather(e, to, &rows); err != nil {
-				f.s.quarantine(e, err)
-				gap := &query.GapError{From: f.at + 1, To: to, Err: err}
-				f.at = to
-				return nil, gap
+			for _, e := range seg.Blocks {
+				if e.MaxSeq > f.at && e.MinSeq <= from {
+					from = max(f.at, e.MinSeq-1)
+				}
 			}
 		}
-		slices.SortFunc(f.old, func(a, b match) int {
-			if a.seq < b.seq {
-				return -1
+		to := from + min(followBatch, end-from)
+		if err := f.window(ctx, segments, to); err != nil {
+			return nil, err
+		}
+		if expired > f.at {
+			gone := min(expired, to) - f.at
+			for i := 0; i < len(f.old) && f.old[i].seq <= expired; i++ {
+				gone--
 			}
-			return 1
-		})
-		for i := range f.old {
-			if i == len(f.events) {
-				f.events = append(f.events, event.Event{})
-			}
-			if err := f.old[i].decode(&f.events[i]); err != nil {
-				gap := &query.GapError{From: f.at + 1, To: to, Err: err}
-				f.at = to
-				return nil, gap
-			}
+			f.s.stats.passedOver.Add(int64(gone))
 		}
 		f.at = to
 		if len(f.old) > 0 {
 			return f.events[:len(f.old)], nil
 		}
 	}
-	if oldest > 0 && f.at < oldest-1 {
-		gap := &query.GapError{From: f.at + 1, To: oldest - 1, Err: errors.New("neither the log nor a segment holds them")}
-		f.at = oldest - 1
-		return nil, gap
-	}
 	return nil, nil
+}
+
+// whole tells up to where everything behind f.at is there: in segments, or removed by retention, to which the sequences up to
+// expired of the default class have fallen. Where that is nowhere, gap says what is missing.
+func (f *follower) whole(segments []*segment.Segment, expired, oldest uint64) (end uint64, gap *query.GapError) {
+	end = max(f.at, expired)
+	limit := uint64(math.MaxUint64) // of what is damaged
+	for _, seg := range segments {
+		if seg.Hi <= f.at {
+			continue
+		}
+		if len(seg.Damage) > 0 {
+			if seg.Lo <= f.at {
+				return 0, &query.GapError{From: f.at + 1, To: seg.Hi, Err: errors.Join(seg.Damage...)}
+			}
+			limit = min(limit, seg.Lo)
+		}
+		if seg.Class == segment.DefaultClass && seg.Lo <= end {
+			end = max(end, seg.Hi)
+		}
+	}
+	if end = min(end, limit); end > f.at {
+		return end, nil
+	}
+	gap = &query.GapError{From: f.at + 1, Err: errors.New("no segment holds them")}
+	for _, seg := range segments {
+		if seg.Class == segment.DefaultClass && seg.Lo > f.at && (gap.To == 0 || seg.Lo < gap.To) {
+			gap.To = seg.Lo
+		}
+	}
+	if gap.To == 0 || gap.To >= oldest {
+		gap.To, gap.Err = oldest-1, errors.New("neither the log nor a segment holds them")
+	}
+	return 0, gap
+}
+
+// window gathers the events behind f.at up to a sequence.
+func (f *follower) window(ctx context.Context, segments []*segment.Segment, to uint64) error {
+	f.old, f.buf = f.old[:0], f.buf[:0]
+	missing := func(err error) error {
+		gap := &query.GapError{From: f.at + 1, To: to, Err: err}
+		f.at = to
+		return gap
+	}
+	var rows block.Rows
+	for _, seg := range segments {
+		if seg.Hi <= f.at || seg.Lo >= to {
+			continue
+		}
+		for _, e := range seg.Blocks {
+			if e.MaxSeq <= f.at || e.MinSeq > to {
+				continue
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := f.gather(e, to, &rows); err != nil {
+				f.s.quarantine(e, err)
+				return missing(err)
+			}
+		}
+	}
+	slices.SortFunc(f.old, func(a, b match) int { return cmp.Compare(a.seq, b.seq) })
+	for i := range f.old {
+		if i == len(f.events) {
+			f.events = append(f.events, event.Event{})
+		}
+		if err := f.old[i].decode(&f.events[i]); err != nil {
+			return missing(err)
+		}
+	}
+	return nil
 }
 
 // gather takes from a block the events behind f.at up to a sequence. The error is a *segment.CorruptError.

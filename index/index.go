@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -52,6 +53,10 @@ type Options struct {
 	SegmentBytes int64
 	// CompactShare is the part of one core's time that merging takes at most, above 0 and at most 1. Default 0.5.
 	CompactShare float64
+	// Classify says which class the events of a service belong to, by its name, or, when each is not nil, a function that says it of
+	// every event. A name that no class can have counts as [segment.DefaultClass], which all events belong to unless it is set. It is
+	// asked when events are sealed, by several goroutines never at once; what has a class keeps it.
+	Classify func(service string) (class string, each func(*event.Event) string)
 	// FS is the file system, vfs.OS unless set.
 	FS vfs.FS
 	// NoSync leaves out the fsync of the log: for the test that must find losses then.
@@ -77,11 +82,12 @@ type Store struct {
 	mu       sync.RWMutex
 	active   *generation
 	frozen   *generation                   // being sealed; nil when none is
-	segments []*segment.Segment            // contiguous and in order of sequence; replaced as a whole, never changed
+	segments []*segment.Segment            // see bySequence; replaced as a whole, never changed
 	version  *version                      // holds segments open; see snapshot
 	services map[string]*query.ServiceInfo // of the events in segments
 	known    names                         // services that have events of their own
-	damage   []error                       // parts of the store that cannot be read
+	damage   []error                       // parts of the store that cannot be read, beside those that segments list
+	state    *state                        // replaced as a whole, never changed
 	last     uint64                        // newest visible sequence
 	opened   time.Time                     // when active got its first event
 	changed  chan struct{}                 // closed and replaced when frozen changes
@@ -132,16 +138,14 @@ func Open(o Options) (*Store, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
-	leftovers, err := s.openSegments()
+	if err := s.openState(); err != nil {
+		return nil, err
+	}
+	found, err := s.openSegments()
 	if err != nil {
 		return nil, errors.Join(err, s.closeSegments())
 	}
-	sealed := uint64(0)
-	for _, seg := range s.segments {
-		sealed = max(sealed, seg.Hi)
-	}
-	s.active, s.last = newGeneration(sealed), sealed
-	if err := s.openLog(sealed, leftovers); err != nil {
+	if err := s.openLog(found); err != nil {
 		return nil, errors.Join(err, s.closeSegments())
 	}
 	if !o.byHand {
@@ -155,62 +159,104 @@ func Open(o Options) (*Store, error) {
 
 func (s *Store) segmentDir() string { return filepath.Join(s.o.Dir, "segments") }
 
-// openSegments opens what is there, and returns the files that a crash left of segments it was writing.
-func (s *Store) openSegments() (leftovers []string, err error) {
+// bySequence is the order of a store's segments. Those of one class are disjoint; those of the default class hold, together with
+// what retention has removed, all sequences up to the highest that was sealed, if only to say that none of them is theirs.
+func bySequence(a, b *segment.Segment) int {
+	return cmp.Or(cmp.Compare(a.Lo, b.Lo), cmp.Compare(a.Class, b.Class))
+}
+
+// found is what opening finds in the folder of segments beside those it has made part of the store.
+type found struct {
+	sealed    uint64             // what is at or below it is not read from the log
+	leftovers []string           // files that a crash has left, of which nothing is needed
+	pending   []*segment.Segment // of generations of which the default class's segment, which is written last, is not there
+}
+
+// openSegments opens what is there.
+func (s *Store) openSegments() (f found, err error) {
 	dir := s.segmentDir()
 	if err := s.o.FS.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("creating the store: %w", err)
+		return f, fmt.Errorf("creating the store: %w", err)
 	}
 	for _, made := range []string{s.o.Dir, filepath.Dir(s.o.Dir)} {
 		if err := s.o.FS.SyncDir(made); err != nil {
-			return nil, fmt.Errorf("creating the store: %w", err)
+			return f, fmt.Errorf("creating the store: %w", err)
 		}
 	}
 	names, err := s.o.FS.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
+		return f, fmt.Errorf("opening the store: %w", err)
 	}
-	var segments []*segment.Segment
+	classes := map[string][]*segment.Segment{}
 	for _, name := range names {
 		if segment.IsTemporary(name) { // its events are still in the log or in other segments
-			leftovers = append(leftovers, filepath.Join(dir, name))
+			f.leftovers = append(f.leftovers, filepath.Join(dir, name))
 			continue
 		}
-		if _, _, ok := segment.ParseName(name); !ok {
+		_, hi, class, ok := segment.ParseName(name)
+		if !ok {
+			continue
+		}
+		if hi <= s.state.Expired[class] { // a crash came before its removal, or took that back
+			f.leftovers = append(f.leftovers, filepath.Join(dir, name))
 			continue
 		}
 		seg, err := segment.Open(s.o.FS, dir, name)
 		if err != nil {
-			for _, seg := range segments {
-				err = errors.Join(err, seg.Close())
+			for _, segments := range classes {
+				for _, seg := range segments {
+					err = errors.Join(err, seg.Close())
+				}
 			}
-			return nil, fmt.Errorf("opening the store: %w", err)
+			return f, fmt.Errorf("opening the store: %w", err)
 		}
-		segments = append(segments, seg)
+		classes[class] = append(classes[class], seg)
 	}
+	f.sealed = s.state.Sealed
+	for _, seg := range classes[segment.DefaultClass] {
+		f.sealed = max(f.sealed, seg.Hi)
+	}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		whole := slices.DeleteFunc(classes[class], func(seg *segment.Segment) bool {
+			if seg.Hi > f.sealed {
+				f.pending = append(f.pending, seg)
+			}
+			return seg.Hi > f.sealed
+		})
+		err = errors.Join(err, s.use(whole, &f))
+	}
+	return f, err
+}
+
+// use makes those segments of a class part of the store that are to be used.
+func (s *Store) use(segments []*segment.Segment, f *found) (err error) {
 	use, done, unused := settle(segments)
-	for _, seg := range append(done, unused...) {
+	for _, seg := range slices.Concat(done, unused) {
 		err = errors.Join(err, seg.Close())
 	}
 	for _, seg := range done {
-		leftovers = append(leftovers, filepath.Join(dir, segment.Name(seg.Lo, seg.Hi)))
+		f.leftovers = append(f.leftovers, filepath.Join(s.segmentDir(), seg.Name()))
 	}
 	for _, seg := range unused {
 		s.o.Log.Error("a merge of segments was damaged before the old ones were removed; this one is not used, because the rest hold more", "segment",
-			segment.Name(seg.Lo, seg.Hi), "error", errors.Join(seg.Damage...))
+			seg.Name(), "error", errors.Join(seg.Damage...))
 	}
 	for i, seg := range use {
 		if i > 0 && seg.Lo < use[i-1].Hi {
-			err := fmt.Errorf("segments %s and %s overlap: events may be shown twice", segment.Name(use[i-1].Lo, use[i-1].Hi), segment.Name(seg.Lo, seg.Hi))
-			s.o.Log.Error("the store's segments contradict each other", "error", err)
-			s.damage = append(s.damage, err)
+			s.contradiction(fmt.Errorf("segments %s and %s overlap: events may be shown twice", use[i-1].Name(), seg.Name()))
 		}
-		s.addSegment(seg)
+		s.addSegments(seg)
 	}
-	return leftovers, err
+	return err
 }
 
-// settle tells what the segments of a folder are: those to be used, in order; those whose events are in one of these, which a
+// contradiction says what of the store cannot be right, though no crash leaves it.
+func (s *Store) contradiction(err error) {
+	s.o.Log.Error("the store's segments contradict each other", "error", err)
+	s.damage = append(s.damage, err)
+}
+
+// settle tells what the segments of one class are: those to be used, in order; those whose events are in one of these, which a
 // merge has left behind; and those that are neither used nor removed: a damaged merge of segments that are all there, or, where
 // not all are, these.
 func settle(segments []*segment.Segment) (use, done, unused []*segment.Segment) {
@@ -247,57 +293,107 @@ func covers(segments []*segment.Segment, lo, hi uint64) bool {
 	return lo == hi
 }
 
-// addSegment makes a segment part of the store; the caller holds the lock or is alone.
-func (s *Store) addSegment(seg *segment.Segment) {
-	segments := append(slices.Clone(s.segments), seg)
-	slices.SortFunc(segments, func(a, b *segment.Segment) int { return cmp.Compare(a.Lo, b.Lo) })
+// addSegments makes segments part of the store; the caller holds the lock or is alone.
+func (s *Store) addSegments(added ...*segment.Segment) {
+	segments := slices.Concat(s.segments, added)
+	slices.SortFunc(segments, bySequence)
 	s.leave(s.install(segments)) // ends no segment
-	for _, err := range seg.Damage {
-		s.o.Log.Error("part of a segment cannot be read; the rest is served", "error", err)
-		s.damage = append(s.damage, err)
+	for _, seg := range added {
+		for _, err := range seg.Damage {
+			s.o.Log.Error("part of a segment cannot be read; the rest is served", "error", err)
+		}
+		for _, b := range seg.Blocks {
+			s.known.admit([]byte(b.Service))
+		}
 	}
-	for _, b := range seg.Blocks {
-		s.known.admit([]byte(b.Service))
-		info := s.services[b.Service]
-		if info == nil {
-			info = &query.ServiceInfo{Name: b.Service, FirstSeen: b.MinTime, LastSeen: b.MaxTime}
-			s.services[b.Service] = info
-		}
-		info.Events += int64(b.Rows)
-		info.Bytes += b.Bytes
-		info.FirstSeen, info.LastSeen = min(info.FirstSeen, b.MinTime), max(info.LastSeen, b.MaxTime)
-		for i, n := range b.Levels {
-			info.Levels[i] += n
-		}
-		for _, h := range b.Hosts {
-			if i, found := slices.BinarySearch(info.Hosts, h); !found && len(info.Hosts) < maxHosts {
-				info.Hosts = slices.Insert(info.Hosts, i, h)
+	countServices(s.services, added)
+}
+
+// countServices adds what segments hold to what is known of their services.
+func countServices(services map[string]*query.ServiceInfo, segments []*segment.Segment) {
+	for _, seg := range segments {
+		for _, b := range seg.Blocks {
+			info := services[b.Service]
+			if info == nil {
+				info = &query.ServiceInfo{Name: b.Service, FirstSeen: b.MinTime, LastSeen: b.MaxTime}
+				services[b.Service] = info
+			}
+			info.Events += int64(b.Rows)
+			info.Bytes += b.Bytes
+			info.FirstSeen, info.LastSeen = min(info.FirstSeen, b.MinTime), max(info.LastSeen, b.MaxTime)
+			for i, n := range b.Levels {
+				info.Levels[i] += n
+			}
+			for _, h := range b.Hosts {
+				if i, found := slices.BinarySearch(info.Hosts, h); !found && len(info.Hosts) < maxHosts {
+					info.Hosts = slices.Insert(info.Hosts, i, h)
+				}
 			}
 		}
 	}
 }
 
+// damaged lists the parts of the store that cannot be read; the caller holds the lock.
+func (s *Store) damaged() []error {
+	list := slices.Clip(s.damage)
+	for _, seg := range s.segments {
+		list = append(list, seg.Damage...)
+	}
+	return list
+}
+
 // maxHosts bounds the hosts that are named of one service.
 const maxHosts = 100
 
-// openLog opens the log and files what it holds above sealed. It seals as it goes, so that memory stays bounded. The
-// leftovers are removed once the log's format has been accepted as well: a refusal leaves every file as it was.
-func (s *Store) openLog(sealed uint64, leftovers []string) error {
+// openLog opens the log and files what it holds above what is sealed. It seals as it goes, so that memory stays bounded. What
+// is left over is removed once the log's format has been accepted as well: a refusal leaves every file as it was.
+func (s *Store) openLog(f found) error {
 	var err error
 	s.log, err = wal.Open(wal.Options{
 		Dir: filepath.Join(s.o.Dir, "wal"), FS: s.o.FS, NoSync: s.o.NoSync, OnCommit: s.commit,
-		Now: s.o.Now, Start: sealed, Log: s.o.Log, SegmentBytes: s.o.logSegment,
+		Now: s.o.Now, Start: f.sealed, Log: s.o.Log, SegmentBytes: s.o.logSegment,
 	})
 	if err != nil {
-		return fmt.Errorf("opening the log: %w", err)
+		err = fmt.Errorf("opening the log: %w", err)
+		for _, seg := range f.pending {
+			err = errors.Join(err, seg.Close())
+		}
+		return err
 	}
-	for _, name := range leftovers {
+	kept := map[string][]*segment.Segment{}
+	for _, seg := range f.pending {
+		if s.log.Oldest() > seg.Lo+1 {
+			// No crash leaves this: the log is trimmed behind the default class's segment, which somebody has taken away.
+			s.contradiction(fmt.Errorf("the segment of class %s up to sequence %d is missing: events are missing, but segment %s is there", segment.DefaultClass, seg.Hi, seg.Name()))
+			kept[seg.Class] = append(kept[seg.Class], seg)
+			f.sealed = max(f.sealed, seg.Hi)
+			continue
+		}
+		// A crash came before the generation was whole: all of it is in the log.
+		f.leftovers = append(f.leftovers, filepath.Join(s.segmentDir(), seg.Name()))
+		if err := seg.Close(); err != nil {
+			s.o.Log.Warn("a segment that is not needed could not be closed", "segment", seg.Name(), "error", err)
+		}
+	}
+	for _, segments := range kept {
+		if err := s.use(segments, &f); err != nil {
+			s.log.Close()
+			return fmt.Errorf("opening the store: %w", err)
+		}
+	}
+	s.active, s.last = newGeneration(f.sealed), f.sealed
+	for _, name := range f.leftovers {
 		if err := s.o.FS.Remove(name); err != nil {
 			s.log.Close()
 			return fmt.Errorf("opening the store: %w", err)
 		}
 	}
-	if err := s.replay(sealed); err != nil {
+	// Also what a start before removed: the rest of a generation must not come back beside the one that replay makes of its events.
+	if err := s.o.FS.SyncDir(s.segmentDir()); err != nil {
+		s.log.Close()
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	if err := s.replay(f.sealed); err != nil {
 		s.log.Close()
 		return err
 	}

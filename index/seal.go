@@ -3,6 +3,7 @@ package index
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,17 +12,18 @@ import (
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/event"
 )
 
 type counters struct {
-	refused, sealErrors, seals, overflowed atomic.Int64
-	compact                                compactCounters
+	refused, sealErrors, seals, overflowed, passedOver atomic.Int64
+	compact                                            compactCounters
 }
 
 // Stats are a store's figures at one moment.
 type Stats struct {
 	Sequence     uint64 // of the newest visible event
-	Segments     int
+	Segments     int    // of all classes
 	Blocks       int
 	SegmentBytes int64 // of the segment files
 	HeadBytes    int64 // memory taken by events not yet in a segment
@@ -31,6 +33,7 @@ type Stats struct {
 	Refused      int64 // appends turned away because memory was full
 	Overflowed   int64 // runs of events filed under [TooManyServices]
 	Damaged      int   // parts of the store that cannot be read
+	PassedOver   int64 // sequences that followers passed over, since retention had removed their events
 
 	Compactions    int64         // merges of segments since the start
 	CompactErrors  int64         // failed attempts to make one
@@ -49,7 +52,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Sequence: s.last, Segments: len(s.segments), HeadBytes: s.active.bytes, LogBytes: logBytes,
 		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), Overflowed: s.stats.overflowed.Load(),
-		Damaged: len(s.damage),
+		Damaged: len(s.damaged()), PassedOver: s.stats.passedOver.Load(),
 	}
 	c := &s.stats.compact
 	st.Compactions, st.CompactErrors, st.CompactWaiting = c.merges.Load(), c.failures.Load(), c.waiting.Load()
@@ -151,17 +154,28 @@ func (s *Store) sealAll(ctx context.Context) error {
 	return nil
 }
 
-// seal writes a generation as a segment, lets the searches see that instead, and frees the log.
+// seal writes a generation as segments, lets the searches see these instead, and frees the log.
 func (s *Store) seal(g *generation) error {
-	if err := s.write(g); err != nil {
-		return err
+	classes := s.split(g)
+	for _, c := range classes {
+		if err := s.write(g, c); err != nil {
+			return err
+		}
 	}
-	seg, err := segment.Open(s.o.FS, s.segmentDir(), segment.Name(g.lo, g.hi))
-	if err != nil {
-		return fmt.Errorf("reading back a segment: %w", err)
+	clear(s.builder.rows) // they hold the generation's memory
+	segments := make([]*segment.Segment, len(classes))
+	for i, c := range classes {
+		var err error
+		if segments[i], err = segment.Open(s.o.FS, s.segmentDir(), segment.Name(g.lo, g.hi, c.name)); err != nil {
+			err = fmt.Errorf("reading back a segment: %w", err)
+			for _, seg := range segments[:i] {
+				err = errors.Join(err, seg.Close())
+			}
+			return err
+		}
 	}
 	s.mu.Lock()
-	s.addSegment(seg)
+	s.addSegments(segments...)
 	if s.frozen == g {
 		s.frozen = nil
 	}
@@ -179,15 +193,75 @@ func (s *Store) seal(g *generation) error {
 	return nil
 }
 
-// write writes a generation's segment: its services one behind the other, each in blocks in order of (time, sequence).
-func (s *Store) write(g *generation) (err error) {
+// classPart is what of a generation belongs to one class: its services, by name.
+type classPart struct {
+	name  string
+	heads []headView
+}
+
+// split parts a generation by class. The default class comes last, and comes even when it has nothing: its segment says that the
+// generation is whole.
+func (s *Store) split(g *generation) []classPart {
+	heads := map[string][]headView{segment.DefaultClass: nil}
+	for _, name := range slices.Sorted(maps.Keys(g.heads)) {
+		view := g.view(g.heads[name])
+		class, each := segment.DefaultClass, (func(*event.Event) string)(nil)
+		if s.o.Classify != nil {
+			class, each = s.o.Classify(name)
+		}
+		if each == nil {
+			class = classOf(class)
+			heads[class] = append(heads[class], view)
+			continue
+		}
+		rows := map[string][]rowRef{}
+		var e event.Event
+		for _, r := range view.rows {
+			if _, err := event.Decode(view.row(r), &e); err != nil {
+				panic(err) // filed by this process
+			}
+			e.Seq = r.seq
+			class := classOf(each(&e))
+			rows[class] = append(rows[class], r)
+		}
+		for class, part := range rows {
+			view.rows = part
+			heads[class] = append(heads[class], view)
+		}
+	}
+	var list []classPart
+	for class, views := range heads {
+		list = append(list, classPart{class, views})
+	}
+	slices.SortFunc(list, func(a, b classPart) int {
+		last := func(p classPart) int {
+			if p.name == segment.DefaultClass {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(last(a)-last(b), cmp.Compare(a.name, b.name))
+	})
+	return list
+}
+
+// classOf returns a class's name when it can be one.
+func classOf(name string) string {
+	if segment.ValidClass(name) {
+		return name
+	}
+	return segment.DefaultClass
+}
+
+// write writes the segment of a class: its services one behind the other, each in blocks in order of (time, sequence).
+func (s *Store) write(g *generation, c classPart) (err error) {
 	if s.builder == nil {
 		if s.builder, err = newBlockBuilder(); err != nil {
 			return err
 		}
 	}
 	b := s.builder
-	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi)
+	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi, c.name)
 	if err != nil {
 		return err
 	}
@@ -196,13 +270,12 @@ func (s *Store) write(g *generation) (err error) {
 			w.Abort()
 		}
 	}()
-	for _, name := range slices.Sorted(maps.Keys(g.heads)) {
-		b.rows = sortedRows(b.rows[:0], g.view(g.heads[name]))
+	for _, view := range c.heads {
+		b.rows = sortedRows(b.rows[:0], view)
 		if err = b.add(w, b.rows, g.received); err != nil {
 			return err
 		}
 	}
-	clear(b.rows) // they hold the generation's memory
 	return w.Close()
 }
 

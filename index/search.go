@@ -129,7 +129,7 @@ func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *sear
 	segments, release := s.snapshot()
 	views := s.views(r.Query)
 	q.plan = newPlan(&r, s.last)
-	for _, err := range s.damage {
+	for _, err := range s.damaged() {
 		q.reasons = append(q.reasons, err.Error())
 	}
 	s.mu.RUnlock()

@@ -3,8 +3,10 @@ package index
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
 )
 
@@ -66,6 +68,41 @@ func (s *Store) install(segments []*segment.Segment, replaced ...*segment.Segmen
 	return before
 }
 
+// exchange puts segments into the place of others, whose files go when nobody reads them any more. Whoever changes the list other
+// than by sealing runs in the compactor's goroutine, one thing at a time. recount says that the new ones hold less than the old ones.
+func (s *Store) exchange(old, fresh []*segment.Segment, recount bool) error {
+	keep := func(segments []*segment.Segment) []*segment.Segment {
+		list := make([]*segment.Segment, 0, len(segments)+len(fresh))
+		for _, seg := range segments {
+			if !slices.Contains(old, seg) {
+				list = append(list, seg)
+			}
+		}
+		return list
+	}
+	var services map[string]*query.ServiceInfo
+	var counted []*segment.Segment
+	if recount { // of years of blocks, which is too much under the lock
+		services = map[string]*query.ServiceInfo{}
+		s.mu.RLock()
+		segments := s.segments
+		s.mu.RUnlock()
+		counted = append(keep(segments), fresh...)
+		countServices(services, counted)
+	}
+	s.mu.Lock()
+	segments := append(keep(s.segments), fresh...)
+	if recount {
+		sealed := slices.DeleteFunc(slices.Clone(segments), func(seg *segment.Segment) bool { return slices.Contains(counted, seg) })
+		countServices(services, sealed) // meanwhile
+		s.services = services
+	}
+	slices.SortFunc(segments, bySequence)
+	before := s.install(segments, old...)
+	s.mu.Unlock()
+	return s.leave(before)
+}
+
 // leave gives up one reference to a version.
 func (s *Store) leave(v *version) error {
 	if v.refs.Add(-1) > 0 {
@@ -79,7 +116,7 @@ func (s *Store) leave(v *version) error {
 		s.tables.drop(h.Segment)
 		err = errors.Join(err, h.Close())
 		if h.replaced.Load() {
-			err = errors.Join(err, s.o.FS.Remove(filepath.Join(s.segmentDir(), segment.Name(h.Lo, h.Hi))))
+			err = errors.Join(err, s.o.FS.Remove(filepath.Join(s.segmentDir(), h.Name())))
 		}
 	}
 	return err

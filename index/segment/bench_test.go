@@ -31,7 +31,7 @@ var corpus = sync.OnceValues(func() (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	w, err := NewWriter(vfs.OS, dir, 0, uint64(*benchEvents))
+	w, err := NewWriter(vfs.OS, dir, 0, uint64(*benchEvents), DefaultClass)
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +86,7 @@ var corpus = sync.OnceValues(func() (dir string, err error) {
 		return "", err
 	}
 	closing := time.Since(start)
-	s, err := Open(vfs.OS, dir, Name(0, uint64(*benchEvents)))
+	s, err := Open(vfs.OS, dir, Name(0, uint64(*benchEvents), DefaultClass))
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +151,7 @@ func openCorpus(b *testing.B) *Segment {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return open(b, vfs.OS, dir, Name(0, uint64(*benchEvents)))
+	return open(b, vfs.OS, dir, Name(0, uint64(*benchEvents), DefaultClass))
 }
 
 // TestMain removes the corpus.
@@ -170,7 +170,7 @@ func BenchmarkOpen(b *testing.B) {
 	dir, _ := corpus()
 	b.ReportAllocs()
 	for b.Loop() {
-		s, err := Open(vfs.OS, dir, Name(0, uint64(*benchEvents)))
+		s, err := Open(vfs.OS, dir, Name(0, uint64(*benchEvents), DefaultClass))
 		if err != nil {
 			b.Fatal(err)
 		}

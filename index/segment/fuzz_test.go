@@ -30,7 +30,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
-		name := Name(0, 24)
+		name := Name(0, 24, DefaultClass)
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -75,10 +75,10 @@ func FuzzFooter(f *testing.F) {
 		trailer = binary.LittleEndian.AppendUint32(trailer, crc32.Checksum(trailer, castagnoli))
 		file.Write(append(trailer, magic...))
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, Name(0, 24)), file.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, Name(0, 24, DefaultClass)), file.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(vfs.OS, dir, Name(0, 24))
+		s, err := Open(vfs.OS, dir, Name(0, 24, DefaultClass))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -378,7 +378,7 @@ func TestCopy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := NewWriter(vfs.OS, dir, 0, hi)
+		w, err := NewWriter(vfs.OS, dir, 0, hi, DefaultClass)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,7 +427,7 @@ func TestCopySome(t *testing.T) {
 			entries[i], entries[k] = entries[k], entries[i]
 		})
 		pool, entries = pool[:1+len(pool)/2], entries[:1+len(pool)/2]
-		w, err := NewWriter(vfs.OS, dir, 0, 1e7)
+		w, err := NewWriter(vfs.OS, dir, 0, 1e7, DefaultClass)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -444,7 +444,7 @@ func TestCopySome(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		checkFacts(t, open(t, vfs.OS, dir, Name(0, 1e7)), pool)
+		checkFacts(t, open(t, vfs.OS, dir, Name(0, 1e7, DefaultClass)), pool)
 	}
 }
 
@@ -472,7 +472,7 @@ func TestCopyOfDamaged(t *testing.T) {
 	if len(s.Damage) > 0 {
 		t.Fatal(s.Damage)
 	}
-	w, err := NewWriter(vfs.OS, dir, 0, 2e6)
+	w, err := NewWriter(vfs.OS, dir, 0, 2e6, DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,7 +485,7 @@ func TestCopyOfDamaged(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	checkFacts(t, open(t, vfs.OS, dir, Name(0, 2e6)), blocks[1:2])
+	checkFacts(t, open(t, vfs.OS, dir, Name(0, 2e6, DefaultClass)), blocks[1:2])
 
 	// Nor one whose segment is known by its blocks only.
 	if err := os.WriteFile(path, data[:len(data)-1], 0o600); err != nil {

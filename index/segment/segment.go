@@ -1,7 +1,7 @@
 // Package segment keeps many blocks in one file, with a footer that tells which of them a search needs. The layout is in
 // index/FORMAT.md.
 //
-// A segment holds all events of a range of sequences. It is written once, by a [Writer], and appears under its name whole and
+// A segment holds all events that one class has in a range of sequences. It is written once, by a [Writer], and appears under its name whole and
 // durable or not at all.
 //
 // The footer answers a search before a block is read: [Segment.Candidates] says which blocks may hold some tokens,
@@ -49,16 +49,42 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// Name returns the file name of the segment that holds the sequences above lo up to hi.
-func Name(lo, hi uint64) string { return fmt.Sprintf("%020d-%020d%s", lo, hi, suffix) }
+// DefaultClass is the class of what belongs to no other. Its segments cover every sequence, the others only have files where
+// they have events.
+const DefaultClass = "default"
+
+const maxClass = 32
+
+// ValidClass tells whether a class can have the name: 1 to 32 of a-z, 0-9, _ and -, of which the first is a letter or a digit.
+func ValidClass(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && (c == '_' || c == '-')) {
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxClass
+}
+
+// Name returns the file name of the segment that holds a class's events with sequences above lo up to hi.
+func Name(lo, hi uint64, class string) string {
+	if class == DefaultClass {
+		return fmt.Sprintf("%020d-%020d%s", lo, hi, suffix)
+	}
+	return fmt.Sprintf("%020d-%020d.%s%s", lo, hi, class, suffix)
+}
 
 // ParseName is the reverse of [Name]; ok is false for another file's name.
-func ParseName(name string) (lo, hi uint64, ok bool) {
-	a, b, found := strings.Cut(strings.TrimSuffix(name, suffix), "-")
+func ParseName(name string) (lo, hi uint64, class string, ok bool) {
+	numbers, class, other := strings.Cut(strings.TrimSuffix(name, suffix), ".")
+	if !other {
+		class = DefaultClass
+	}
+	a, b, found := strings.Cut(numbers, "-")
 	lo, errA := strconv.ParseUint(a, 10, 64)
 	hi, errB := strconv.ParseUint(b, 10, 64)
-	ok = found && errA == nil && errB == nil && lo < hi && Name(lo, hi) == name
-	return lo, hi, ok
+	ok = found && errA == nil && errB == nil && lo < hi && ValidClass(class) && Name(lo, hi, class) == name
+	return lo, hi, class, ok
 }
 
 // IsTemporary tells whether a file is what a crash left of a segment that was being written.
@@ -66,7 +92,8 @@ func IsTemporary(name string) bool { return strings.HasSuffix(name, tmpSuffix) }
 
 // Segment is an open segment. It is safe for concurrent use.
 type Segment struct {
-	Lo, Hi uint64 // it holds the sequences above Lo up to Hi
+	Lo, Hi uint64 // it holds its class's sequences above Lo up to Hi
+	Class  string
 	Blocks []*Entry
 	// Damage lists what of the segment cannot be read, found at Open.
 	Damage []error
@@ -96,11 +123,11 @@ type Entry struct {
 // Open opens the segment of the name in a folder. A file of a later version is an error that wraps [block.ErrVersion];
 // damage is not an error but listed in [Segment.Damage], and what can be read is served.
 func Open(fsys vfs.FS, dir, name string) (*Segment, error) {
-	lo, hi, ok := ParseName(name)
+	lo, hi, class, ok := ParseName(name)
 	if !ok {
 		return nil, fmt.Errorf("segment %s: not a segment's name", name)
 	}
-	s := &Segment{Lo: lo, Hi: hi, path: filepath.Join(dir, name)}
+	s := &Segment{Lo: lo, Hi: hi, Class: class, path: filepath.Join(dir, name)}
 	var err error
 	if s.file, err = fsys.OpenFile(s.path, os.O_RDONLY, 0); err != nil {
 		return nil, fmt.Errorf("opening segment: %w", err)
@@ -151,6 +178,9 @@ func (s *Segment) readVersion() error {
 	}
 	return nil
 }
+
+// Name returns the name of the segment's file.
+func (s *Segment) Name() string { return Name(s.Lo, s.Hi, s.Class) }
 
 // Version returns the version of the file's format, 1 or 2.
 func (s *Segment) Version() int { return s.version }

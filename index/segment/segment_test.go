@@ -49,7 +49,7 @@ func build(t testing.TB, seq uint64, events ...event.Event) built {
 // create writes a segment of blocks and returns its name.
 func create(t testing.TB, fsys vfs.FS, dir string, lo, hi uint64, blocks ...built) string {
 	t.Helper()
-	w, err := NewWriter(fsys, dir, lo, hi)
+	w, err := NewWriter(fsys, dir, lo, hi, DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func create(t testing.TB, fsys vfs.FS, dir string, lo, hi uint64, blocks ...buil
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return Name(lo, hi)
+	return Name(lo, hi, DefaultClass)
 }
 
 func open(t testing.TB, fsys vfs.FS, dir, name string) *Segment {
@@ -388,7 +388,7 @@ func TestCrash(t *testing.T) {
 		}
 		fs.StopAt(fs.Ops() + n)
 		err := func() error {
-			w, err := NewWriter(fs, "d", 0, 24)
+			w, err := NewWriter(fs, "d", 0, 24, DefaultClass)
 			if err != nil {
 				return err
 			}
@@ -428,7 +428,7 @@ func TestCrash(t *testing.T) {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	w, err := NewWriter(vfs.OS, dir, 0, 24)
+	w, err := NewWriter(vfs.OS, dir, 0, 24, DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,14 +444,27 @@ func TestAbortLeavesNothing(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		ok   bool
+		lo, hi uint64
+		class  string
+		ok     bool
 	}{
-		{Name(0, 1), true}, {Name(5, 900), true}, {Name(1, 1), false}, {Name(2, 1), false}, {"1-2.seg", false},
-		{Name(0, 1) + ".tmp", false}, {"LOCK", false}, {"", false},
+		{0, 1, DefaultClass, true}, {5, 900, DefaultClass, true}, {1, 1, DefaultClass, false}, {2, 1, DefaultClass, false},
+		{5, 900, "audit", true}, {5, 900, "a", true}, {5, 900, "0-_", true}, {5, 900, strings.Repeat("x", 32), true}, {9, 9, "audit", false},
+		{5, 900, "", false}, {5, 900, "-a", false}, {5, 900, "_", false}, {5, 900, "A", false}, {5, 900, "a.b", false}, {5, 900, "a/b", false},
+		{5, 900, strings.Repeat("x", 33), false}, {5, 900, "ä", false}, {5, 900, "..", false},
 	} {
-		if _, _, ok := ParseName(c.name); ok != c.ok {
-			t.Errorf("%q: %v", c.name, ok)
+		name := Name(c.lo, c.hi, c.class)
+		lo, hi, class, ok := ParseName(name)
+		if ok != c.ok || ok && (lo != c.lo || hi != c.hi || class != c.class) {
+			t.Errorf("%q: %d, %d, %q, %v", name, lo, hi, class, ok)
+		}
+	}
+	for _, name := range []string{
+		"1-2.seg", Name(0, 1, DefaultClass) + ".tmp", Name(0, 1, "audit") + ".tmp", "LOCK", "", strings.TrimSuffix(Name(0, 1, DefaultClass), ".seg") + ".default.seg",
+		strings.TrimSuffix(Name(0, 1, "audit"), ".seg"),
+	} {
+		if _, _, _, ok := ParseName(name); ok {
+			t.Errorf("%q is taken for a segment's", name)
 		}
 	}
 }
@@ -463,10 +476,10 @@ func TestGoldenV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, Name(0, 6)), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, Name(0, 6, DefaultClass)), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, vfs.OS, dir, Name(0, 6))
+	s := open(t, vfs.OS, dir, Name(0, 6, DefaultClass))
 	got, err := lines(s)
 	if err != nil || strings.Join(got, ",") != "line 1,line 2,line 3,line 4,line 5,line 6" {
 		t.Errorf("%q, %v", got, err)
@@ -489,7 +502,7 @@ func TestGoldenV1(t *testing.T) {
 	if ok, err := s.Counts(nil); ok || err != nil {
 		t.Error(ok, err)
 	}
-	w, err := NewWriter(vfs.OS, dir, 0, 6)
+	w, err := NewWriter(vfs.OS, dir, 0, 6, DefaultClass)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -506,14 +519,14 @@ func TestEverySingleBitFlipV1(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	path := filepath.Join(dir, Name(0, 6))
+	path := filepath.Join(dir, Name(0, 6, DefaultClass))
 	for bit := range len(whole) * 8 {
 		data := bytes.Clone(whole)
 		data[bit/8] ^= 1 << (bit % 8)
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(vfs.OS, dir, Name(0, 6))
+		s, err := Open(vfs.OS, dir, Name(0, 6, DefaultClass))
 		if err != nil {
 			if bit/8 != 7 || !errors.Is(err, block.ErrVersion) {
 				t.Fatalf("byte %d: %v", bit/8, err)
@@ -556,7 +569,7 @@ func goldenBlocks(t *testing.T) (blocks []built) {
 
 // Segments of version 2 stay readable, and say what they said: v2.seg holds goldenBlocks.
 func TestGoldenV2(t *testing.T) {
-	name := Name(0, 220)
+	name := Name(0, 220, DefaultClass)
 	golden, says := filepath.Join("testdata", "v2.seg"), filepath.Join("testdata", "v2.txt")
 	keys := parse(t, `~"\b10007\b"`)[0].FilterKeys()
 	dir := t.TempDir()

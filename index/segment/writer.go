@@ -52,10 +52,10 @@ type written struct {
 	counts []block.Count
 }
 
-// NewWriter creates the temporary file of the segment for the sequences above lo up to hi. The caller ends with Close or
+// NewWriter creates the temporary file of the segment for a class's sequences above lo up to hi. The caller ends with Close or
 // Abort.
-func NewWriter(fsys vfs.FS, dir string, lo, hi uint64) (*Writer, error) {
-	w := &Writer{fsys: fsys, dir: dir, lo: lo, final: filepath.Join(dir, Name(lo, hi)), names: map[string]string{}, lists: map[string][]string{}, sources: map[*Segment]*source{}}
+func NewWriter(fsys vfs.FS, dir string, lo, hi uint64, class string) (*Writer, error) {
+	w := &Writer{fsys: fsys, dir: dir, lo: lo, final: filepath.Join(dir, Name(lo, hi, class)), names: map[string]string{}, lists: map[string][]string{}, sources: map[*Segment]*source{}}
 	w.tmp = strings.TrimSuffix(w.final, suffix) + tmpSuffix
 	var err error
 	if w.enc, err = newEncoder(); err != nil {
