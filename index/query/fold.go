@@ -294,6 +294,32 @@ func (f *finder) in(data []byte) bool {
 	return false
 }
 
+// searchable tells whether all finds every place of the literal in data.
+func (f *finder) searchable(data []byte) bool {
+	return len(f.text) > 0 && (!f.fold || f.ascii && !f.foreign(data))
+}
+
+// all calls fn for places of the literal in data, in order; fn returns where to go on. It returns false when it was given up
+// because it compared too much. The data is searchable.
+func (f *finder) all(data []byte, fn func(at int) (next int)) bool {
+	for from := 0; from < len(data); {
+		at, more := 0, false
+		if f.fold {
+			at, more = indexFoldASCII(data[from:], f.text, f.rare)
+		} else {
+			at = bytes.Index(data[from:], f.text)
+		}
+		if more {
+			return false
+		}
+		if at < 0 {
+			break
+		}
+		from = fn(from + at)
+	}
+	return true
+}
+
 // foreign tells whether data holds a character outside ASCII that folds to a letter of the ASCII text.
 func (f *finder) foreign(data []byte) bool {
 	return f.k && bytes.Contains(data, []byte(kelvin)) || f.s && bytes.Contains(data, []byte(longS))

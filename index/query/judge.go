@@ -162,10 +162,15 @@ func (c *contains) judge(p *Pattern) Verdict {
 
 // fixedPart tells whether the longest run of bytes that no hole can have (reach) is in the fixed text, as it must.
 func (c *contains) fixedPart(text []byte, reach *CharSet) bool {
-	if c.f.fold && !c.f.ascii {
-		return true
-	}
+	return c.hasRun(text, c.fixedRun(reach))
+}
+
+// fixedRun returns the longest run of the literal's bytes that no hole can have. It is empty when that is not known.
+func (c *contains) fixedRun(reach *CharSet) []byte {
 	run, start := c.f.text[:0], 0
+	if c.f.fold && !c.f.ascii {
+		return run
+	}
 	for i, b := range c.f.text {
 		if reach.Has(b) || c.f.fold && (b == 'k' || b == 's' || b >= 'a' && b <= 'z' && reach.Has(b-('a'-'A'))) {
 			start = i + 1
@@ -173,6 +178,11 @@ func (c *contains) fixedPart(text []byte, reach *CharSet) bool {
 			run = c.f.text[start : i+1]
 		}
 	}
+	return run
+}
+
+// hasRun tells whether the fixed text may have such a run.
+func (c *contains) hasRun(text, run []byte) bool {
 	if !c.f.fold || len(run) == 0 {
 		return bytes.Contains(text, run)
 	}

@@ -220,14 +220,37 @@ func BenchmarkJudge(b *testing.B) {
 			b.ReportMetric(float64(read)/float64(b.N), "read")
 		})
 	}
-	b.Run("alone", func(b *testing.B) { // what the tests themselves take
+	b.Run("alone", func(b *testing.B) { // what the test itself takes
 		q, _ := query.Parse("refundzz")
+		var verdicts []query.Verdict
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := s.Forms(func(f *Form) bool { f.judge(q.Tests()[0]); return true }); err != nil {
-				b.Fatal(err)
+			for i := range s.formParts {
+				part, err := s.formPart(i)
+				if err != nil {
+					b.Fatal(err)
+				}
+				verdicts = append(verdicts[:0], make([]query.Verdict, part.patterns.Len())...)
+				for k := range verdicts {
+					verdicts[k] = query.Maybe
+				}
+				q.Tests()[0].JudgeAll(&part.patterns, 0, verdicts)
 			}
 		}
+	})
+	b.Run("memory", func(b *testing.B) { // of the forms, when they are parsed
+		size, forms := int64(0), 0
+		for b.Loop() {
+			size, forms = 0, 0
+			for i := range s.formParts {
+				part, err := s.readForms(i)
+				if err != nil {
+					b.Fatal(err)
+				}
+				size, forms = size+part.size(), forms+len(part.list)
+			}
+		}
+		b.ReportMetric(float64(size)/float64(forms), "bytes/form")
 	})
 	b.Run("cold", func(b *testing.B) {
 		q, _ := query.Parse("refundzz")

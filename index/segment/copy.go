@@ -15,13 +15,15 @@ type source struct {
 	classOf []int
 	counts  [][]block.Count
 
-	service int // whose forms these are, -1 for none yet
-	forms   []*Form
+	service int                   // whose forms these are, -1 for none yet
 	places  map[int][]sourcePlace // by block
 }
 
+// sourcePlace is a place of a form of one of the parts.
 type sourcePlace struct {
-	form int
+	part  *forms
+	group *group
+	form  int
 	place
 }
 
@@ -42,26 +44,27 @@ func (src *source) load(s *Segment, service int) error {
 	if src.service == service {
 		return nil
 	}
-	src.service, src.forms, src.places = -1, nil, map[int][]sourcePlace{}
+	src.service, src.places = -1, map[int][]sourcePlace{}
+	var f Form
 	for i := range s.formParts {
 		p := &s.formParts[i]
 		if p.first > service || p.last < service {
 			continue
 		}
-		groups, _, err := s.readForms(i) // not through the cache, which is the searches'
+		part, err := s.readForms(i) // not through the cache, which is the searches'
 		if err != nil {
 			return err
 		}
-		for g := range groups {
-			if groups[g].service != service {
+		for g := range part.groups {
+			g := &part.groups[g]
+			if g.service != service {
 				continue
 			}
-			for k := range groups[g].forms {
-				f := &groups[g].forms[k]
-				src.forms = append(src.forms, f)
+			for k := g.lo; k < g.hi; k++ {
+				part.fill(&f, &s.directory, g, k)
 				it := f.iterate()
 				for p := it.next(); p != nil; p = it.next() {
-					src.places[p.Block] = append(src.places[p.Block], sourcePlace{len(src.forms) - 1, *p})
+					src.places[p.Block] = append(src.places[p.Block], sourcePlace{part, g, k, *p})
 				}
 			}
 		}
@@ -119,8 +122,10 @@ func (w *Writer) Copy(e *Entry) error {
 	}
 	i := len(w.blocks)
 	w.blocks = append(w.blocks, &written{meta: w.ownMeta(&e.Meta), length: e.Length, filter: filter, counts: src.counts[e.index]})
+	var f Form
 	for _, p := range src.places[e.index] {
-		f := src.forms[p.form]
+		p.part.patterns.Pattern(p.form, &f.Pattern)
+		p.part.fill(&f, &s.directory, p.group, p.form)
 		at := p.place
 		at.Block = i
 		w.forms.add(formKey{w.own(f.Service), w.own(f.Name), f.Message, f.Kind, f.unlisted}, &f.Pattern, at)

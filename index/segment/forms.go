@@ -8,7 +8,6 @@ import (
 	"math"
 	mathbits "math/bits"
 	"slices"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -99,34 +98,11 @@ func (it *placeReader) next() *place {
 	return p
 }
 
-func (f *Form) appendPlace(p *place) {
-	it := uint64(p.Block) << 1 // the writer makes it the difference
-	if p.Values != p.Rows {
-		it |= 1
-	}
-	f.places = binary.AppendUvarint(f.places, it)
-	if !f.Message {
-		f.places = binary.AppendUvarint(f.places, uint64(p.Column))
-	}
-	f.places = binary.AppendUvarint(f.places, uint64(p.Local+1))
-	f.places = binary.AppendUvarint(f.places, uint64(p.Rows))
-	if p.Values != p.Rows {
-		f.places = binary.AppendUvarint(f.places, uint64(p.Values-p.Rows))
-	}
-	if f.Kind == block.Numbers {
-		f.places = binary.LittleEndian.AppendUint64(f.places, math.Float64bits(p.lo))
-		f.places = binary.LittleEndian.AppendUint64(f.places, math.Float64bits(p.hi))
-	}
-	f.n++
-	f.Rows += p.Rows
-	f.Values += p.Values
-}
-
 // Writing.
 
 // maxForms is what the forms of a segment may take in its writer's memory, in bytes; further ones are unlisted. Most
 // segments have less than 4 MiB.
-var maxForms = 48 << 20
+var maxForms = 24 << 20
 
 // formKey says which texts are of one column and kind.
 type formKey struct {
@@ -136,19 +112,59 @@ type formKey struct {
 	unlisted      bool
 }
 
+// formColumn is the forms of one key.
+type formColumn struct {
+	formKey
+	forms map[string]*merging // by text
+}
+
 // merging is a form to which blocks are being added.
 type merging struct {
-	Form
-	last int // block of the newest place
+	*formColumn
+	text         string
+	holes        []heldHole
+	constants    string  // of the holes that were fixed in the first block
+	lo, hi       float64 // of numbers
+	rows, values int     // of all places
+	n            int     // places
+	places       []byte  // encoded
+	last         int     // block of the newest place
 	// pending are the places of an unlisted form in the newest block: one for each column, for all of its patterns.
 	pending []place
 }
 
+// heldHole is a hole without what many holes have in common.
+type heldHole struct {
+	set      *query.CharSet // shared, so that it is not changed; nil for a constant
+	min, max uint32         // of a constant: where it stands in the form's constants, from and to
+}
+
 // formSet merges the forms of blocks.
 type formSet struct {
-	columns map[formKey]map[string]*merging // by text
+	columns map[formKey]*formColumn
 	names   map[string]struct{}
+	sets    map[query.CharSet]*query.CharSet
 	size    int // of texts and holes, about
+}
+
+// maxSharedSets bounds the sets of which there is one for all holes.
+const maxSharedSets = 1 << 14
+
+// share returns a set equal to c that nobody changes.
+func (s *formSet) share(c *query.CharSet) *query.CharSet {
+	if own := s.sets[*c]; own != nil {
+		return own
+	}
+	own := new(query.CharSet)
+	*own = *c
+	s.size += 32
+	if len(s.sets) < maxSharedSets {
+		if s.sets == nil {
+			s.sets = map[query.CharSet]*query.CharSet{}
+		}
+		s.sets[*own] = own
+	}
+	return own
 }
 
 // add puts a place of a form into the set. It keeps nothing of p.
@@ -164,13 +180,16 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 		p = &query.Pattern{}
 	}
 	column := s.columns[key]
-	m := column[string(p.Text)]
-	if m != nil && len(m.Holes) != len(p.Holes) { // no builder does it
+	var m *merging
+	if column != nil {
+		m = column.forms[string(p.Text)]
+	}
+	if m != nil && len(m.holes) != len(p.Holes) { // no builder does it
 		s.addUnlisted(key, at)
 		return
 	}
 	if m == nil {
-		if cost := 256 + len(p.Text) + 80*len(p.Holes); key.kind == block.Patterned {
+		if cost := 256 + len(p.Text) + 24*len(p.Holes); key.kind == block.Patterned {
 			if s.size+cost > maxForms {
 				s.addUnlisted(key, at)
 				return
@@ -178,28 +197,23 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 			s.size += cost
 		}
 		if s.columns == nil {
-			s.columns, s.names = map[formKey]map[string]*merging{}, map[string]struct{}{}
+			s.columns, s.names = map[formKey]*formColumn{}, map[string]struct{}{}
 		}
 		if column == nil {
-			column = map[string]*merging{}
+			column = &formColumn{key, map[string]*merging{}}
 			s.columns[key] = column
 			if !key.message && key.kind != block.Rest {
 				s.names[key.name] = struct{}{}
 			}
 		}
-		m = &merging{Form: Form{Service: key.service, Name: key.name, Message: key.message, Kind: key.kind, Lo: at.lo, Hi: at.hi, unlisted: key.unlisted}}
-		m.Text = bytes.Clone(p.Text)
-		m.Holes = make([]query.Hole, len(p.Holes))
-		for i := range p.Holes {
-			m.Holes[i] = p.Holes[i]
-			m.Holes[i].Const = strings.Clone(p.Holes[i].Const)
-		}
-		column[string(m.Text)] = m
+		m = &merging{formColumn: column, text: string(p.Text), lo: at.lo, hi: at.hi}
+		s.hold(m, p.Holes)
+		column.forms[m.text] = m
 	} else {
 		for i := range p.Holes {
-			join(&m.Holes[i], &p.Holes[i])
+			s.join(m, &m.holes[i], &p.Holes[i])
 		}
-		m.Lo, m.Hi = min(m.Lo, at.lo), max(m.Hi, at.hi)
+		m.lo, m.hi = min(m.lo, at.lo), max(m.hi, at.hi)
 	}
 	if m.unlisted {
 		m.pend(at)
@@ -217,10 +231,27 @@ func (s *formSet) addUnlisted(key formKey, at place) {
 
 // append adds a place behind the others.
 func (m *merging) append(at place) {
-	prev := m.last
+	first := uint64(at.Block-m.last) << 1
 	m.last = at.Block
-	at.Block -= prev
-	m.appendPlace(&at)
+	if at.Values != at.Rows {
+		first |= 1
+	}
+	m.places = binary.AppendUvarint(m.places, first)
+	if !m.message {
+		m.places = binary.AppendUvarint(m.places, uint64(at.Column))
+	}
+	m.places = binary.AppendUvarint(m.places, uint64(at.Local+1))
+	m.places = binary.AppendUvarint(m.places, uint64(at.Rows))
+	if at.Values != at.Rows {
+		m.places = binary.AppendUvarint(m.places, uint64(at.Values-at.Rows))
+	}
+	if m.kind == block.Numbers {
+		m.places = binary.LittleEndian.AppendUint64(m.places, math.Float64bits(at.lo))
+		m.places = binary.LittleEndian.AppendUint64(m.places, math.Float64bits(at.hi))
+	}
+	m.n++
+	m.rows += at.Rows
+	m.values += at.Values
 }
 
 // pend adds up the places of one column.
@@ -244,28 +275,56 @@ func (m *merging) flush() {
 	m.pending = m.pending[:0]
 }
 
-// join makes h true of o's values as well.
-func join(h, o *query.Hole) {
-	if h.Fixed && o.Fixed && h.Const == o.Const {
-		return
+// hold keeps the holes of a new form.
+func (s *formSet) hold(m *merging, holes []query.Hole) {
+	m.holes = make([]heldHole, len(holes))
+	var constants []byte
+	for i := range holes {
+		h := &holes[i]
+		if h.Fixed {
+			from := len(constants)
+			constants = append(constants, h.Const...)
+			m.holes[i] = heldHole{min: uint32(from), max: uint32(len(constants))}
+			continue
+		}
+		least := min(h.Min, math.MaxInt32) // no value is longer than an event
+		m.holes[i] = heldHole{s.share(&h.Set), uint32(least), uint32(max(min(h.Max, math.MaxInt32), least))}
 	}
-	loosen(h)
-	other := *o
-	loosen(&other)
-	h.Set.Union(&other.Set)
-	h.Min, h.Max = min(h.Min, other.Min), max(h.Max, other.Max)
+	m.constants = string(constants)
+	s.size += len(constants)
 }
 
-// loosen makes a constant a set.
-func loosen(h *query.Hole) {
-	if !h.Fixed {
-		return
+// join makes h true of o's values as well.
+func (s *formSet) join(m *merging, h *heldHole, o *query.Hole) {
+	var set query.CharSet
+	least, most := min(o.Min, math.MaxInt32), min(o.Max, math.MaxInt32)
+	if o.Fixed {
+		if h.set == nil && m.constants[h.min:h.max] == o.Const {
+			return
+		}
+		least, most = len(o.Const), len(o.Const)
+		add(&set, o.Const)
+	} else {
+		set = o.Set
 	}
-	loose := query.Hole{Min: len(h.Const), Max: len(h.Const)}
-	for i := range len(h.Const) {
-		loose.Set.Add(h.Const[i])
+	if h.set == nil {
+		constant := m.constants[h.min:h.max]
+		*h = heldHole{min: uint32(len(constant)), max: uint32(len(constant))}
+		add(&set, constant)
+	} else {
+		set.Union(h.set)
 	}
-	*h = loose
+	if h.set == nil || *h.set != set {
+		h.set = s.share(&set)
+	}
+	h.min, h.max = min(h.min, uint32(least)), max(h.max, uint32(most))
+}
+
+// add puts the bytes of a constant into a set.
+func add(set *query.CharSet, constant string) {
+	for i := range len(constant) {
+		set.Add(constant[i])
+	}
 }
 
 // wordBytes are the bytes that nearly all holes consist of. A set of them takes 8 bytes, bit i for byte i of these.
@@ -309,14 +368,14 @@ const (
 
 var digitSet, hexSet = fromWordBits(digitBits), fromWordBits(hexBits)
 
-func appendHole(dst, consts []byte, h *query.Hole) (out, constants []byte) {
-	if h.Fixed {
-		return binary.AppendUvarint(append(dst, fixedHole), uint64(len(h.Const))), append(consts, h.Const...)
+func (m *merging) appendHole(dst, consts []byte, h *heldHole) (out, constants []byte) {
+	if h.set == nil {
+		return binary.AppendUvarint(append(dst, fixedHole), uint64(h.max-h.min)), append(consts, m.constants[h.min:h.max]...)
 	}
-	switch bits, ok := wordBits(&h.Set); {
+	switch bits, ok := wordBits(h.set); {
 	case !ok:
 		dst = append(dst, explicitHole)
-		for _, w := range h.Set {
+		for _, w := range h.set {
 			dst = binary.LittleEndian.AppendUint64(dst, w)
 		}
 	case bits == digitBits:
@@ -326,19 +385,19 @@ func appendHole(dst, consts []byte, h *query.Hole) (out, constants []byte) {
 	default:
 		dst = binary.LittleEndian.AppendUint64(append(dst, wordHole), bits)
 	}
-	dst = binary.AppendUvarint(dst, uint64(h.Min))
-	return binary.AppendUvarint(dst, uint64(h.Max-h.Min)), consts
+	dst = binary.AppendUvarint(dst, uint64(h.min))
+	return binary.AppendUvarint(dst, uint64(h.max-h.min)), consts
 }
 
 // unlistedKind stands in the footer for unlisted patterns; the other kinds have their own numbers.
 const unlistedKind = 4
 
-// kind returns the kind's number in the footer.
-func (f *Form) kind() byte {
-	if f.unlisted {
+// number returns the kind's number in the footer.
+func (k *formKey) number() byte {
+	if k.unlisted {
 		return unlistedKind
 	}
-	return byte(f.Kind)
+	return byte(k.kind)
 }
 
 // Numbers of a group's column in the footer.
@@ -352,54 +411,54 @@ const (
 func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 	var forms []*merging
 	for _, column := range s.columns {
-		for _, m := range column {
+		for _, m := range column.forms {
 			m.flush()
 			forms = append(forms, m)
 		}
 	}
 	column := func(m *merging) int {
 		switch {
-		case m.Message:
+		case m.message:
 			return columnMessage
-		case m.Kind == block.Rest:
+		case m.kind == block.Rest:
 			return columnUnknown
 		}
-		return columnNamed + t.names[m.Name]
+		return columnNamed + t.names[m.name]
 	}
 	slices.SortFunc(forms, func(a, b *merging) int {
-		return cmp.Or(cmp.Compare(t.services[a.Service], t.services[b.Service]), cmp.Compare(column(a), column(b)), cmp.Compare(a.Kind, b.Kind),
-			bytes.Compare(a.Text, b.Text), cmp.Compare(a.kind(), b.kind()))
+		return cmp.Or(cmp.Compare(t.services[a.service], t.services[b.service]), cmp.Compare(column(a), column(b)), cmp.Compare(a.kind, b.kind),
+			cmp.Compare(a.text, b.text), cmp.Compare(a.number(), b.number()))
 	})
 	pw := &partWriter{dst: p, enc: enc}
 	var texts, consts, groups, group, raw []byte
 	inGroup, first := 0, 0
 	for i, m := range forms {
 		if len(texts)+len(groups)+len(group) == 0 {
-			first = t.services[m.Service]
+			first = t.services[m.service]
 		}
-		group = append(group, m.kind())
-		switch m.Kind {
+		group = append(group, m.number())
+		switch m.kind {
 		case block.Patterned:
-			texts = append(texts, m.Text...)
-			group = binary.AppendUvarint(group, uint64(len(m.Text)))
-			for k := range m.Holes {
-				group, consts = appendHole(group, consts, &m.Holes[k])
+			texts = append(texts, m.text...)
+			group = binary.AppendUvarint(group, uint64(len(m.text)))
+			for k := range m.holes {
+				group, consts = m.appendHole(group, consts, &m.holes[k])
 			}
 		case block.Numbers:
-			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.Lo))
-			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.Hi))
-			group, consts = appendHole(group, consts, &m.Holes[0])
+			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.lo))
+			group = binary.LittleEndian.AppendUint64(group, math.Float64bits(m.hi))
+			group, consts = m.appendHole(group, consts, &m.holes[0])
 		}
-		group = binary.AppendUvarint(group, uint64(m.Rows))
-		group = binary.AppendUvarint(group, uint64(m.Values))
+		group = binary.AppendUvarint(group, uint64(m.rows))
+		group = binary.AppendUvarint(group, uint64(m.values))
 		group = binary.AppendUvarint(group, uint64(m.n))
 		group = binary.AppendUvarint(group, uint64(len(m.places)))
 		group = append(group, m.places...)
 		inGroup++
-		service := t.services[m.Service]
+		service := t.services[m.service]
 		full := len(texts)+len(consts)+len(groups)+len(group) >= partLen
 		last := i == len(forms)-1
-		if last || full || t.services[forms[i+1].Service] != service || column(forms[i+1]) != column(m) {
+		if last || full || t.services[forms[i+1].service] != service || column(forms[i+1]) != column(m) {
 			groups = binary.AppendUvarint(groups, uint64(service))
 			groups = binary.AppendUvarint(groups, uint64(column(m)))
 			groups = binary.AppendUvarint(groups, uint64(inGroup))
@@ -419,77 +478,125 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 
 // Reading.
 
+// forms is a part of the forms, parsed. They are in order, those of a group one behind the other.
+type forms struct {
+	groups   []group
+	patterns query.Patterns // of each form; empty for one that has none
+	list     []packed
+	ranges   []numbers
+	facts    []byte // of each form: rows, values and places as in the footer
+}
+
 // group is the forms of one column of one service.
 type group struct {
 	service int // in the directory's services
 	column  int // as in the footer
-	forms   []Form
+	lo, hi  int // its forms: from lo to below hi
 }
 
-// decodeForms parses a part. The forms refer to raw.
-func (d *directory) decodeForms(raw []byte) ([]group, int64, error) {
+// packed is a form without its pattern.
+type packed struct {
+	facts  uint32 // where its facts begin
+	kind   byte   // as in the footer
+	ranged uint32 // in ranges, of numbers
+}
+
+// numbers are the least and the greatest of a form's numbers.
+type numbers struct{ lo, hi float64 }
+
+// size returns how many bytes of memory the part takes.
+func (s *forms) size() int64 {
+	return s.patterns.MemSize() + int64(len(s.facts)+12*len(s.list)+16*len(s.ranges)+32*len(s.groups))
+}
+
+// fill makes f form i of the group without its pattern. It refers to s.
+func (s *forms) fill(f *Form, d *directory, g *group, i int) {
+	k := &s.list[i]
+	*f = Form{Service: d.services[g.service], Message: g.column == columnMessage, Kind: block.TextKind(k.kind), Pattern: f.Pattern}
+	if g.column >= columnNamed {
+		f.Name = d.names[g.column-columnNamed]
+	}
+	switch k.kind {
+	case unlistedKind:
+		f.Kind, f.unlisted = block.Raw, true
+	case byte(block.Numbers):
+		f.Lo, f.Hi = s.ranges[k.ranged].lo, s.ranges[k.ranged].hi
+	}
+	r := reader{data: s.facts[k.facts:]}
+	f.readFacts(&r)
+}
+
+// readFacts reads what is written of every form.
+func (f *Form) readFacts(r *reader) {
+	f.Rows, f.Values = int(r.uvarint()&math.MaxInt64), int(r.uvarint()&math.MaxInt64)
+	f.n = r.count(len(r.data))
+	f.places = r.bytes(r.count(len(r.data)))
+}
+
+// decodeForms parses a part. The forms keep nothing of raw.
+func (d *directory) decodeForms(raw []byte) (*forms, error) {
 	r := &reader{data: raw}
 	textLen, constLen := r.count(len(r.data)), 0
 	constLen = r.count(len(r.data))
 	texts := reader{data: r.bytes(textLen)}
 	constants := string(r.bytes(constLen))
-	var groups []group
-	size := int64(len(raw) + len(constants))
+	s := &forms{}
+	s.patterns.Grow(len(texts.data) + len(constants))
+	var f Form
 	for len(r.data) > 0 && !r.bad {
-		g := group{service: r.index(len(d.services)), column: r.index(len(d.names) + columnNamed)}
-		g.forms = make([]Form, r.count(len(r.data)/5)) // a form takes more
+		g := group{service: r.index(len(d.services)), column: r.index(len(d.names) + columnNamed), lo: len(s.list)}
+		n := r.count(len(r.data) / 5) // a form takes more
 		if r.bad {
 			break
 		}
-		service, name := d.services[g.service], ""
-		if g.column >= columnNamed {
-			name = d.names[g.column-columnNamed]
-		}
-		for i := range g.forms {
-			f := &g.forms[i]
-			f.Service, f.Name, f.Message, f.Kind = service, name, g.column == columnMessage, block.TextKind(r.uint8())
-			switch f.Kind {
+		for range n {
+			f = Form{Service: d.services[g.service], Message: g.column == columnMessage, Pattern: query.Pattern{Holes: f.Holes[:0]}}
+			k := packed{facts: uint32(len(s.facts)), kind: r.uint8()}
+			switch f.Kind = block.TextKind(k.kind); f.Kind {
 			case block.Patterned:
 				f.Text = texts.bytes(r.count(len(texts.data)))
-				if constants = r.holes(f, constants); texts.bad {
+				if constants = r.holes(&f, constants); texts.bad {
 					r.fail()
 				}
 			case block.Numbers:
-				f.Lo, f.Hi = r.float(), r.float()
+				k.ranged = uint32(len(s.ranges))
+				s.ranges = append(s.ranges, numbers{r.float(), r.float()})
 				f.Text = number.Text
-				constants = r.holes(f, constants)
-			case block.Raw, block.Rest:
-			case unlistedKind:
-				f.Kind, f.unlisted = block.Raw, true
+				constants = r.holes(&f, constants)
+			case block.Raw, block.Rest, unlistedKind:
 			default:
 				r.fail()
 			}
-			f.Rows, f.Values = int(r.uvarint()&math.MaxInt64), int(r.uvarint()&math.MaxInt64)
-			f.n = r.count(len(r.data))
-			f.places = r.bytes(r.count(len(r.data)))
+			facts := r.data
+			f.readFacts(r)
 			if r.bad || !f.placesFit(d) {
-				return nil, 0, fmt.Errorf("%w: forms", block.ErrCorrupt)
+				return nil, fmt.Errorf("%w: forms", block.ErrCorrupt)
 			}
-			size += int64(216 + 72*len(f.Holes))
+			s.facts = append(s.facts, facts[:len(facts)-len(r.data)]...)
+			s.list = append(s.list, k)
+			s.patterns.Add(&f.Pattern)
 		}
-		groups = append(groups, g)
+		g.hi = len(s.list)
+		s.groups = append(s.groups, g)
 	}
 	if r.bad || len(texts.data) != 0 || len(constants) != 0 {
-		return nil, 0, fmt.Errorf("%w: forms", block.ErrCorrupt)
+		return nil, fmt.Errorf("%w: forms", block.ErrCorrupt)
 	}
-	return groups, size, nil
+	s.patterns.Done()
+	s.list, s.ranges, s.facts = slices.Clone(s.list), slices.Clone(s.ranges), slices.Clone(s.facts)
+	return s, nil
 }
 
 // holes reads a form's holes and returns the constants behind theirs.
 func (r *reader) holes(f *Form, constants string) string {
-	f.Holes = make([]query.Hole, bytes.Count(f.Text, []byte{query.HoleMark}))
-	for i := range f.Holes {
-		h := &f.Holes[i]
+	for range bytes.Count(f.Text, []byte{query.HoleMark}) {
+		var h query.Hole
 		switch r.uint8() {
 		case fixedHole:
 			n := r.count(len(constants))
 			h.Fixed, h.Const = true, constants[:n]
 			constants = constants[n:]
+			f.Holes = append(f.Holes, h)
 			continue
 		case digitsHole:
 			h.Set = digitSet
@@ -506,6 +613,7 @@ func (r *reader) holes(f *Form, constants string) string {
 		}
 		h.Min = r.count(math.MaxInt32)
 		h.Max = h.Min + r.count(math.MaxInt32)
+		f.Holes = append(f.Holes, h)
 	}
 	return constants
 }
@@ -525,41 +633,43 @@ func (f *Form) placesFit(d *directory) bool {
 }
 
 // formPart returns a part of the forms, parsed; the caller must not change it.
-func (s *Segment) formPart(i int) ([]group, error) {
-	if kept, ok := parsed.get(cacheKey{s, i}).([]group); ok {
+func (s *Segment) formPart(i int) (*forms, error) {
+	if kept, ok := parsed.get(cacheKey{s, i}).(*forms); ok {
 		return kept, nil
 	}
-	groups, size, err := s.readForms(i)
+	part, err := s.readForms(i)
 	if err == nil {
-		parsed.put(cacheKey{s, i}, groups, size)
+		parsed.put(cacheKey{s, i}, part, part.size())
 	}
-	return groups, err
+	return part, err
 }
 
-// readForms reads and parses a part of the forms, of so many bytes in memory.
-func (s *Segment) readForms(i int) (groups []group, size int64, err error) {
+// readForms reads and parses a part of the forms.
+func (s *Segment) readForms(i int) (*forms, error) {
 	raw, err := s.readPart(&s.formParts[i])
 	if err == nil {
-		groups, size, err = s.decodeForms(raw)
+		var part *forms
+		if part, err = s.decodeForms(raw); err == nil {
+			return part, nil
+		}
 	}
-	if err != nil {
-		return nil, 0, s.damaged(err, "forms")
-	}
-	return groups, size, nil
+	return nil, s.damaged(err, "forms")
 }
 
 // Forms calls fn for each form of the segment's texts, in order of service, column, kind and text, until it returns false.
-// fn must not change the form, which stays valid. A segment of version 1 or without a readable directory has none. The error is a
-// *[CorruptError].
+// The form is fn's own. A segment of version 1 or without a readable directory has none. The error is a *[CorruptError].
 func (s *Segment) Forms(fn func(f *Form) bool) error {
 	for i := range s.formParts {
-		groups, err := s.formPart(i)
+		part, err := s.formPart(i)
 		if err != nil {
 			return err
 		}
-		for g := range groups {
-			for k := range groups[g].forms {
-				if !fn(&groups[g].forms[k]) {
+		for g := range part.groups {
+			g := &part.groups[g]
+			for k := g.lo; k < g.hi; k++ {
+				f := &Form{}
+				part.patterns.Pattern(k, &f.Pattern)
+				if part.fill(f, &s.directory, g, k); !fn(f) {
 					return nil
 				}
 			}

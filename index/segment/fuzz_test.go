@@ -151,7 +151,7 @@ func FuzzForms(f *testing.F) {
 	}
 	queries := parse(f, "disk", "status>=500", `user:u1 OR ~"x[0-9]"`)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		groups, _, err := s.decodeForms(raw)
+		part, err := s.decodeForms(raw)
 		if err != nil {
 			if !errors.Is(err, block.ErrCorrupt) {
 				t.Fatal(err)
@@ -160,21 +160,22 @@ func FuzzForms(f *testing.F) {
 		}
 		for _, q := range queries {
 			j := &Judged{seg: s, own: bitset.New(2)}
-			w := &judging{s: s, j: j, blocks: bitset.Full(2), tests: q.Tests(), services: []candidates{{1, 1}, {1, 1}}, entries: make([][]entry, len(q.Tests()))}
-			for i := range groups {
-				w.group(&groups[i], q.Tests())
-			}
+			w := &judging{s: s, j: j, blocks: bitset.Full(2), tests: q.Tests(), services: []candidates{{1, 1}, {1, 1}}, entries: make([][]entry, len(q.Tests())), keys: make([]uint64, len(q.Tests()))}
+			w.part(part)
 			w.file()
 			for i := range s.Blocks {
 				q.Bounds(&facts{j, s.Blocks[i]})
 			}
 		}
-		for _, g := range groups {
-			for i := range g.forms {
+		for i := range part.groups {
+			g := &part.groups[i]
+			for k := g.lo; k < g.hi; k++ {
+				var f Form
+				part.patterns.Pattern(k, &f.Pattern)
+				part.fill(&f, &s.directory, g, k)
 				n := 0
-				g.forms[i].Places(func(Place) bool { n++; return true })
-				if n != g.forms[i].n {
-					t.Fatalf("%d places of %d", n, g.forms[i].n)
+				if f.Places(func(Place) bool { n++; return true }); n != f.n {
+					t.Fatalf("%d places of %d", n, f.n)
 				}
 			}
 		}

@@ -85,6 +85,10 @@ type judging struct {
 	services []candidates
 	entries  [][]entry // by test, in order of forms
 	keys     []uint64  // by test, of those with entries that are whole
+
+	// Of the part that is being judged, by form: whether one of the candidates has it; what the test says of it.
+	asked, verdicts []query.Verdict
+	form            Form
 }
 
 // candidates counts a service's blocks.
@@ -184,30 +188,82 @@ func (w *judging) judge() error {
 	wanted := func(p *part) bool {
 		return slices.ContainsFunc(w.services[p.first:p.last+1], func(c candidates) bool { return c.wanted > 0 })
 	}
-	var asked []*query.Test
 	for i := range w.s.formParts {
 		if !wanted(&w.s.formParts[i]) {
 			continue
 		}
-		groups, err := w.s.formPart(i)
+		part, err := w.s.formPart(i)
 		if err != nil {
 			return err
 		}
-		for g := range groups {
-			g := &groups[g]
-			if w.services[g.service].wanted == 0 {
-				continue
-			}
-			asked = asked[:0]
-			for _, t := range w.tests {
-				if w.asks(t, g) {
-					asked = append(asked, t)
-				}
-			}
-			w.group(g, asked)
-		}
+		w.part(part)
 	}
 	return nil
+}
+
+// part judges the forms of a part that are in candidates.
+func (w *judging) part(part *forms) {
+	w.ask(part)
+	w.verdicts = append(w.verdicts[:0], w.asked...)
+	for id, t := range w.tests {
+		// Groups side by side are judged in one go.
+		for i := 0; i < len(part.groups); i++ {
+			first := i
+			for i < len(part.groups) && w.asks(t, &part.groups[i]) {
+				i++
+			}
+			if first == i {
+				continue
+			}
+			w.run(part, t, part.groups[first].lo, part.groups[i-1].hi)
+			for k := first; k < i; k++ {
+				w.enter(part, &part.groups[k], t, id)
+			}
+		}
+	}
+}
+
+// ask finds out which forms of a part are in candidates, and adds up in how many rows of each a field is.
+func (w *judging) ask(part *forms) {
+	w.asked = slices.Grow(w.asked[:0], len(part.list))[:len(part.list)]
+	clear(w.asked)
+	for i := range part.groups {
+		g := &part.groups[i]
+		c := w.services[g.service]
+		if c.wanted == 0 {
+			continue
+		}
+		var has [][]presence
+		switch {
+		case g.column == columnUnknown:
+			has = slices.Collect(maps.Values(w.j.has))
+		case g.column >= columnNamed && w.j.has[w.s.names[g.column-columnNamed]] != nil:
+			has = append(has, w.j.has[w.s.names[g.column-columnNamed]])
+		}
+		if has == nil && !slices.ContainsFunc(w.tests, func(t *query.Test) bool { return w.asks(t, g) }) {
+			continue
+		}
+		few := 2*c.wanted <= c.blocks // a look at the places costs less than a judgement
+		for k := g.lo; k < g.hi; k++ {
+			if !few && has == nil {
+				w.asked[k] = query.Maybe
+				continue
+			}
+			part.fill(&w.form, &w.s.directory, g, k)
+			it := w.form.iterate()
+			for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
+				w.asked[k] = query.Maybe
+				for _, has := range has {
+					if has[p.Block].most += p.Rows; g.column != columnUnknown && !w.form.unlisted {
+						has[p.Block].least = max(has[p.Block].least, p.Rows)
+					}
+				}
+				if has == nil {
+					break
+				}
+			}
+		}
+	}
 }
 
 // asks tells whether the query applies the test to the texts of the group.
@@ -221,60 +277,51 @@ func (w *judging) asks(t *query.Test, g *group) bool {
 	return t.OnField(w.s.names[g.column-columnNamed])
 }
 
-func (w *judging) group(g *group, asked []*query.Test) {
-	c := w.services[g.service]
-	var has [][]presence
-	switch {
-	case g.column == columnUnknown:
-		has = slices.Collect(maps.Values(w.j.has))
-	case g.column >= columnNamed && w.j.has[w.s.names[g.column-columnNamed]] != nil:
-		has = append(has, w.j.has[w.s.names[g.column-columnNamed]])
+// run judges forms lo to hi.
+func (w *judging) run(part *forms, t *query.Test, lo, hi int) {
+	copy(w.verdicts[lo:hi], w.asked[lo:hi])
+	for k := lo; k < hi; k++ {
+		if f := &part.list[k]; f.kind == byte(block.Numbers) && !t.MayMatchNumbers(part.ranges[f.ranged].lo, part.ranges[f.ranged].hi) {
+			w.verdicts[k] = query.Never
+		}
 	}
-	if len(asked) == 0 && has == nil {
-		return
+	t.JudgeAll(&part.patterns, lo, w.verdicts[lo:hi])
+	for k := lo; k < hi; k++ {
+		if kind := part.list[k].kind; kind != byte(block.Patterned) && kind != byte(block.Numbers) {
+			w.verdicts[k] = w.asked[k] // nothing is known of its texts
+		}
 	}
-	for i := range g.forms {
-		f := &g.forms[i]
-		for _, has := range has {
-			it := f.iterate()
-			for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
-				if has[p.Block].most += p.Rows; g.column != columnUnknown && !f.unlisted {
-					has[p.Block].least = max(has[p.Block].least, p.Rows)
-				}
+}
+
+// enter makes entries of the forms of a group that a test may be true of.
+func (w *judging) enter(part *forms, g *group, t *query.Test, id int) {
+	f := &w.form
+	entries := w.entries[id]
+	for k := g.lo; k < g.hi; k++ {
+		v := w.verdicts[k]
+		if v == query.Never {
+			continue
+		}
+		part.fill(f, &w.s.directory, g, k)
+		whole := false
+		if v == query.Maybe && f.Kind == block.Patterned {
+			var key uint64
+			if key, whole = t.WholeTokenOf(&part.patterns, k); whole {
+				w.keys[id] = key
 			}
 		}
-		// A look at the places costs less than a judgement.
-		if 2*c.wanted <= c.blocks {
-			if it := f.iterate(); it.candidate(w.blocks) == nil {
+		it := f.iterate()
+		for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
+			if f.Kind == block.Numbers && !t.MayMatchNumbers(p.lo, p.hi) {
 				continue
 			}
-		}
-		for _, t := range asked {
-			v := f.judge(t)
-			if v == query.Never {
-				continue
+			if f.unlisted {
+				w.j.own.Add(p.Block)
 			}
-			whole := false
-			if v == query.Maybe && f.Kind == block.Patterned {
-				var key uint64
-				if key, whole = t.WholeToken(&f.Pattern); whole {
-					w.keys[t.ID()] = key
-				}
-			}
-			entries := w.entries[t.ID()]
-			it := f.iterate()
-			for p := it.candidate(w.blocks); p != nil; p = it.candidate(w.blocks) {
-				if f.Kind == block.Numbers && !t.MayMatchNumbers(p.lo, p.hi) {
-					continue
-				}
-				if f.unlisted {
-					w.j.own.Add(p.Block)
-				}
-				entries = append(entries, entry{int32(p.Block), int32(p.Column), int32(p.Local), rowsOf{int32(g.column), int32(p.Rows)}, v, whole})
-			}
-			w.entries[t.ID()] = entries
+			entries = append(entries, entry{int32(p.Block), int32(p.Column), int32(p.Local), rowsOf{int32(g.column), int32(p.Rows)}, v, whole})
 		}
 	}
+	w.entries[id] = entries
 }
 
 // number is the form of JSON numbers, whatever their values.
@@ -285,19 +332,6 @@ var number = func() *query.Pattern {
 	}
 	return &query.Pattern{Text: []byte{query.HoleMark}, Holes: []query.Hole{h}}
 }()
-
-func (f *Form) judge(t *query.Test) query.Verdict {
-	switch f.Kind {
-	case block.Patterned:
-		return t.Judge(&f.Pattern)
-	case block.Numbers:
-		if !t.MayMatchNumbers(f.Lo, f.Hi) {
-			return query.Never
-		}
-		return t.Judge(&f.Pattern)
-	}
-	return query.Maybe
-}
 
 // candidate returns the next place that is in one of the blocks, nil after the last.
 func (it *placeReader) candidate(blocks bitset.Set) *place {

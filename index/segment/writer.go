@@ -22,7 +22,7 @@ import (
 // 1, or one whose footer is damaged.
 var ErrNoFooter = errors.New("no footer to copy a block's facts from")
 
-// Writer writes one segment. It keeps the footer's facts in memory, about 2 MB a million events and at most 48 MiB of
+// Writer writes one segment. It keeps the footer's facts in memory, about 2 MB a million events and at most 24 MiB of
 // forms; blocks go to the file as they come. It is not safe for concurrent use.
 type Writer struct {
 	fsys       vfs.FS
