@@ -45,6 +45,7 @@ import (
 	"github.com/lookoutlog/lookout/index"
 	"github.com/lookoutlog/lookout/internal/api"
 	"github.com/lookoutlog/lookout/internal/auth"
+	"github.com/lookoutlog/lookout/internal/backup"
 	"github.com/lookoutlog/lookout/internal/config"
 	"github.com/lookoutlog/lookout/internal/fleet"
 )
@@ -93,6 +94,9 @@ type App struct {
 	listener net.Listener
 
 	opened auth.Opened
+	// databases are what a backup saves beside the store.
+	databases []database
+	backing   sync.Mutex // held while a backup runs
 	// closers end what New and Start began, last in, first out. Each is bounded by the context it gets.
 	closers []closer
 	failed  chan error
@@ -124,8 +128,11 @@ func New(o Options) (app *App, err error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w (set LOOKOUT_DATA to a folder that can be written)", err)
 	}
+	if err := backup.Unfinished(c.Data); err != nil {
+		return nil, err
+	}
 	// bbolt locks its file: one process has the data folder.
-	state := filepath.Join(c.Data, "state.db")
+	state := filepath.Join(c.Data, stateFile)
 	db, err := bbolt.Open(state, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		if errors.Is(err, bolterrors.ErrTimeout) {
@@ -134,6 +141,7 @@ func New(o Options) (app *App, err error) {
 		return nil, fmt.Errorf("opening %s: %w", state, err)
 	}
 	a.onStop("state", func(context.Context) error { return db.Close() })
+	a.databases = append(a.databases, database{stateFile, db})
 
 	if c.Forward.On() {
 		err = a.openQueue()

@@ -197,7 +197,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		Log: a.log,
 	}
 	if a.store != nil {
-		o.Store, o.UI, o.Fleet = a.store, ui.Handler(), a.fleet
+		o.Store, o.UI, o.Fleet, o.Saver = a.store, ui.Handler(), a.fleet, a
 	}
 	if a.engine != nil {
 		o.Alerts = a.engine.Incidents

@@ -61,6 +61,15 @@ type Config struct {
 	ProbeAllow []Range   `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
 	Pushover   Pushover  `key:"pushover"`
 	Retention  Retention `key:"retention"`
+	Backup     Backup    `key:"backup"`
+}
+
+// Backup is how to reach the storage that backups go to, when it is no folder.
+type Backup struct {
+	S3Endpoint  URL    `key:"s3_endpoint" doc:"the S3-compatible storage's address, such as https://minio.example:9000; Amazon's unless set (AWS_ENDPOINT_URL_S3 is read as well)"`
+	S3Region    string `key:"s3_region" doc:"its region; us-east-1 unless set (AWS_REGION is read as well)"`
+	S3AccessKey Secret `key:"s3_access_key" doc:"the access key's id (AWS_ACCESS_KEY_ID is read as well)"`
+	S3SecretKey Secret `key:"s3_secret_key" doc:"the secret key (AWS_SECRET_ACCESS_KEY is read as well, and AWS_SESSION_TOKEN with it)"`
 }
 
 // Limits bound what requests may cost.

@@ -309,3 +309,12 @@ func validName(name string) bool {
 	}
 	return true
 }
+
+// ParseSize reads a number of bytes as a person writes it: 64MiB, 200GB, 1000.
+func ParseSize(text string) (Size, error) {
+	var s Size
+	if err := s.set(strings.TrimSpace(text)); err != nil {
+		return 0, fmt.Errorf("%q is not a size; write it as 200GB, 64MiB or a number of bytes", text)
+	}
+	return s, nil
+}
