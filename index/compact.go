@@ -239,7 +239,7 @@ func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 			return err
 		}
 	}
-	m := &merging{c: c, ctx: ctx, w: w, since: time.Now()}
+	m := &merging{c: c, ctx: ctx, w: w, until: math.MinInt64, since: time.Now()}
 	err = m.write(segs)
 	defer func() { stats.worked.Add(int64(m.worked + time.Since(m.since))) }()
 	if err != nil {

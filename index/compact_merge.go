@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ type merging struct {
 	small []mergeBlock // wait to be built into one
 	bytes int64        // of these
 	rows  int
+	until int64 // their greatest time
 
 	since  time.Time // of the work since the last rest
 	worked time.Duration
@@ -74,14 +76,24 @@ func (m *merging) add(b mergeBlock) error {
 	if b.full() {
 		return m.copy(b)
 	}
-	if len(m.small) > 0 && (m.bytes+b.Bytes > block.MaxBytes || m.rows+b.Rows > block.MaxRows) {
+	if len(m.small) > 0 && (m.bytes+b.Bytes > block.MaxBytes || m.rows+b.Rows > block.MaxRows || m.parted(b)) {
 		if err := m.flush(); err != nil {
 			return err
 		}
 	}
 	m.small = append(m.small, b)
-	m.bytes, m.rows = m.bytes+b.Bytes, m.rows+b.Rows
+	m.bytes, m.rows, m.until = m.bytes+b.Bytes, m.rows+b.Rows, max(m.until, b.MaxTime)
 	return nil
+}
+
+// parted tells whether cut would part a block from those that wait: they need not be built together then, and one that is left
+// alone is copied. So it is with small blocks that have large ones between them.
+func (m *merging) parted(b mergeBlock) bool {
+	if b.MinTime <= m.until {
+		return false
+	}
+	gap := uint64(b.MinTime) - uint64(m.until)
+	return gap > uint64(farGap) || gap > uint64(strayGap) && (m.bytes >= fewBytes || b.Bytes >= fewBytes)
 }
 
 func (m *merging) copy(b mergeBlock) error {
@@ -102,7 +114,7 @@ func (m *merging) failed(b mergeBlock, err error) error {
 // flush builds what waits.
 func (m *merging) flush() error {
 	blocks, size := m.small, m.bytes
-	m.small, m.bytes, m.rows = m.small[:0], 0, 0
+	m.small, m.bytes, m.rows, m.until = m.small[:0], 0, 0, math.MinInt64
 	if len(blocks) == 0 {
 		return nil
 	}

@@ -406,7 +406,7 @@ func (t *headJob) run(q *search, j *job, w *worker) {
 	t.out = &stream{service: t.view.service}
 	for rows := t.rows; len(rows) > 0; {
 		// The rows of one chunk lie one behind the other.
-		n := sort.Search(len(rows), func(i int) bool { return rows[i].chunk > rows[0].chunk })
+		n := sort.Search(len(rows), func(i int) bool { return rows[i].chunk() > rows[0].chunk() })
 		t.read(q, j, w, rows[:n])
 		rows = rows[n:]
 	}
@@ -421,16 +421,16 @@ func (t *headJob) run(q *search, j *job, w *worker) {
 // read finds the matches in rows of one chunk.
 func (t *headJob) read(q *search, j *job, w *worker, rows []rowRef) {
 	last := rows[len(rows)-1]
-	data := t.view.chunks[last.chunk][:int(last.off)+len(t.view.row(last))]
+	data := t.view.chunks[last.chunk()][:last.off()+last.size()]
 	var first *query.Needle
 	candidate := -1 // where the first literal occurs next: rows without it are stepped over
 	if len(q.needles) > 0 {
 		first = &q.needles[0]
 	}
 	for i, r := range rows {
-		start, end := int(r.off), len(data)
+		start, end := r.off(), len(data)
 		if i+1 < len(rows) {
-			end = int(rows[i+1].off)
+			end = rows[i+1].off()
 		}
 		if !q.has(r.time, r.seq) {
 			continue

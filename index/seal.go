@@ -310,16 +310,48 @@ func (b *blockBuilder) add(w *segment.Writer, rows []block.Row, received []block
 
 // sortedRows appends a head's rows in order of (time, sequence), which most are in.
 func sortedRows(rows []block.Row, v headView) []block.Row {
-	byTime := func(a, b rowRef) int { return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.seq, b.seq)) }
-	refs := v.rows
-	if !slices.IsSortedFunc(refs, byTime) {
-		refs = slices.Clone(refs) // searches read the head's own
-		slices.SortFunc(refs, byTime)
-	}
-	for _, r := range refs {
+	for _, r := range sortedRefs(v.rows) {
 		rows = append(rows, block.Row{Seq: r.seq, Data: v.row(r)})
 	}
 	return rows
+}
+
+// sortedRefs returns refs in order of (time, sequence); it leaves them as they are. What several senders bring is some runs
+// that are in order: they are merged two by two.
+func sortedRefs(refs []rowRef) []rowRef {
+	var ends []int // of the runs
+	for i := range refs {
+		if i+1 == len(refs) || refs[i+1].before(refs[i]) {
+			ends = append(ends, i+1)
+		}
+	}
+	if len(ends) < 2 {
+		return refs
+	}
+	from, to := refs, make([]rowRef, len(refs))
+	var spare []rowRef
+	for len(ends) > 1 {
+		start, kept, out := 0, ends[:0], to[:0]
+		for i := 0; i < len(ends); i += 2 {
+			middle := ends[i]
+			end := ends[min(i+1, len(ends)-1)]
+			a, b := from[start:middle], from[middle:end]
+			for len(a) > 0 && len(b) > 0 {
+				if b[0].before(a[0]) {
+					out, b = append(out, b[0]), b[1:]
+				} else {
+					out, a = append(out, a[0]), a[1:]
+				}
+			}
+			out = append(append(out, a...), b...)
+			start, kept = end, append(kept, end)
+		}
+		if spare == nil && len(kept) > 1 { // the refs themselves are not ours
+			spare = make([]rowRef, len(refs))
+		}
+		ends, from, to, spare = kept, to, spare, to
+	}
+	return from
 }
 
 // sortRows puts rows in order of (time, sequence), which most are in.

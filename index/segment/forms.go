@@ -8,6 +8,7 @@ import (
 	"math"
 	mathbits "math/bits"
 	"slices"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -142,16 +143,51 @@ type heldHole struct {
 // formSet merges the forms of blocks.
 type formSet struct {
 	columns map[formKey]*formColumn
+	last    *formColumn // that was asked for last: thousands of forms of one follow one another
 	names   map[string]struct{}
 	sets    map[query.CharSet]*query.CharSet
 	size    int // of texts and holes, about
+
+	// What is left of memory that is taken for many at a time: a segment has tens of thousands of forms.
+	forms     []merging
+	holes     []heldHole
+	places    []byte
+	constants []byte // scratch memory
 }
+
+// column returns the forms of a key, nil when there are none yet.
+func (s *formSet) column(key formKey) *formColumn {
+	if s.last == nil || s.last.formKey != key {
+		c := s.columns[key]
+		if c == nil {
+			return nil
+		}
+		s.last = c
+	}
+	return s.last
+}
+
+// take returns memory for n of what is taken for many at a time.
+func take[T any](left *[]T, n, many int) []T {
+	if len(*left) < n {
+		*left = make([]T, max(n, many))
+	}
+	taken := (*left)[:n:n]
+	*left = (*left)[n:]
+	return taken
+}
+
+// usualPlaces is the room that a form's places get at first: most have one.
+const usualPlaces = 8
 
 // maxSharedSets bounds the sets of which there is one for all holes.
 const maxSharedSets = 1 << 14
 
 // share returns a set equal to c that nobody changes.
 func (s *formSet) share(c *query.CharSet) *query.CharSet {
+	if *c == digitSet { // as most are
+		return &digitSet
+	}
 	if own := s.sets[*c]; own != nil {
 		return own
 	}
@@ -179,7 +215,7 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 	default:
 		p = &query.Pattern{}
 	}
-	column := s.columns[key]
+	column := s.column(key)
 	var m *merging
 	if column != nil {
 		m = column.forms[string(p.Text)]
@@ -201,12 +237,13 @@ func (s *formSet) add(key formKey, p *query.Pattern, at place) {
 		}
 		if column == nil {
 			column = &formColumn{key, map[string]*merging{}}
-			s.columns[key] = column
+			s.columns[key], s.last = column, column
 			if !key.message && key.kind != block.Rest {
 				s.names[key.name] = struct{}{}
 			}
 		}
-		m = &merging{formColumn: column, text: string(p.Text), lo: at.lo, hi: at.hi}
+		m = &take(&s.forms, 1, 64)[0]
+		*m = merging{formColumn: column, text: string(p.Text), lo: at.lo, hi: at.hi, places: take(&s.places, usualPlaces, 64*usualPlaces)[:0]}
 		s.hold(m, p.Holes)
 		column.forms[m.text] = m
 	} else {
@@ -277,8 +314,8 @@ func (m *merging) flush() {
 
 // hold keeps the holes of a new form.
 func (s *formSet) hold(m *merging, holes []query.Hole) {
-	m.holes = make([]heldHole, len(holes))
-	var constants []byte
+	m.holes = take(&s.holes, len(holes), 128)
+	constants := s.constants[:0]
 	for i := range holes {
 		h := &holes[i]
 		if h.Fixed {
@@ -290,7 +327,7 @@ func (s *formSet) hold(m *merging, holes []query.Hole) {
 		least := min(h.Min, math.MaxInt32) // no value is longer than an event
 		m.holes[i] = heldHole{s.share(&h.Set), uint32(least), uint32(max(min(h.Max, math.MaxInt32), least))}
 	}
-	m.constants = string(constants)
+	m.constants, s.constants = string(constants), constants
 	s.size += len(constants)
 }
 
@@ -407,34 +444,53 @@ const (
 	columnNamed
 )
 
+// listedColumn is a column with its numbers in the footer.
+type listedColumn struct {
+	*formColumn
+	service, column int
+}
+
+// listedForm is a form with those of its column.
+type listedForm struct {
+	*merging
+	service, column int
+}
+
 // write writes all forms in order.
 func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
-	var forms []*merging
-	for _, column := range s.columns {
-		for _, m := range column.forms {
-			m.flush()
-			forms = append(forms, m)
-		}
-	}
-	column := func(m *merging) int {
+	column := func(k formKey) int {
 		switch {
-		case m.message:
+		case k.message:
 			return columnMessage
-		case m.kind == block.Rest:
+		case k.kind == block.Rest:
 			return columnUnknown
 		}
-		return columnNamed + t.names[m.name]
+		return columnNamed + t.names[k.name]
 	}
-	slices.SortFunc(forms, func(a, b *merging) int {
-		return cmp.Or(cmp.Compare(t.services[a.service], t.services[b.service]), cmp.Compare(column(a), column(b)), cmp.Compare(a.kind, b.kind),
-			cmp.Compare(a.text, b.text), cmp.Compare(a.number(), b.number()))
+	// The columns first, which are few, then the texts of each.
+	columns := make([]listedColumn, 0, len(s.columns))
+	for key, c := range s.columns {
+		columns = append(columns, listedColumn{c, t.services[key.service], column(key)})
+	}
+	slices.SortFunc(columns, func(a, b listedColumn) int {
+		// By number last: unlisted forms are raw ones, too, and neither have a text.
+		return cmp.Or(cmp.Compare(a.service, b.service), cmp.Compare(a.column, b.column), cmp.Compare(a.kind, b.kind), cmp.Compare(a.number(), b.number()))
 	})
+	var forms []listedForm
+	for _, c := range columns {
+		first := len(forms)
+		for _, m := range c.forms {
+			m.flush()
+			forms = append(forms, listedForm{m, c.service, c.column})
+		}
+		slices.SortFunc(forms[first:], func(a, b listedForm) int { return strings.Compare(a.text, b.text) })
+	}
 	pw := &partWriter{dst: p, enc: enc}
 	var texts, consts, groups, group, raw []byte
 	inGroup, first := 0, 0
 	for i, m := range forms {
 		if len(texts)+len(groups)+len(group) == 0 {
-			first = t.services[m.service]
+			first = m.service
 		}
 		group = append(group, m.number())
 		switch m.kind {
@@ -455,12 +511,11 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 		group = binary.AppendUvarint(group, uint64(len(m.places)))
 		group = append(group, m.places...)
 		inGroup++
-		service := t.services[m.service]
 		full := len(texts)+len(consts)+len(groups)+len(group) >= partLen
 		last := i == len(forms)-1
-		if last || full || t.services[forms[i+1].service] != service || column(forms[i+1]) != column(m) {
-			groups = binary.AppendUvarint(groups, uint64(service))
-			groups = binary.AppendUvarint(groups, uint64(column(m)))
+		if last || full || forms[i+1].service != m.service || forms[i+1].column != m.column {
+			groups = binary.AppendUvarint(groups, uint64(m.service))
+			groups = binary.AppendUvarint(groups, uint64(m.column))
 			groups = binary.AppendUvarint(groups, uint64(inGroup))
 			groups = append(groups, group...)
 			group, inGroup = group[:0], 0
@@ -469,7 +524,7 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 			raw = binary.AppendUvarint(raw[:0], uint64(len(texts)))
 			raw = binary.AppendUvarint(raw, uint64(len(consts)))
 			raw = append(append(append(raw, texts...), consts...), groups...)
-			pw.write(raw, first, service)
+			pw.write(raw, first, m.service)
 			texts, consts, groups = texts[:0], consts[:0], groups[:0]
 		}
 	}

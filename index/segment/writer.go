@@ -85,9 +85,15 @@ func (w *Writer) Add(data []byte, info *block.Info) error {
 	i := len(w.blocks)
 	b := &written{meta: w.ownMeta(&info.Meta), length: int64(len(data)), filter: buildFilter(info.Keys), counts: slices.Clone(info.Counts)}
 	w.blocks = append(w.blocks, b)
+	var key formKey
+	column := -1
 	for k := range info.Texts {
 		t := &info.Texts[k]
-		w.forms.add(formKey{w.own(info.Service), w.own(t.Name), t.Column == 0 && t.Kind != block.Rest, t.Kind, false}, &t.Pattern,
+		if t.Column != column || t.Kind != key.kind { // thousands of one column follow one another
+			column = t.Column
+			key = formKey{b.meta.Service, w.own(t.Name), t.Column == 0 && t.Kind != block.Rest, t.Kind, false}
+		}
+		w.forms.add(key, &t.Pattern,
 			place{Place: Place{Block: i, Column: t.Column, Local: localOf(t), Rows: t.Rows, Values: t.Values}, lo: t.Lo, hi: t.Hi})
 	}
 	w.err = w.append(data)
