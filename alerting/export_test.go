@@ -1,14 +1,17 @@
 package alerting
 
-import "github.com/lookoutlog/lookout/internal/event"
+import (
+	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/mask"
+)
 
 // SetHook lets a test stop the engine at its named points.
 func (e *Engine) SetHook(hook func(point string) error) { e.hook = hook }
 
 // Mask and Fingerprint are what groups events.
-func Mask(line string) string { return string(mask(nil, []byte(line))) }
+func Mask(line string) string { return string(mask.Append(nil, []byte(line))) }
 
-func Headline(msg string) string { return string(headline([]byte(msg))) }
+func Headline(msg string) string { return string(mask.Headline([]byte(msg))) }
 
 func Fingerprint(e *event.Event) string { return fingerprint(e, new([]byte)) }
 

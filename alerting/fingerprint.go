@@ -1,19 +1,19 @@
 package alerting
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/mask"
 )
 
 // Fingerprints carry their making in front, and a prefix never changes its meaning: an incident under another prefix is
 // another incident.
 //
-//	m1:  xxhash64(service, 0, mask(headline(message)))
+//	m1:  xxhash64(service, 0, mask(headline(message))), see package mask
 //	f1:  xxhash64(service, 0, the value of the event's field "fingerprint")
 //	many what a service has beyond Limits.Patterns
 //	gap  lookout could not read events
@@ -28,9 +28,6 @@ const (
 // never the same.
 func named(fingerprint string) bool { return strings.HasPrefix(fingerprint, given) }
 
-// maskLimit is how much of a headline tells events apart.
-const maskLimit = 512
-
 // fingerprint groups an event with others of its kind; scratch is reused between calls.
 func fingerprint(e *event.Event, scratch *[]byte) string {
 	kind := masked
@@ -40,166 +37,8 @@ func fingerprint(e *event.Event, scratch *[]byte) string {
 		kind = given
 		buf = append(buf, f.Value...)
 	} else {
-		buf = mask(buf, headline(e.Message))
+		buf = mask.Append(buf, mask.Headline(e.Message))
 	}
 	*scratch = buf
 	return kind + strconv.FormatUint(xxhash.Sum64(buf), 16)
-}
-
-// headline returns the line of a message that says what happened: the first that is not blank, but a Python traceback
-// says it last.
-func headline(msg []byte) []byte {
-	first := firstLine(msg)
-	if !bytes.HasPrefix(first, []byte("Traceback (most recent call last)")) {
-		return first
-	}
-	rest := bytes.TrimRight(msg, " \t\r\n")
-	if i := bytes.LastIndexByte(rest, '\n'); i >= 0 {
-		return bytes.TrimSpace(rest[i+1:])
-	}
-	return first
-}
-
-func firstLine(msg []byte) []byte {
-	msg = bytes.TrimLeft(msg, " \t\r\n")
-	if i := bytes.IndexByte(msg, '\n'); i >= 0 {
-		msg = msg[:i]
-	}
-	return bytes.TrimRight(msg, " \t\r")
-}
-
-// mask appends line to dst with what differs between two lines of one kind replaced by '#': numbers and words with
-// digits, times, addresses, UUIDs, long hex, and the contents of quotes. White space becomes one space. It is part of the
-// meaning of the prefix "m1:": a change of its results needs a new prefix.
-func mask(dst, line []byte) []byte {
-	if len(line) > maskLimit {
-		line = line[:maskLimit]
-	}
-	start := len(dst)
-	for i := 0; i < len(line); {
-		c := line[i]
-		switch {
-		case c == ' ' || c == '\t':
-			if n := len(dst); n > start && dst[n-1] != ' ' {
-				dst = append(dst, ' ')
-			}
-			i++
-		case c == '"' || c == '\'' || c == '`':
-			end := closingQuote(line, i)
-			if end < 0 {
-				dst = append(dst, c)
-				i++
-				continue
-			}
-			dst = append(dst, c, '#', c)
-			i = end + 1
-		case isAlnum(c) || bytes.HasPrefix(line[i:], []byte("::")):
-			if n := address(line[i:]); n > 0 && (i == 0 || !isAlnum(line[i-1])) {
-				dst = appendHash(dst, start)
-				i += n
-				continue
-			}
-			if c == ':' {
-				dst = append(dst, c)
-				i++
-				continue
-			}
-			end := i
-			for end < len(line) && isAlnum(line[end]) {
-				end++
-			}
-			if !variable(line[i:end]) {
-				dst = append(dst, line[i:end]...)
-			} else {
-				dst = appendHash(dst, start)
-			}
-			i = end
-		default:
-			dst = append(dst, c)
-			i++
-		}
-	}
-	return dst
-}
-
-// appendHash writes '#', and takes in a '#' before it that a sign of numbers joins to this one, so that 1.5, 10.0.0.1,
-// 2026-11-21T10:00:00 and a UUID are one '#' each. A sign in front of the number goes too: -5 is a number as 5 is.
-func appendHash(dst []byte, start int) []byte {
-	n := len(dst)
-	isSign := func(c byte) bool {
-		return c == '.' || c == ':' || c == '-' || c == '+' || c == '/' || c == ',' || c == '_'
-	}
-	signs := n
-	for signs > start && isSign(dst[signs-1]) {
-		signs--
-	}
-	switch {
-	case signs < n && signs > start && dst[signs-1] == '#':
-		return dst[:signs]
-	case n > start && (dst[n-1] == '-' || dst[n-1] == '+') && (n-1 == start || !isAlnum(dst[n-2])):
-		return append(dst[:n-1], '#')
-	}
-	return append(dst, '#')
-}
-
-// address returns the length of the UUID, IPv6 or MAC address that p begins with, 0 when it begins with none. Their parts
-// may lack digits, so [variable] alone would give one kind of line many masks.
-func address(p []byte) int {
-	n, colons, dashes, digits := 0, 0, 0, 0
-	for ; n < len(p); n++ {
-		c := p[n]
-		if c >= '0' && c <= '9' {
-			digits++
-		} else if c == ':' {
-			colons++
-		} else if c == '-' {
-			dashes++
-		} else if !isHexLetter(c) {
-			break
-		}
-	}
-	if n < len(p) && isAlnum(p[n]) {
-		return 0 // a word goes on: std::fa1led
-	}
-	switch {
-	case n == 36 && dashes == 4 && p[8] == '-' && p[13] == '-' && p[18] == '-' && p[23] == '-':
-		return n
-	case dashes == 0 && colons >= 2 && (digits > 0 || colons >= 4):
-		for p[n-1] == ':' && n > 2 && p[n-2] != ':' { // "fe80::1: refused": the colon is the text's
-			n--
-		}
-		return n
-	}
-	return 0
-}
-
-// variable tells a word that differs from line to line: it has a digit, or it is hex and too long for a word.
-func variable(w []byte) bool {
-	hex := true
-	for _, c := range w {
-		if c >= '0' && c <= '9' {
-			return true
-		}
-		hex = hex && isHexLetter(c)
-	}
-	return hex && len(w) >= 8
-}
-
-// closingQuote returns where the quote opened at i closes, -1 when it is an apostrophe or never closes.
-func closingQuote(line []byte, i int) int {
-	if i > 0 && isAlnum(line[i-1]) {
-		return -1
-	}
-	for j := i + 1; j < len(line); j++ {
-		if line[j] == line[i] && line[j-1] != '\\' && (j+1 == len(line) || !isAlnum(line[j+1])) {
-			return j
-		}
-	}
-	return -1
-}
-
-func isHexLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'f' }
-
-func isAlnum(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c >= 0x80
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lookoutlog/lookout/internal/mask"
 )
 
 const (
@@ -139,8 +141,8 @@ func span(d time.Duration) string {
 
 func (e *Engine) titleOf(inc *incident) string {
 	s := inc.Sample
-	what := string(firstLine([]byte(s.Message)))
-	if h := string(headline([]byte(s.Message))); h != "" {
+	what := string(mask.FirstLine([]byte(s.Message)))
+	if h := string(mask.Headline([]byte(s.Message))); h != "" {
 		what = h
 	}
 	if strings.HasPrefix(inc.Fingerprint, manyPatterns+":") {
