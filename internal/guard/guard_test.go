@@ -31,6 +31,8 @@ func forbidden(from, to string, ours bool) string {
 		return "rule 1: it knows nothing"
 	case in(from, "index/query") && !in(to, "index/query") && to != "internal/event" && to != "internal/bitset":
 		return "rule 1: the language knows only events, and sets of them"
+	case in(from, "index/catalog") && to != "index/query" && to != "internal/event":
+		return "rule 4: it declares what it reads of the store"
 	case from == "sdk":
 		return "rule 7: only the standard library"
 	case in(from, "collector") && in(to, "index"), in(from, "index") && in(to, "collector"):
@@ -99,6 +101,7 @@ func TestForbidden(t *testing.T) {
 		{"alerting", "index", true, false}, {"alerting", "index/query", true, true},
 		{"alerting", "alerting/slack", true, false}, {"alerting/slack", "alerting", true, true},
 		{"internal/api", "index", true, false}, {"internal/api", "index/query", true, true},
+		{"index/catalog", "index", true, false}, {"index/catalog", "index/query", true, true},
 		{"sdk", "internal/event", true, false}, {"sdk", "golang.org/x/sys/unix", false, false},
 		{"index", "internal/config", true, false}, {"cmd/lookout", "internal/config", true, true},
 		{"internal/app", "internal/config", true, true}, {"ui", "internal/event", true, false},
