@@ -53,10 +53,13 @@ type compactor struct {
 
 	builder *blockBuilder // with loaded the memory of a merge, kept for the next that follows at once
 	loaded  loaded
+	deleter deleter
 }
 
 func newCompactor(s *Store) *compactor {
-	return &compactor{s: s, days: map[*segment.Segment]int64{}, fixed: map[*segment.Segment]bool{}}
+	c := &compactor{s: s, days: map[*segment.Segment]int64{}, fixed: map[*segment.Segment]bool{}}
+	c.deleter.c = c
+	return c
 }
 
 // run merges what is to be merged, now and after each seal, until the store is closed.
@@ -71,6 +74,11 @@ func (c *compactor) run() {
 			return
 		case <-tick.C:
 		case <-s.compacts:
+		}
+		for c.deleter.step(s.ctx) { // one at a time, so that merging comes on as well
+			if _, err := c.next(s.ctx); err != nil {
+				break // it says so below
+			}
 		}
 		for merged := true; merged && (failed.IsZero() || time.Since(failed) >= retryAfter); {
 			var err error

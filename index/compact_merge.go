@@ -11,6 +11,7 @@ import (
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -247,6 +248,17 @@ func (l *loaded) frames(b *block.Block) error {
 		}
 	}
 	return nil
+}
+
+// without is sorted for what was loaded but for some rows, by their place.
+func (l *loaded) without(drop bitset.Set) ([]block.Row, []block.ReceivedRun) {
+	gone := map[uint64]bool{}
+	for i := drop.Next(0); i >= 0; i = drop.Next(i + 1) {
+		gone[l.seqs[i]] = true
+	}
+	l.runs = slices.DeleteFunc(l.runs, func(r block.ReceivedRun) bool { return gone[r.Seq] })
+	rows, received := l.sorted()
+	return slices.DeleteFunc(rows, func(r block.Row) bool { return gone[r.Seq] }), received
 }
 
 // sorted returns the rows in order of (time, sequence) and when they were received.

@@ -43,11 +43,14 @@ const (
 	stepCompact          // what there is to compact
 	stepRestart          // which seals
 	stepCrash            // a restart that finds the events in the log
+	stepDelete           // what matches a query
 )
 
 type step struct {
 	kind   stepKind
 	events []event.Event // to append
+	text   string        // to delete,
+	scope  query.DeleteScope
 }
 
 func (s step) String() string {
@@ -60,6 +63,8 @@ func (s step) String() string {
 		return "restart"
 	case stepCrash:
 		return "restart without sealing"
+	case stepDelete:
+		return fmt.Sprintf("delete %s %+v", s.text, s.scope)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "append %d events:", len(s.events))
@@ -91,7 +96,8 @@ type life struct {
 	dir   string
 	clock atomic.Int64
 	s     *Store
-	all   []event.Event
+	all   []event.Event // but those that were deleted
+	last  uint64
 }
 
 func newLife() (*life, error) {
@@ -138,6 +144,9 @@ func (l *life) step(st *step) error {
 		}
 		return l.open()
 	}
+	if st.kind == stepDelete {
+		return l.delete(st)
+	}
 	if len(st.events) == 0 {
 		return nil
 	}
@@ -145,7 +154,7 @@ func (l *life) step(st *step) error {
 		return err
 	}
 	// Sequence and time of receipt are the log's to give: they are taken from there, and must be the same ever after.
-	f := l.s.Follow(uint64(len(l.all)))
+	f := l.s.Follow(l.last)
 	defer f.Close()
 	for n := 0; n < len(st.events); {
 		got, err := f.Next(ctx)
@@ -154,13 +163,35 @@ func (l *life) step(st *step) error {
 		}
 		for i := range got {
 			e := st.events[n]
-			e.Seq, e.Received = uint64(len(l.all)+1), got[i].Received
+			l.last++
+			e.Seq, e.Received = l.last, got[i].Received
 			if got[i].Seq != e.Seq || showRow(query.Row{Event: &got[i]}) != showRow(query.Row{Event: &e}) {
 				return fmt.Errorf("the follower's event %d is %.300s, want %.300s", e.Seq, show(&got[i]), show(&e))
 			}
 			l.all = append(l.all, e)
 			n++
 		}
+	}
+	return nil
+}
+
+func (l *life) delete(st *step) (err error) {
+	scope := st.scope
+	if scope.Query, err = query.Parse(st.text); err != nil {
+		return nil // shrunk
+	}
+	job, err := l.s.Delete(context.Background(), query.DeleteRequest{DeleteScope: scope})
+	if err != nil {
+		return err
+	}
+	if err := deleteByHand(l.s); err != nil {
+		return err
+	}
+	scope.MaxSeq = job.MaxSeq
+	n := len(l.all)
+	l.all = slices.DeleteFunc(l.all, func(e event.Event) bool { return scope.Match(&e) })
+	if now := l.s.Deletes()[0]; now.State != query.DeleteDone || now.Deleted != int64(n-len(l.all)) {
+		return fmt.Errorf("%d events are to be deleted: %+v", n-len(l.all), now)
 	}
 	return nil
 }
@@ -263,7 +294,11 @@ func (l *life) checkBudget(r query.Request, budget int64, want []string) error {
 
 // checkFollow compares what a follower reads from a position on.
 func (l *life) checkFollow(after int) error {
-	f := l.s.Follow(uint64(after))
+	from := uint64(0)
+	if after > 0 {
+		from = l.all[after-1].Seq
+	}
+	f := l.s.Follow(from)
 	defer f.Close()
 	for after < len(l.all) {
 		events, err := f.Next(context.Background())
@@ -279,8 +314,8 @@ func (l *life) checkFollow(after int) error {
 			}
 			after++
 		}
-		if f.Position() != uint64(after) {
-			return fmt.Errorf("following: position %d after event %d", f.Position(), after)
+		if at := f.Position(); at < l.all[after-1].Seq || after < len(l.all) && at >= l.all[after].Seq {
+			return fmt.Errorf("following: position %d after event %d", at, l.all[after-1].Seq)
 		}
 	}
 	return nil
@@ -412,7 +447,13 @@ func try(seed uint64, searches *int) (*scenario, error) {
 	small := rng.IntN(3) > 0
 	for range 4 + rng.IntN(12) {
 		var st step
-		switch rng.IntN(10) {
+		switch rng.IntN(11) {
+		case 10:
+			st.kind, st.text = stepDelete, querytest.Query(rng, &event.Event{})
+			if len(l.all) > 0 {
+				r := drawRequest(rng, l.all)
+				st.text, st.scope = querytest.Query(rng, &l.all[rng.IntN(len(l.all))]), query.DeleteScope{Since: r.Since, Until: r.Until, MaxSeq: r.MaxSeq}
+			}
 		case 0, 1, 2:
 			st.kind = stepSeal
 		case 3:

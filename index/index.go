@@ -63,6 +63,11 @@ type Options struct {
 	NoSync bool
 	// Now is the clock, time.Now unless set.
 	Now func() time.Time
+	// Reach is what a deletion goes on with when the store holds its events no more, in this order.
+	Reach []Reach
+	// OnDelete is told when a deletion begins and when it has ended; what it returns an error for it is told again, and before
+	// the beginning is told nothing is deleted. The query's text is left out unless it is kept.
+	OnDelete func(context.Context, query.Deletion) error
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
 
@@ -103,6 +108,7 @@ type Store struct {
 	builder  *blockBuilder // the sealer's
 	stats    counters
 	tables   tableCache
+	deletes  deletions
 }
 
 // Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.
@@ -138,7 +144,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
-	if err := s.openState(); err != nil {
+	if err := errors.Join(s.openState(), s.openDeletes()); err != nil {
 		return nil, err
 	}
 	found, err := s.openSegments()

@@ -16,8 +16,8 @@ import (
 )
 
 type counters struct {
-	refused, sealErrors, seals, overflowed, passedOver atomic.Int64
-	compact                                            compactCounters
+	refused, sealErrors, seals, overflowed, passedOver, deleted atomic.Int64
+	compact                                                     compactCounters
 }
 
 // Stats are a store's figures at one moment.
@@ -33,6 +33,7 @@ type Stats struct {
 	Refused      int64 // appends turned away because memory was full
 	Overflowed   int64 // runs of events filed under [TooManyServices]
 	Damaged      int   // parts of the store that cannot be read
+	Deleted      int64 // events deleted by query since the start
 	PassedOver   int64 // sequences that followers passed over, since retention had removed their events
 
 	Compactions    int64         // merges of segments since the start
@@ -52,7 +53,7 @@ func (s *Store) Stats() Stats {
 	st := Stats{
 		Sequence: s.last, Segments: len(s.segments), HeadBytes: s.active.bytes, LogBytes: logBytes,
 		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), Overflowed: s.stats.overflowed.Load(),
-		Damaged: len(s.damaged()), PassedOver: s.stats.passedOver.Load(),
+		Damaged: len(s.damaged()), PassedOver: s.stats.passedOver.Load(), Deleted: s.stats.deleted.Load(),
 	}
 	c := &s.stats.compact
 	st.Compactions, st.CompactErrors, st.CompactWaiting = c.merges.Load(), c.failures.Load(), c.waiting.Load()

@@ -186,7 +186,11 @@ func (s *Store) saveState(change func(*state)) error {
 // writeWhole replaces a file: when it returns nil the new one is durable, else the old one or the new one is there, whole.
 func writeWhole(fsys vfs.FS, path string, data []byte) error {
 	tmp := path + ".tmp"
-	f, err := fsys.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	// A crash may leave both names of a file that was renamed: emptied under the one it would be empty under the other.
+	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := fsys.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,8 @@ func (s *Store) install(segments []*segment.Segment, replaced ...*segment.Segmen
 	return before
 }
 
-// exchange puts segments into the place of others, whose files go when nobody reads them any more. Whoever changes the list other
+// exchange puts segments into the place of others, whose files go when nobody reads them any more; where a new one has an old one's
+// name, it has taken its file's place already. Whoever changes the list other
 // than by sealing runs in the compactor's goroutine, one thing at a time. recount says that the new ones hold less than the old ones.
 func (s *Store) exchange(old, fresh []*segment.Segment, recount bool) error {
 	keep := func(segments []*segment.Segment) []*segment.Segment {
@@ -98,7 +99,10 @@ func (s *Store) exchange(old, fresh []*segment.Segment, recount bool) error {
 		s.services = services
 	}
 	slices.SortFunc(segments, bySequence)
-	before := s.install(segments, old...)
+	gone := slices.DeleteFunc(slices.Clone(old), func(seg *segment.Segment) bool {
+		return slices.ContainsFunc(fresh, func(f *segment.Segment) bool { return f.Name() == seg.Name() })
+	})
+	before := s.install(segments, gone...)
 	s.mu.Unlock()
 	return s.leave(before)
 }

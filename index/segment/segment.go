@@ -123,13 +123,18 @@ type Entry struct {
 // Open opens the segment of the name in a folder. A file of a later version is an error that wraps [block.ErrVersion];
 // damage is not an error but listed in [Segment.Damage], and what can be read is served.
 func Open(fsys vfs.FS, dir, name string) (*Segment, error) {
+	return openAs(fsys, filepath.Join(dir, name), dir, name)
+}
+
+// openAs opens the segment in the file, which has the name or is to get it.
+func openAs(fsys vfs.FS, file, dir, name string) (*Segment, error) {
 	lo, hi, class, ok := ParseName(name)
 	if !ok {
 		return nil, fmt.Errorf("segment %s: not a segment's name", name)
 	}
 	s := &Segment{Lo: lo, Hi: hi, Class: class, path: filepath.Join(dir, name)}
 	var err error
-	if s.file, err = fsys.OpenFile(s.path, os.O_RDONLY, 0); err != nil {
+	if s.file, err = fsys.OpenFile(file, os.O_RDONLY, 0); err != nil {
 		return nil, fmt.Errorf("opening segment: %w", err)
 	}
 	if s.size, err = s.file.Size(); err != nil {

@@ -168,7 +168,45 @@ func (w *Writer) Abort() {
 	_ = w.fsys.Remove(w.tmp) // it is ignored, and removed at the next start
 }
 
+// Replace is Close for a segment whose name another one has, which it takes the place of. Before it does, check gets it open;
+// when that refuses, or anything else fails, the other one is still there, or, when only the folder could not be synced, either of
+// the two. The segment is returned open.
+func (w *Writer) Replace(check func(*Segment) error) (*Segment, error) {
+	seg, err := w.replace(check)
+	if err != nil {
+		if seg != nil {
+			seg.Close()
+		}
+		w.Abort()
+		return nil, fmt.Errorf("writing segment %s: %w", w.tmp, err)
+	}
+	w.done = true
+	return seg, nil
+}
+
+func (w *Writer) replace(check func(*Segment) error) (*Segment, error) {
+	if err := w.settle(); err != nil {
+		return nil, err
+	}
+	seg, err := openAs(w.fsys, w.tmp, w.dir, filepath.Base(w.final))
+	if err != nil {
+		return nil, err
+	}
+	if err := check(seg); err != nil {
+		return seg, err
+	}
+	return seg, w.publish()
+}
+
 func (w *Writer) finish() error {
+	if err := w.settle(); err != nil {
+		return err
+	}
+	return w.publish()
+}
+
+// settle makes the temporary file whole and its contents durable.
+func (w *Writer) settle() error {
 	if w.err != nil {
 		return w.err
 	}
@@ -178,9 +216,11 @@ func (w *Writer) finish() error {
 	if err := w.file.Sync(); err != nil {
 		return err
 	}
-	if err := w.file.Close(); err != nil {
-		return err
-	}
+	return w.file.Close()
+}
+
+// publish gives the file its name, durably.
+func (w *Writer) publish() error {
 	if err := w.fsys.Rename(w.tmp, w.final); err != nil {
 		return err
 	}
