@@ -327,6 +327,16 @@ func (c columns) Values(field string, rows bitset.Set, fn func(row int, value []
 	return nil
 }
 
+// Feed implements [query.StatsTable].
+func (c columns) Feed(field string, rows bitset.Set, sink *query.ValueSink) error {
+	for _, column := range c.Column(field) {
+		if err := column.Feed(rows, sink); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Numbers implements [query.StatsTable].
 func (c columns) Numbers(field string, rows bitset.Set, fn func(row int, v float64)) error {
 	for _, column := range c.Column(field) {

@@ -87,9 +87,7 @@ func (ref *idsRef) read(n int, sectionData func(int) ([]byte, error)) ([]uint16,
 		if len(low) < bitsLen(n, width) {
 			return nil, corrupt("numbers of section %d", ref.low)
 		}
-		for i := range ids {
-			ids[i] = uint16(bitsAt(low, uint64(i)*uint64(width), width))
-		}
+		unpackIDs(ids, low, width)
 	default:
 		if len(low) != n {
 			return nil, corrupt("numbers of section %d", ref.low)
@@ -116,4 +114,21 @@ func (ref *idsRef) read(n int, sectionData func(int) ([]byte, error)) ([]uint16,
 		}
 	}
 	return ids, nil
+}
+
+// unpackIDs reads len(dst) numbers of w bits, at most 16.
+func unpackIDs(dst []uint16, data []byte, w uint) {
+	pos, i := uint(0), 0
+	for mask := uint64(1)<<w - 1; i+3 < len(dst) && pos>>3+9 <= uint(len(data)); i += 4 { // four and the bits before them in their byte
+		v := binary.LittleEndian.Uint64(data[pos>>3:])
+		if pos&7 > 0 {
+			v = v>>(pos&7) | uint64(data[pos>>3+8])<<(64-pos&7)
+		}
+		dst[i], dst[i+1], dst[i+2], dst[i+3] = uint16(v&mask), uint16(v>>w&mask), uint16(v>>(2*w)&mask), uint16(v>>(3*w)&mask)
+		pos += 4 * w
+	}
+	for ; i < len(dst); i++ {
+		dst[i] = uint16(bitsAt(data, uint64(pos), w))
+		pos += w
+	}
 }

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -28,7 +29,8 @@ type selection struct {
 	verdicts []query.Verdict
 	found    bitset.Set
 	wanted   bitset.Set
-	flags    []bool
+	spare    bitset.Set
+	flags    []uint8   // 1 for yes
 	holes    [][]*hole // by form: those in which a part of a token was found
 }
 
@@ -140,6 +142,9 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 	if err != nil || best == query.Never {
 		return err
 	}
+	if !slices.ContainsFunc(verdicts[:c.count], notAlways) && (c.rawCount == 0 || verdicts[c.count] == query.Always) {
+		return s.whole(column, left, found)
+	}
 	inToken := test.InToken()
 	if inToken {
 		if best, err = s.lookInHoles(test, c, verdicts); err != nil || best == query.Never {
@@ -193,6 +198,31 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 		err := one(row, i)
 		return found.Has(row), err
 	})
+}
+
+func notAlways(v query.Verdict) bool { return v != query.Always }
+
+// whole adds to found the rows of left that have a value in the column.
+func (s *selection) whole(column int, left, found bitset.Set) error {
+	if column == 0 {
+		found.Or(left)
+		return nil
+	}
+	ids, err := s.rowShapes()
+	if err != nil {
+		return err
+	}
+	s.flags = append(s.flags[:0], make([]uint8, len(s.shapes))...)
+	for i, list := range s.shapes {
+		if slices.Contains(list, int32(column-1)) {
+			s.flags[i] = 1
+		}
+	}
+	s.spare = append(s.spare[:0], left...)
+	have := s.spare
+	keepFlagged(have, ids, s.flags)
+	found.Or(have)
+	return nil
 }
 
 // lookInHoles settles the verdicts on forms that may satisfy a test for parts of tokens: a text does when its fixed text or one
@@ -375,24 +405,19 @@ func (s *selection) HasField(name string, rows bitset.Set) error {
 	if err != nil {
 		return err
 	}
-	s.flags = append(s.flags[:0], make([]bool, len(s.shapes))...)
+	s.flags = append(s.flags[:0], make([]uint8, len(s.shapes))...)
 	rest := false
 	for i, list := range s.shapes {
 		for _, c := range list {
 			if int(c) == len(s.fields) {
 				rest = true
 			} else if s.fields[c].name == name {
-				s.flags[i] = true
+				s.flags[i] = 1
 			}
 		}
 	}
 	s.found = append(s.found[:0], rows...)
-	s.found.Clear()
-	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
-		if s.flags[ids[row]] {
-			s.found.Add(row)
-		}
-	}
+	keepFlagged(s.found, ids, s.flags)
 	if rest {
 		s.wanted = append(s.wanted[:0], rows...)
 		s.wanted.AndNot(s.found)
@@ -423,7 +448,10 @@ func (s *selection) byDict(column int, rows bitset.Set, keep func(v []byte) bool
 	for _, v := range d.values {
 		ok := keep(v)
 		all, none = all && ok, none && !ok
-		s.flags = append(s.flags, ok)
+		s.flags = append(s.flags, 0)
+		if ok {
+			s.flags[len(s.flags)-1] = 1
+		}
 	}
 	switch {
 	case all:
@@ -436,19 +464,22 @@ func (s *selection) byDict(column int, rows bitset.Set, keep func(v []byte) bool
 	if err != nil {
 		return err
 	}
+	keepFlagged(rows, ids, s.flags)
+	return nil
+}
+
+// keepFlagged keeps the rows of whose number the flag is 1.
+func keepFlagged(rows bitset.Set, ids []uint16, flags []uint8) {
 	for w, word := range rows {
 		if word == 0 {
 			continue
 		}
 		base, keep := w*64, uint64(0)
 		for i, id := range ids[base:min(base+64, len(ids))] {
-			if s.flags[id] {
-				keep |= 1 << i
-			}
+			keep |= uint64(flags[id]) << (i & 63)
 		}
 		rows[w] = word & keep
 	}
-	return nil
 }
 
 // IDs implements query.Table.

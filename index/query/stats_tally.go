@@ -20,6 +20,8 @@ type StatsTable interface {
 	Levels() ([]uint8, error)
 	// Values calls fn for each value of a field in rows; of a built-in one (env, host, container, stream) that is not empty.
 	Values(field string, rows bitset.Set, fn func(row int, value []byte)) error
+	// Feed is Values for a sink, which takes each value as a text or by its number.
+	Feed(field string, rows bitset.Set, sink *ValueSink) error
 	// Numbers calls fn for each value of an extra field that [ParseNumber] takes for a number.
 	Numbers(field string, rows bitset.Set, fn func(row int, v float64)) error
 }
@@ -55,6 +57,7 @@ type dim struct {
 	textSet
 	last     int32 // number of the value that came last; 0 for none
 	lastText []byte
+	decimals []decimalTable
 }
 
 // level is one level of nodes.
@@ -513,8 +516,7 @@ func (w *walk) dim(i int) error {
 			same = same && ids[l] == first
 		}
 	} else {
-		err := w.tab.Values(d.name, w.rows, func(row int, v []byte) {
-			id := t.number(d, v)
+		add := func(row int, id int32) {
 			if values[row] != 0 {
 				t.more = append(t.more, rowNode{int32(row), id})
 				return
@@ -525,8 +527,14 @@ func (w *walk) dim(i int) error {
 			}
 			seen++
 			same = same && id == first
-		})
-		if err != nil {
+		}
+		sink := ValueSink{tally: t, dim: d, Text: func(row int, v []byte) { add(row, t.number(d, v)) }}
+		sink.IDs = func(rows, ids []int32) {
+			for i, row := range rows {
+				add(int(row), ids[i])
+			}
+		}
+		if err := w.tab.Feed(d.name, w.rows, &sink); err != nil {
 			return err
 		}
 		t.dedupe()
@@ -551,14 +559,16 @@ func (w *walk) countValues(i int) error {
 	values := w.clearValues()
 	t.more = t.more[:0]
 	none := w.n
-	count := func(row, id int32) {
+	count := func(row int, id int32) {
 		if values[row] != 0 {
-			t.more = append(t.more, rowNode{row, id})
+			t.more = append(t.more, rowNode{int32(row), id})
 			return
 		}
 		values[row] = id
 		none--
-		if node := t.step(i, w.node, id); node >= 0 {
+		if level := t.steps[i]; i == 0 && uint32(id) < uint32(len(level.first)) && level.first[id] > 0 { // what step does, without the call
+			t.groups.counts[level.first[id]-1]++
+		} else if node := t.step(i, w.node, id); node >= 0 {
 			t.groups.counts[node]++
 		}
 	}
@@ -574,13 +584,19 @@ func (w *walk) countValues(i int) error {
 			if l.id == 0 {
 				l.id = t.number(d, l.slot.text(text[:0]))
 			}
-			count(l.row, l.id)
+			count(int(l.row), l.id)
 		}
 		t.batch = t.batch[:0]
 	}
-	err := w.tab.Values(d.name, w.rows, func(row int, v []byte) {
+	sink := ValueSink{tally: t, dim: d}
+	sink.IDs = func(rows, ids []int32) {
+		for i, row := range rows {
+			count(int(row), ids[i])
+		}
+	}
+	sink.Text = func(row int, v []byte) {
 		if len(v) > shortSlot {
-			count(int32(row), t.number(d, v))
+			count(row, t.number(d, v))
 			return
 		}
 		l := lookup{row: int32(row)}
@@ -588,8 +604,8 @@ func (w *walk) countValues(i int) error {
 		if t.batch = append(t.batch, l); len(t.batch) == cap(t.batch) {
 			flush()
 		}
-	})
-	if err != nil {
+	}
+	if err := w.tab.Feed(d.name, w.rows, &sink); err != nil {
 		t.batch = t.batch[:0]
 		return err
 	}
@@ -877,12 +893,14 @@ func (t *Tally) Merge(o *Tally) {
 	nodes := []int32{0}
 	for d := range t.steps {
 		l := o.steps[d]
-		values := make([]int32, 0, 16)
+		var values []int32
 		if d < len(t.dims) {
 			mine, other := &t.dims[d], &o.dims[d]
-			values = append(values, 0)
-			for _, text := range other.texts[1:] {
-				values = append(values, t.number(mine, []byte(text)))
+			values = mine.numbersOf(other)
+			for id := 1; id < len(values); id++ {
+				if values[id] == 0 {
+					values[id] = t.number(mine, []byte(other.texts[id]))
+				}
 			}
 		} else {
 			for _, start := range o.starts {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -172,6 +173,27 @@ func (t eventTable) Values(field string, rows bitset.Set, fn func(int, []byte)) 
 		}
 	}
 	return nil
+}
+
+// Feed gives some values as texts, some by their number, and decimals by a table, as a block's columns may.
+func (t eventTable) Feed(field string, rows bitset.Set, sink *ValueSink) error {
+	return t.Values(field, rows, func(row int, v []byte) {
+		x, err := strconv.ParseUint(string(v[len(v)-min(len(v), 2):]), 10, 8)
+		if digits := strconv.AppendUint(nil, x, 10); err == nil && bytes.HasSuffix(v, digits) {
+			if ids := sink.Decimals(v[:len(v)-len(digits)], 10+x, 1+row*5); ids != nil {
+				if ids[x] == 0 {
+					ids[x] = sink.Number(v)
+				}
+				sink.IDs([]int32{int32(row)}, ids[x:x+1])
+				return
+			}
+		}
+		if row%2 == 0 {
+			sink.Text(row, v)
+		} else {
+			sink.IDs([]int32{int32(row)}, []int32{sink.Number(v)})
+		}
+	})
 }
 
 func (t eventTable) Numbers(field string, rows bitset.Set, fn func(int, float64)) error {
