@@ -157,6 +157,7 @@ type (
 		re   *regex
 		need []*contains
 		lazyMachine
+		lazyDFA lazyDFA
 	}
 	ordered struct {
 		op   op
@@ -197,6 +198,14 @@ func (p *matchesRE) test(v []byte) bool {
 		}
 		if !found || p.re.whole {
 			return found
+		}
+	}
+	if m := p.machine(p.re.src); m != nil {
+		d := p.lazyDFA.get(m)
+		yes, ok := d.match(v)
+		p.lazyDFA.pool.Put(d)
+		if ok {
+			return yes
 		}
 	}
 	return p.re.re.Match(v)
