@@ -263,7 +263,7 @@ func judgeAll(q *query.Query, info *Info) [][]Form {
 			case Patterned:
 				v = test.Judge(&text.Pattern)
 			case Numbers:
-				v = min(v, test.Judge(&query.Pattern{Text: oneHole, Holes: text.Holes}))
+				v = min(v, test.Judge(&query.Pattern{Text: []byte{query.HoleMark}, Holes: text.Holes}))
 			}
 			if v != query.Never {
 				out[i] = append(out[i], Form{text.Column, text.Local, v})

@@ -328,8 +328,11 @@ func appendBytes(dst, p []byte) []byte {
 }
 
 // readHole reads the head of a column of n values; r goes bad when it is damaged. The bits are not read yet.
-func readHole(r *reader, n int) (h hole) {
-	h.n, h.kind = n, r.byte()
+func readHole(r *reader, n int) (h hole) { return readHoleInto(r, n, nil) }
+
+// readHoleInto is readHole with memory for a dictionary's values.
+func readHoleInto(r *reader, n int, values [][]byte) (h hole) {
+	h.n, h.kind, h.values = n, r.byte(), values
 	switch h.kind {
 	case holeConst:
 		h.prefix = r.bytes()
@@ -475,6 +478,15 @@ func appendDigits(dst []byte, x uint64, digits int) []byte {
 const digitPairs = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849" +
 	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
 
+// digitsOf is how many digits x has.
+func digitsOf(x uint64) int {
+	n := 1
+	for ; x >= 10; x /= 10 {
+		n++
+	}
+	return n
+}
+
 // facts say what the head tells of the values.
 func (h *hole) facts() query.Hole {
 	var f query.Hole
@@ -488,15 +500,15 @@ func (h *hole) facts() query.Hole {
 		return query.Hole{Fixed: true, Const: string(h.prefix)}
 	case holeDecimal:
 		addAll(h.prefix)
-		addAll(abcs[abcDigits])
+		f.Set.Union(&digitSet)
 		f.Min, f.Max = len(h.prefix)+h.digits, len(h.prefix)+h.digits
 		if h.digits == 0 {
-			f.Min = len(appendDigits(nil, h.least, 0)) + len(h.prefix)
+			f.Min = digitsOf(h.least) + len(h.prefix)
 			most := h.least + (uint64(1)<<h.width - 1)
 			if h.width == 64 || most < h.least {
 				most = ^uint64(0)
 			}
-			f.Max = len(appendDigits(nil, most, 0)) + len(h.prefix)
+			f.Max = digitsOf(most) + len(h.prefix)
 		}
 	case holeChars:
 		addAll(h.prefix)
@@ -513,4 +525,67 @@ func (h *hole) facts() query.Hole {
 		}
 	}
 	return f
+}
+
+// search tells whether a value of a column of chars holds the literal, without writing the values out; ok is false when it
+// cannot tell.
+func (h *hole) search(literal []byte) (found, ok bool) {
+	m := len(literal)
+	if m == 0 || len(h.prefix) > 0 || h.abc == nil || h.width == 0 || h.width > 7 {
+		return false, false
+	}
+	// Horspool's method: the character where the literal's last one would be tells how far the literal can be moved on.
+	var shift [128]uint32
+	for i := range shift {
+		shift[i] = uint32(m)
+	}
+	codes := make([]uint8, m)
+	for i, c := range literal {
+		at := slices.Index(h.abc, c)
+		if at < 0 {
+			return false, true
+		}
+		if codes[i] = uint8(at); i < m-1 {
+			shift[at] = uint32(m - 1 - i)
+		}
+	}
+	last := codes[m-1]
+	w, data := h.width, h.data
+	mask := uint(1)<<w - 1
+	at := func(pos uint) uint8 {
+		v := uint(data[pos>>3])
+		if pos&7+w > 8 {
+			v |= uint(data[pos>>3+1]) << 8
+		}
+		return uint8(v >> (pos & 7) & mask)
+	}
+	begin := uint(h.n) * h.lenw
+	if end := begin + uint(h.n*h.most)*w; h.lenw == 0 && (end+7)/8 > uint(len(data)) || h.lenw > 0 && (begin+uint(h.starts[h.n])*w+7)/8 > uint(len(data)) {
+		return false, false // damaged
+	}
+	for i := range h.n {
+		from, n := uint(i*h.most), uint(h.most)
+		if h.lenw > 0 {
+			from = uint(h.starts[i])
+			n = uint(h.starts[i+1]) - from
+		}
+		first := begin + from*w
+	next:
+		for j := uint(m - 1); j < n; {
+			c := at(first + j*w)
+			if c == last {
+				for k := uint(1); ; k++ {
+					if k == uint(m) {
+						return true, true
+					}
+					if at(first+(j-k)*w) != codes[uint(m)-1-k] {
+						j += uint(shift[c])
+						continue next
+					}
+				}
+			}
+			j += uint(shift[c])
+		}
+	}
+	return false, true
 }

@@ -1,8 +1,10 @@
 package block
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +59,7 @@ func drawValues(rng *rand.Rand) [][]byte {
 func TestHole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	var e holeEncoder
+	searched := 0
 	for range 20000 {
 		values := drawValues(rng)
 		head, data, facts := e.append(nil, nil, values)
@@ -66,6 +69,20 @@ func TestHole(t *testing.T) {
 			t.Fatalf("%q: head %v leaves %v, %d bytes of bits where %d are", values, head, r.data, h.bits, len(data))
 		}
 		h.load(data)
+		from := values[rng.IntN(len(values))]
+		literal := slices.Clone(from[rng.IntN(len(from)):])
+		if literal = literal[:1+rng.IntN(len(literal))]; rng.IntN(2) == 0 {
+			literal[rng.IntN(len(literal))] = wordChars[rng.IntN(len(wordChars))]
+		}
+		if h.kind == holeChars {
+			found, ok := h.search(literal)
+			if want := slices.ContainsFunc(values, func(v []byte) bool { return bytes.Contains(v, literal) }); ok && found != want {
+				t.Fatalf("%q in %q: %t", literal, values, found)
+			}
+			if ok {
+				searched++
+			}
+		}
 		for i, v := range values {
 			if got := h.append(nil, i); string(got) != string(v) {
 				t.Fatalf("%q: value %d is %q", values, i, got)
@@ -81,6 +98,9 @@ func TestHole(t *testing.T) {
 				}
 			}
 		}
+	}
+	if searched < 1000 {
+		t.Errorf("%d columns were searched as they are", searched)
 	}
 }
 
@@ -103,6 +123,9 @@ func FuzzReadHole(f *testing.F) {
 		}
 		h.load(data)
 		h.facts()
+		if h.kind == holeChars {
+			h.search([]byte("0a"))
+		}
 		for i := range n {
 			if len(h.append(nil, i)) > 1<<24 {
 				t.Fatal("a value that long")

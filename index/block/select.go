@@ -17,7 +17,9 @@ func (t *Table) Select(q *query.Query, forms [][]Form, rows bitset.Set) error {
 	defer selections.Put(s)
 	s.Table, s.forms = t, forms
 	err := q.Select(s, rows)
-	s.Table, s.forms = nil, nil
+	// What is kept for the next one must not keep the table.
+	s.Table, s.forms, s.head = nil, nil, hole{}
+	clear(s.holes)
 	return err
 }
 
@@ -30,7 +32,8 @@ type selection struct {
 	found    bitset.Set
 	wanted   bitset.Set
 	spare    bitset.Set
-	flags    []uint8   // 1 for yes
+	flags    []uint8 // 1 for yes
+	head     hole
 	holes    [][]*hole // by form: those in which a part of a token was found
 }
 
@@ -230,6 +233,7 @@ func (s *selection) whole(column int, left, found bitset.Set) error {
 // best verdict left, and leaves in s.holes the holes of each form that are still to be looked at.
 func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []query.Verdict) (best query.Verdict, err error) {
 	s.holes = append(s.holes[:0], make([][]*hole, c.count)...)
+	loose := query.Maybe // what is known of all values of forms that have few
 	for id := range c.count {
 		if verdicts[id] == query.Maybe {
 			f, err := c.form(s.Table, id)
@@ -242,7 +246,12 @@ func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []quer
 			case f.moulded():
 				verdicts[id], err = s.lookInColumns(test, c, f, id)
 			case f.loose:
-				verdicts[id], err = s.lookInTexts(test, c, f)
+				if loose == query.Maybe {
+					loose, err = s.lookInLoose(test, c)
+				}
+				if verdicts[id] = query.Never; loose == query.Always && err == nil {
+					verdicts[id], err = s.lookInTexts(test, c, f)
+				}
 			}
 			if err != nil {
 				return 0, err
@@ -259,35 +268,83 @@ func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []quer
 // lookRun is how many bytes of values are looked at in one go.
 const lookRun = 32 << 10
 
-// lookInColumns tells whether some value of a form's holes may satisfy the test: many of them at once, parted by a byte that is
-// in no token.
+// lookInColumns tells whether some value of a form's holes may satisfy the test. Most holes cannot hold the literal, as their heads
+// tell, and most others do not: columns are made of a form of which one does.
 func (s *selection) lookInColumns(test *query.Test, c *textReader, f *formRef, id int) (query.Verdict, error) {
-	cols, err := c.columns(s.Table, f)
-	if err != nil {
-		return 0, err
-	}
-	for k := range cols {
-		h := &cols[k]
-		p := query.Pattern{Text: oneHole, Holes: []query.Hole{h.facts()}}
-		if test.Judge(&p) == query.Never {
+	literal := test.Literal()
+	r := reader{data: f.head}
+	section, at := r.count(maxBlock), r.count(maxBlock)
+	var data []byte
+	for k := range f.holes {
+		h := &s.head
+		*h = readHoleInto(&r, f.values, h.values[:0])
+		if r.bad {
+			return 0, corrupt("holes")
+		}
+		from := at
+		at += h.bits
+		if facts := h.facts(); !test.MayHold(&facts) {
 			continue
 		}
-		s.buf = s.buf[:0]
-		for i := range h.n {
-			s.buf = append(h.append(s.buf, i), query.HoleMark)
-			if len(s.buf) >= lookRun || i == h.n-1 {
-				if test.Match(s.buf) {
-					s.holes[id] = append(s.holes[id], h)
-					break
-				}
-				s.buf = s.buf[:0]
+		if h.bits > 0 && data == nil && section < len(c.dataSections) {
+			var err error
+			if data, err = s.keep(c.dataSections[section]); err != nil {
+				return 0, err
 			}
 		}
+		if at > len(data) && h.bits > 0 {
+			return 0, corrupt("holes")
+		}
+		h.load(data[min(from, len(data)):min(at, len(data))])
+		if !s.lookInColumn(test, literal, h) {
+			continue
+		}
+		cols, err := c.columns(s.Table, f)
+		if err != nil {
+			return 0, err
+		}
+		s.holes[id] = append(s.holes[id], &cols[k])
 	}
 	if len(s.holes[id]) == 0 {
 		return query.Never, nil
 	}
 	return query.Maybe, nil
+}
+
+// lookInColumn tells whether a value of a hole may satisfy the test: many of them are looked at at once, parted by a byte that is
+// in no token.
+func (s *selection) lookInColumn(test *query.Test, literal []byte, h *hole) bool {
+	switch h.kind {
+	case holeConst:
+		return true // it was looked at
+	case holeDict:
+		return slices.ContainsFunc(h.values, test.Match)
+	case holeChars:
+		if found, ok := h.search(literal); ok {
+			return found
+		}
+	}
+	s.buf = s.buf[:0]
+	for i := range h.n {
+		s.buf = append(h.append(s.buf, i), query.HoleMark)
+		if len(s.buf) >= lookRun || i == h.n-1 {
+			if test.Match(s.buf) {
+				return true
+			}
+			s.buf = s.buf[:0]
+		}
+	}
+	return false
+}
+
+// lookInLoose tells whether the test may be satisfied by some value of the forms that have few: Always or Never. A literal that
+// is in a value is in all of them, one behind the other.
+func (s *selection) lookInLoose(test *query.Test, c *textReader) (query.Verdict, error) {
+	data, err := c.loose.read(s.Table)
+	if err != nil || !test.Match(data) {
+		return query.Never, err
+	}
+	return query.Always, nil
 }
 
 // lookInTexts is lookInColumns for a form whose few values are kept as texts.
@@ -313,8 +370,6 @@ func (s *selection) inHole(test *query.Test, holes []*hole, rank int) bool {
 	}
 	return false
 }
-
-var oneHole = []byte{query.HoleMark}
 
 // each calls fn for every value of a field's column in the rows; true goes on to the next row.
 func (t *Table) each(field int, rows bitset.Set, fn func(row, i int) (bool, error)) error {

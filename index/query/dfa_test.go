@@ -1,7 +1,6 @@
 package query
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -107,7 +106,7 @@ func FuzzDFA(f *testing.F) {
 		d := (&lazyDFA{}).get(m)
 		for range 2 {
 			if got, ok := d.match(v); ok && got != rx.re.Match(v) {
-				t.Fatal(fmt.Sprintf("%q in %q: %t", src, v, got))
+				t.Fatalf("%q in %q: %t", src, v, got)
 			}
 		}
 	})

@@ -57,6 +57,54 @@ func (t *Test) InToken() bool {
 	return false
 }
 
+// MayHold tells whether some value that a hole may have satisfies a test for parts of tokens (see InToken).
+func (t *Test) MayHold(h *Hole) bool {
+	switch p := t.p.(type) {
+	case *contains:
+		return p.mayBeIn(h)
+	case *matchesRE:
+		return slices.ContainsFunc(p.need, func(c *contains) bool { return c.mayBeIn(h) })
+	}
+	return true
+}
+
+func (c *contains) mayBeIn(h *Hole) bool {
+	switch {
+	case h.Fixed:
+		return c.f.in([]byte(h.Const))
+	case !c.f.fold:
+		return h.Max >= len(c.f.text) && h.Set.holds(&c.own)
+	case !c.f.ascii || h.Set.high(): // a character may have forms of other lengths
+		return true
+	case h.Max < len(c.f.text):
+		return false
+	}
+	for _, b := range c.f.text {
+		if !h.Set.Has(b) && (b < 'a' || b > 'z' || !h.Set.Has(b-('a'-'A'))) {
+			return false
+		}
+	}
+	return true
+}
+
+// Literal returns the bytes that a value must hold to satisfy a test for parts of tokens, as they are, when that is all there is
+// to it: no other case, and no alternatives. Nil otherwise.
+func (t *Test) Literal() []byte {
+	var c *contains
+	switch p := t.p.(type) {
+	case *contains:
+		c = p
+	case *matchesRE:
+		if p.re.whole && len(p.need) == 1 {
+			c = p.need[0]
+		}
+	}
+	if c == nil || c.f.fold {
+		return nil
+	}
+	return c.f.text
+}
+
 // tokenBytes are the bytes that tokens are made of.
 var tokenBytes = func() (s CharSet) {
 	for b, class := range byteClass {
