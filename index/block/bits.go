@@ -15,26 +15,24 @@ func bitsLen(n int, w uint) int { return (n*int(w) + 7) / 8 }
 type bitWriter struct {
 	dst []byte
 	acc uint64
-	n   uint // bits in acc, fewer than 8 between calls
+	n   uint // bits in acc, fewer than 64 between calls
 }
 
+// write appends the number v of w bits, at most 64.
 func (b *bitWriter) write(v uint64, w uint) {
-	if w > 56 {
-		b.write(v&(1<<32-1), 32)
-		v, w = v>>32, w-32
-	}
 	b.acc |= v << b.n
-	for b.n += w; b.n >= 8; b.n -= 8 {
-		b.dst = append(b.dst, byte(b.acc))
-		b.acc >>= 8
+	if b.n += w; b.n >= 64 {
+		b.dst = binary.LittleEndian.AppendUint64(b.dst, b.acc)
+		b.n -= 64
+		b.acc = v >> (w - b.n) // 0 when all of it has been written
 	}
 }
 
 // flush pads to a whole byte and returns the bytes.
 func (b *bitWriter) flush() []byte {
-	if b.n > 0 {
+	for ; b.n > 0; b.n -= min(b.n, 8) {
 		b.dst = append(b.dst, byte(b.acc))
-		b.acc, b.n = 0, 0
+		b.acc >>= 8
 	}
 	return b.dst
 }

@@ -67,7 +67,7 @@ type Builder struct {
 	next                  []int
 	order, locals         []int32
 	byForm, raws          []int32
-	column                [][]byte
+	column                []span
 	holes                 []query.Hole
 	numbers               map[int64]uint16
 }

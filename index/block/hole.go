@@ -84,32 +84,34 @@ type holeEncoder struct {
 	recent  [dictSample]uint64
 }
 
-// append writes the column of values, at least one: its head behind head, its bits behind data.
-func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 []byte, facts query.Hole) {
-	first := values[0]
-	shortest, longest, common := len(first), len(first), len(first)
-	for _, v := range values[1:] {
-		shortest, longest = min(shortest, len(v)), max(longest, len(v))
-		if common > 0 {
-			common = commonPrefix(first, v, min(common, len(v)))
-		}
+// append writes the column of values, at least one: its head behind head, its bits behind data. The values stand in arena.
+func (e *holeEncoder) append(head, data, arena []byte, values []span) (head2, data2 []byte, facts query.Hole) {
+	first := arena[values[0].from:values[0].to]
+	same := 1
+	for same < len(values) && string(arena[values[same].from:values[same].to]) == string(first) {
+		same++
 	}
-	if common == longest {
+	if same == len(values) {
 		head = append(head, holeConst)
 		return appendBytes(head, first), data, query.Hole{Fixed: true, Const: string(first)}
 	}
-	facts = query.Hole{Min: shortest, Max: longest}
+	facts = query.Hole{Min: len(first), Max: len(first)}
+	for _, s := range values[same:] {
+		n := int(s.to - s.from)
+		facts.Min, facts.Max = min(facts.Min, n), max(facts.Max, n)
+	}
+	shortest, longest := facts.Min, facts.Max
 	prefix := len(first) // without the digits at the end
 	for prefix > 0 && first[prefix-1] >= '0' && first[prefix-1] <= '9' {
 		prefix--
 	}
-	if digits, least, most, ok := e.decimal(values, prefix, common); ok {
+	if digits, least, most, ok := e.decimal(arena, values, prefix, shortest, longest); ok {
 		for _, c := range first[:prefix] {
 			facts.Set.Add(c)
 		}
 		facts.Set.Union(&digitSet)
 		width := uint(bits.Len64(most - least))
-		if e.dictionary(values, len(values)*int(width)+8*(prefix+6)) {
+		if e.dictionary(arena, values, len(values)*int(width)+8*(prefix+6)) {
 			head, data = e.appendDictionary(head, data)
 			return head, data, facts
 		}
@@ -123,8 +125,16 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 		return head, bw.flush(), facts
 	}
 
+	common := shortest
+	for _, s := range values[same:] {
+		if common == 0 {
+			break
+		}
+		common = commonPrefix(first, arena[s.from:s.to], common)
+	}
 	mask, high, total := uint64(0), false, 0
-	for _, v := range values {
+	for _, s := range values {
+		v := arena[s.from:s.to]
 		total += len(v) - common
 		for _, c := range v[common:] {
 			if i := wordIndex[c]; i > 0 {
@@ -147,7 +157,7 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 		facts.Set.Add(c)
 	}
 	lenw := uint(bits.Len(uint(longest - shortest)))
-	if e.dictionary(values, len(values)*int(lenw)+total*int(charw)+8*(common+8)) {
+	if e.dictionary(arena, values, len(values)*int(lenw)+total*int(charw)+8*(common+8)) {
 		head, data = e.appendDictionary(head, data)
 		return head, data, facts
 	}
@@ -161,8 +171,8 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 	bw := bitWriter{dst: data}
 	if lenw > 0 {
 		head = binary.AppendUvarint(head, uint64(total))
-		for _, v := range values {
-			bw.write(uint64(len(v)-shortest), lenw)
+		for _, s := range values {
+			bw.write(uint64(int(s.to-s.from)-shortest), lenw)
 		}
 	}
 	var index [256]uint8
@@ -172,8 +182,8 @@ func (e *holeEncoder) append(head, data []byte, values [][]byte) (head2, data2 [
 	for i, c := range abc {
 		index[c] = byte(i)
 	}
-	for _, v := range values {
-		for _, c := range v[common:] {
+	for _, s := range values {
+		for _, c := range arena[int(s.from)+common : s.to] {
 			bw.write(uint64(index[c]), charw)
 		}
 	}
@@ -224,21 +234,19 @@ var digitSet = func() (s query.CharSet) {
 
 // decimal tells whether all values are the prefix and digits, and how many (0: as many as needed), with the least and the
 // greatest number.
-func (e *holeEncoder) decimal(values [][]byte, prefix, common int) (digits int, least, most uint64, ok bool) {
-	if prefix > common {
+func (e *holeEncoder) decimal(arena []byte, values []span, prefix, shortest, longest int) (digits int, least, most uint64, ok bool) {
+	if prefix >= shortest || longest-prefix > 19 {
 		return 0, 0, 0, false
 	}
 	least = ^uint64(0)
 	e.numbers = e.numbers[:0]
-	n := len(values[0]) - prefix
-	fixed, zeros := true, false
-	for _, v := range values {
+	first := arena[values[0].from:][:prefix]
+	zeros := false
+	for _, s := range values {
+		v := arena[s.from:s.to]
 		d := v[prefix:]
-		if len(d) == 0 || len(d) > 19 {
+		if string(v[:prefix]) != string(first) {
 			return 0, 0, 0, false
-		}
-		if len(d) != n {
-			fixed = false
 		}
 		if d[0] == '0' && len(d) > 1 {
 			zeros = true
@@ -256,8 +264,8 @@ func (e *holeEncoder) decimal(values [][]byte, prefix, common int) (digits int, 
 	switch {
 	case !zeros:
 		return 0, least, most, true
-	case fixed:
-		return n, least, most, true
+	case shortest == longest:
+		return longest - prefix, least, most, true
 	}
 	return 0, 0, 0, false
 }
@@ -268,13 +276,13 @@ const dictSample = 16
 
 // dictionary tells whether a dictionary takes fewer bits than cost; it is then in e.order, and the
 // values' places in e.places.
-func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
+func (e *holeEncoder) dictionary(arena []byte, values []span, cost int) bool {
 	if len(values) < dictSample {
 		return false
 	}
 	different := 0
-	for i, v := range values[:dictSample] {
-		h := xxhash.Sum64(v)
+	for i, s := range values[:dictSample] {
+		h := xxhash.Sum64(arena[s.from:s.to])
 		if !slices.Contains(e.recent[:i], h) {
 			different++
 		}
@@ -290,7 +298,8 @@ func (e *holeEncoder) dictionary(values [][]byte, cost int) bool {
 	}
 	e.order, e.hashes, e.places = e.order[:0], e.hashes[:0], e.places[:0]
 	size := 16
-	for _, v := range values {
+	for _, s := range values {
+		v := arena[s.from:s.to]
 		h := xxhash.Sum64(v)
 		i := h % uint64(len(e.slots))
 		for e.slots[i] != 0 && (e.hashes[e.slots[i]-1] != h || string(e.order[e.slots[i]-1]) != string(v)) {

@@ -56,13 +56,22 @@ func drawValues(rng *rand.Rand) [][]byte {
 	return values
 }
 
+func spansOf(values [][]byte) (arena []byte, spans []span) {
+	var c textColumn
+	for _, v := range values {
+		spans = append(spans, c.keep(v))
+	}
+	return c.arena, spans
+}
+
 func TestHole(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 1))
 	var e holeEncoder
 	searched := 0
 	for range 20000 {
 		values := drawValues(rng)
-		head, data, facts := e.append(nil, nil, values)
+		arena, spans := spansOf(values)
+		head, data, facts := e.append(nil, nil, arena, spans)
 		r := reader{data: head}
 		h := readHole(&r, len(values))
 		if r.bad || len(r.data) != 0 || h.bits != len(data) {
@@ -109,7 +118,8 @@ func FuzzReadHole(f *testing.F) {
 	var e holeEncoder
 	for range 50 {
 		values := drawValues(rng)
-		head, data, _ := e.append(nil, nil, values)
+		arena, spans := spansOf(values)
+		head, data, _ := e.append(nil, nil, arena, spans)
 		f.Add(head, data, len(values))
 	}
 	f.Fuzz(func(t *testing.T, head, data []byte, n int) {

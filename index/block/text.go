@@ -203,10 +203,10 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 			for k := range f.holes {
 				b.column = b.column[:0]
 				for _, v := range values {
-					b.column = append(b.column, c.hole(v, k))
+					b.column = append(b.column, c.holes[c.starts[v]+uint32(k)])
 				}
 				var facts query.Hole
-				b.head, b.data, facts = b.hole.append(b.head, b.data, b.column)
+				b.head, b.data, facts = b.hole.append(b.head, b.data, c.arena, b.column)
 				b.holes = append(b.holes, facts)
 			}
 			t.Holes = b.holes[from:len(b.holes):len(b.holes)]
