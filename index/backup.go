@@ -28,6 +28,11 @@ type Snapshot struct {
 	Sequence uint64 // the newest event's
 	Files    []SnapshotFile
 
+	live     bool // of a store that is open
+	segments []*segment.Segment
+	log      []wal.HeldFile
+	small    []smallFile
+
 	close func() error
 	once  sync.Once
 }
@@ -77,6 +82,7 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 		s.mu.RUnlock()
 		again, err := smallFiles(s.o.FS, s.o.Dir)
 		snap := newSnapshot(last, segments, files, small)
+		snap.live = true
 		snap.close = func() error {
 			defer s.running.Done()
 			release()
@@ -143,7 +149,7 @@ func OpenSnapshot(fsys vfs.FS, dir string) (*Snapshot, error) {
 }
 
 func newSnapshot(last uint64, segments []*segment.Segment, log []wal.HeldFile, small []smallFile) *Snapshot {
-	s := &Snapshot{Sequence: last}
+	s := &Snapshot{Sequence: last, segments: segments, log: log, small: small}
 	for _, seg := range segments {
 		s.Files = append(s.Files, SnapshotFile{Path: "segments/" + seg.Name(), Size: seg.Size(), ModTime: seg.ModTime(), src: seg})
 	}

@@ -84,7 +84,7 @@ type Options struct {
 	Fleet Fleet
 	// Alerts returns the incidents that are open or were lately, for /api/v1/alerts; without it there are none.
 	Alerts func() ([]alerting.IncidentInfo, error)
-	// Saver makes backups; nil in an agent.
+	// Saver makes backups and verifies; nil in an agent.
 	Saver Saver
 	// Auth knows the tokens and sessions.
 	Auth *auth.Authenticator

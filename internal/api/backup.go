@@ -18,8 +18,10 @@ type BackupRequest struct {
 	Rate   int64  // bytes a second; 0 for no bound
 }
 
-// Saver saves the server's data folder.
+// Saver saves and verifies the server's data folder.
 type Saver interface {
+	// Verify reads all of the data folder, and returns what it found: a JSON value with a list "problems".
+	Verify(ctx context.Context, quick bool, progress func(done, total int64)) (any, error)
 	// Backup reports bytes done of all. An error that wraps ErrBackupRuns says that another one runs.
 	Backup(ctx context.Context, r BackupRequest, progress func(done, total int64)) (backup.Summary, error)
 }
@@ -65,5 +67,21 @@ func (a *API) backups(w http.ResponseWriter, r *http.Request) {
 			return nil, &apiError{Status: http.StatusInternalServerError, Code: "backup", Message: err.Error(), Mend: "nothing is listed of this backup; the next one goes on with what was sent"}
 		}
 		return sum, nil
+	})
+}
+
+// verify reads the data folder.
+func (a *API) verify(w http.ResponseWriter, r *http.Request) {
+	p, err := readParams(w, r, "quick")
+	var quick bool
+	if err == nil {
+		quick, err = p.flag("quick")
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	a.work(w, r, func(ctx context.Context, progress func(done, total int64, unit string)) (any, error) {
+		return a.o.Saver.Verify(ctx, quick, func(done, total int64) { progress(done, total, "bytes") })
 	})
 }

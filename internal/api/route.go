@@ -124,6 +124,7 @@ func (a *API) routes() {
 	a.add("/api/v1/probes", auth.Read, only(list("probes", surely(a.o.Fleet.Probes)), http.MethodGet))
 	a.add("/api/v1/alerts", auth.Read, only(list("alerts", a.o.Alerts), http.MethodGet))
 	a.add("/api/v1/backups", auth.Admin, only(a.stored(a.backups), http.MethodPost))
+	a.add("/api/v1/verify", auth.Admin, only(a.stored(a.verify), http.MethodPost))
 	a.add("/api/v1/login", public, only(a.login, http.MethodPost))
 	a.add("/api/v1/logout", auth.Anyone, only(a.logout, http.MethodPost))
 	a.add("/api/v1/me", auth.Anyone, only(a.me, http.MethodGet))

@@ -201,3 +201,47 @@ func TestUnfinishedRestore(t *testing.T) {
 		t.Error("files were made", entries, err)
 	}
 }
+
+// A server says of itself that it is whole; a folder with a damaged database says which.
+func TestVerify(t *testing.T) {
+	a := start(t, options(t, nil))
+	if status, answer := call(t, a, "POST", "/api/v1/events", "application/x-ndjson", ndjson("shop", 0, 50)); status != 200 {
+		t.Fatal(answer)
+	}
+	if status, answer := call(t, a, "POST", "/api/v1/verify?quick=true", "", ""); status != 200 || !strings.Contains(answer, `"problems":[]`) || !strings.Contains(answer, `"logged":50`) {
+		t.Error(status, answer)
+	}
+	if status, _ := get(t, a, "/api/v1/verify", true); status != http.StatusMethodNotAllowed {
+		t.Error(status)
+	}
+	to, data := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	if _, failed := makeBackup(t, a, url.Values{"to": {to}}); failed != "" {
+		t.Fatal(failed)
+	}
+	if _, err := backup.Restore(t.Context(), &backup.Folder{Dir: to}, "", data, nil); err != nil {
+		t.Fatal(err)
+	}
+	r, err := VerifyFolder(t.Context(), data, false, nil)
+	if err != nil || len(r.Problems) != 0 || r.Logged != 50 || r.Databases == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	db, err := os.ReadFile(filepath.Join(data, stateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{append(make([]byte, 8192), db[8192:]...), append(bytes.Clone(db[:8192]), make([]byte, len(db)-8192)...)} {
+		if err := os.WriteFile(filepath.Join(data, stateFile), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := VerifyFolder(t.Context(), data, false, nil)
+		if err != nil || len(r.Problems) == 0 || !strings.HasPrefix(r.Problems[0].File, stateFile) {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if _, err := VerifyFolder(t.Context(), a.o.Config.Data, false, nil); !errors.Is(err, ErrInUse) {
+		t.Error(err)
+	}
+	if _, err := VerifyFolder(t.Context(), t.TempDir(), false, nil); err == nil || !strings.Contains(err.Error(), "no data folder") {
+		t.Error(err)
+	}
+}
