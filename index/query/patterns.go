@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"hash/maphash"
 	"math"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ type Patterns struct {
 	open   []openHole
 	fixed  []fixedHole
 	sets   []CharSet          // each once
+	words  []byte             // the different words of text, each with a space behind it; nil when they were not collected
 	number map[CharSet]uint32 // in sets, while patterns are added
 }
 
@@ -37,9 +39,6 @@ type openHole struct {
 type fixedHole struct {
 	at, len uint32
 }
-
-// Grow makes room for patterns with texts and constants of so many bytes.
-func (s *Patterns) Grow(text int) { s.text = slices.Grow(s.text, text) }
 
 // Add appends a pattern. It keeps nothing of p. The pattern has as many holes as marks, and an open hole's Min is not negative
 // nor more than its Max; a length of more than 2 GiB, which no value has, becomes 2 GiB.
@@ -89,16 +88,75 @@ func (s *Patterns) set(c *CharSet) uint32 {
 	return n
 }
 
-// Done says that nothing will be added, so that no more memory is held than is needed.
-func (s *Patterns) Done() {
-	s.number = nil
-	s.text, s.list, s.open = slices.Clone(s.text), slices.Clone(s.list), slices.Clone(s.open)
-	s.fixed, s.sets = slices.Clone(s.fixed), slices.Clone(s.sets)
+// Clone returns the same patterns in no more memory than they need.
+func (s *Patterns) Clone() Patterns {
+	return Patterns{
+		text: slices.Clone(s.text), list: slices.Clone(s.list), open: slices.Clone(s.open), fixed: slices.Clone(s.fixed), sets: slices.Clone(s.sets),
+	}
 }
 
-// MemSize returns how many bytes of memory the patterns take, after [Patterns.Done].
+// CollectWords collects the different words of the texts, so that what is in none of them is found out without a look at the
+// texts: they repeat themselves. It is called when nothing is added any more.
+func (s *Patterns) CollectWords() {
+	w := wordSets.Get().(*wordSet)
+	defer wordSets.Put(w)
+	w.words, w.n = w.words[:0], 0
+	clear(w.slots)
+	for i := 0; i < len(s.text); i++ {
+		end, _ := tokenEnd(s.text, i)
+		if end > i {
+			w.add(s.text[i:end])
+		}
+		i = end
+	}
+	s.words = append(make([]byte, 0, len(w.words)), w.words...)
+}
+
+// wordSet is a set of words with linear probing.
+type wordSet struct {
+	words []byte
+	slots []wordSlot
+	n     int
+}
+
+// wordSlot is empty when the word has no length.
+type wordSlot struct{ hash, at, len uint32 }
+
+var wordSets = sync.Pool{New: func() any { return &wordSet{slots: make([]wordSlot, 1<<12)} }}
+
+var wordSeed = maphash.MakeSeed()
+
+func (w *wordSet) add(word []byte) {
+	mask, hash := uint32(len(w.slots)-1), uint32(maphash.Bytes(wordSeed, word))
+	i := hash & mask
+	for ; w.slots[i].len > 0; i = (i + 1) & mask {
+		if k := &w.slots[i]; k.hash == hash && string(w.words[k.at:k.at+k.len]) == string(word) {
+			return
+		}
+	}
+	w.slots[i] = wordSlot{hash, uint32(len(w.words)), uint32(len(word))}
+	w.words = append(append(w.words, word...), ' ')
+	if w.n++; 2*w.n > len(w.slots) {
+		old := w.slots
+		w.slots = make([]wordSlot, 2*len(old))
+		mask = uint32(len(w.slots) - 1)
+		for _, k := range old {
+			for i = k.hash & mask; w.slots[i].len > 0; i = (i + 1) & mask {
+			}
+			w.slots[i] = k
+		}
+	}
+}
+
+// Reset drops all patterns and keeps the memory.
+func (s *Patterns) Reset() {
+	s.text, s.list, s.open, s.fixed, s.sets = s.text[:0], s.list[:0], s.open[:0], s.fixed[:0], s.sets[:0]
+	clear(s.number)
+}
+
+// MemSize returns how many bytes of memory the patterns of a clone take.
 func (s *Patterns) MemSize() int64 {
-	return int64(cap(s.text) + 24*cap(s.list) + 12*cap(s.open) + 8*cap(s.fixed) + 32*cap(s.sets))
+	return int64(cap(s.text) + 24*cap(s.list) + 12*cap(s.open) + 8*cap(s.fixed) + 32*cap(s.sets) + cap(s.words))
 }
 
 // Len returns how many patterns there are.
@@ -295,12 +353,31 @@ func (j *judge) contains(c *contains, verdicts []Verdict) {
 	if end := j.lo + len(verdicts); end < len(s.list) {
 		text = text[:s.list[end].text-first]
 	}
-	if !c.f.searchable(text) {
+	words := text
+	if s.words != nil {
+		words = s.words // what folds to a letter is part of a word
+	}
+	if !c.f.searchable(words) || mayHold(s.words, c.f.text, c.f.fold) && !j.find(c, text, first, verdicts) {
 		j.each(c, verdicts)
 		return
 	}
-	i := 0
-	ok := c.f.all(text, func(at int) (next int) {
+	j.reach = append(j.reach[:0], make([]reached, len(s.sets))...)
+	for i := range s.sets {
+		if r := &j.reach[i]; s.sets[i].meets(&c.all) {
+			r.meets, r.holds = true, s.sets[i].holds(&c.own)
+		}
+	}
+	for i, v := range verdicts {
+		if v == Maybe { // it was not found
+			verdicts[i] = j.inHoles(c, j.lo+i)
+		}
+	}
+}
+
+// find looks for the literal in the patterns' texts, of which the first begins at first. It returns false when it gave up.
+func (j *judge) find(c *contains, text []byte, first uint32, verdicts []Verdict) bool {
+	s, i := j.s, 0
+	return c.f.all(text, func(at int) (next int) {
 		end := 0
 		for ; ; i++ {
 			if end = len(text); j.lo+i+1 < len(s.list) {
@@ -318,21 +395,27 @@ func (j *judge) contains(c *contains, verdicts []Verdict) {
 		}
 		return end
 	})
-	if !ok {
-		j.each(c, verdicts)
-		return
+}
+
+// mayHold tells whether each word of the text is a part of one of the words; nil are any. With fold case does not count, and the
+// text is ASCII.
+func mayHold(words, text []byte, fold bool) bool {
+	if words == nil {
+		return true
 	}
-	j.reach = append(j.reach[:0], make([]reached, len(s.sets))...)
-	for i := range s.sets {
-		if r := &j.reach[i]; s.sets[i].meets(&c.all) {
-			r.meets, r.holds = true, s.sets[i].holds(&c.own)
+	for i := 0; i < len(text); i++ {
+		end, _ := tokenEnd(text, i)
+		if end == i {
+			continue
 		}
-	}
-	for i, v := range verdicts {
-		if v == Maybe { // it was not found
-			verdicts[i] = j.inHoles(c, j.lo+i)
+		word := finder{text: text[i:end], fold: fold, rare: rarest(text[i:end])}
+		found := false
+		if ok := word.all(words, func(int) int { found = true; return len(words) }); ok && !found {
+			return false
 		}
+		i = end
 	}
+	return true
 }
 
 // inHoles is the verdict on a pattern whose fixed text does not have the literal.

@@ -23,7 +23,10 @@ func TestPatterns(t *testing.T) {
 			all.Add(p)
 			patterns, texts = append(patterns, p), append(texts, of)
 		}
-		all.Done()
+		all = all.Clone()
+		if rapid.Bool().Draw(t, "words") {
+			all.CollectWords()
+		}
 		if all.Len() != len(patterns) {
 			t.Fatalf("%d patterns of %d", all.Len(), len(patterns))
 		}

@@ -9,6 +9,7 @@ import (
 	mathbits "math/bits"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -588,15 +589,20 @@ func (f *Form) readFacts(r *reader) {
 	f.places = r.bytes(r.count(len(r.data)))
 }
 
+// formDecoders keep the memory in which the last part grew.
+var formDecoders = sync.Pool{New: func() any { return new(forms) }}
+
 // decodeForms parses a part. The forms keep nothing of raw.
 func (d *directory) decodeForms(raw []byte) (*forms, error) {
-	r := &reader{data: raw}
+	s := formDecoders.Get().(*forms)
+	defer formDecoders.Put(s)
+	s.patterns.Reset()
+	s.groups, s.list, s.ranges, s.facts = s.groups[:0], s.list[:0], s.ranges[:0], s.facts[:0]
+	r := reader{data: raw}
 	textLen, constLen := r.count(len(r.data)), 0
 	constLen = r.count(len(r.data))
 	texts := reader{data: r.bytes(textLen)}
 	constants := string(r.bytes(constLen))
-	s := &forms{}
-	s.patterns.Grow(len(texts.data) + len(constants))
 	var f Form
 	for len(r.data) > 0 && !r.bad {
 		g := group{service: r.index(len(d.services)), column: r.index(len(d.names) + columnNamed), lo: len(s.list)}
@@ -623,7 +629,7 @@ func (d *directory) decodeForms(raw []byte) (*forms, error) {
 				r.fail()
 			}
 			facts := r.data
-			f.readFacts(r)
+			f.readFacts(&r)
 			if r.bad || !f.placesFit(d) {
 				return nil, fmt.Errorf("%w: forms", block.ErrCorrupt)
 			}
@@ -637,21 +643,23 @@ func (d *directory) decodeForms(raw []byte) (*forms, error) {
 	if r.bad || len(texts.data) != 0 || len(constants) != 0 {
 		return nil, fmt.Errorf("%w: forms", block.ErrCorrupt)
 	}
-	s.patterns.Done()
-	s.list, s.ranges, s.facts = slices.Clone(s.list), slices.Clone(s.ranges), slices.Clone(s.facts)
-	return s, nil
+	return &forms{
+		groups: slices.Clone(s.groups), patterns: s.patterns.Clone(), list: slices.Clone(s.list), ranges: slices.Clone(s.ranges), facts: slices.Clone(s.facts),
+	}, nil
 }
 
 // holes reads a form's holes and returns the constants behind theirs.
 func (r *reader) holes(f *Form, constants string) string {
-	for range bytes.Count(f.Text, []byte{query.HoleMark}) {
-		var h query.Hole
+	n := bytes.Count(f.Text, []byte{query.HoleMark})
+	f.Holes = slices.Grow(f.Holes, n)[:n]
+	for i := range f.Holes {
+		h := &f.Holes[i]
+		*h = query.Hole{}
 		switch r.uint8() {
 		case fixedHole:
 			n := r.count(len(constants))
 			h.Fixed, h.Const = true, constants[:n]
 			constants = constants[n:]
-			f.Holes = append(f.Holes, h)
 			continue
 		case digitsHole:
 			h.Set = digitSet
@@ -668,7 +676,6 @@ func (r *reader) holes(f *Form, constants string) string {
 		}
 		h.Min = r.count(math.MaxInt32)
 		h.Max = h.Min + r.count(math.MaxInt32)
-		f.Holes = append(f.Holes, h)
 	}
 	return constants
 }
@@ -694,6 +701,7 @@ func (s *Segment) formPart(i int) (*forms, error) {
 	}
 	part, err := s.readForms(i)
 	if err == nil {
+		part.patterns.CollectWords()
 		parsed.put(cacheKey{s, i}, part, part.size())
 	}
 	return part, err
