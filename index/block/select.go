@@ -148,6 +148,11 @@ func (s *selection) texts(test *query.Test, column int, c *textReader, left, fou
 	if !slices.ContainsFunc(verdicts[:c.count], notAlways) && (c.rawCount == 0 || verdicts[c.count] == query.Always) {
 		return s.whole(column, left, found)
 	}
+	if text, fold, ok := test.Equal(); ok {
+		if best, err = s.findWhole(test, text, fold, column, c, verdicts, left, found); err != nil || best == query.Never {
+			return err
+		}
+	}
 	inToken := test.InToken()
 	if inToken {
 		if best, err = s.lookInHoles(test, c, verdicts); err != nil || best == query.Never {

@@ -20,6 +20,16 @@ type Test struct {
 
 }
 
+// Equal returns the text that a value has to equal, if the test asks for nothing else: with fold without case, and the text is
+// ASCII then. The caller must not change it.
+func (t *Test) Equal() (text []byte, fold, ok bool) {
+	p, ok := t.p.(*equals)
+	if !ok || p.f.fold && !p.f.ascii {
+		return nil, false, false
+	}
+	return p.f.text, p.f.fold, true
+}
+
 // ID is the test's index in [Query.Tests].
 func (t *Test) ID() int { return t.id }
 
