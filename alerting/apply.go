@@ -71,6 +71,9 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 }
 
 func (a *application) match(m match) error {
+	if a.e.isDeleted(m.event) {
+		return nil
+	}
 	if m.rule.Notify == Each {
 		return a.addLine(m)
 	}

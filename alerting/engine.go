@@ -41,9 +41,10 @@ type Engine struct {
 	writing   sync.Mutex // held by update
 
 	rules    atomic.Pointer[[]*rule]
-	position atomic.Uint64 // of the last event that is decided
-	durable  uint64        // position in the state; only the engine's loop uses it
-	written  time.Time     // when
+	deleted  atomic.Pointer[[]*query.DeleteScope] // see Forget
+	position atomic.Uint64                        // of the last event that is decided
+	durable  uint64                               // position in the state; only the engine's loop uses it
+	written  time.Time                            // when
 	families families
 	book     book
 	asker    *asker

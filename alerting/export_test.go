@@ -15,7 +15,10 @@ func Headline(msg string) string { return string(mask.Headline([]byte(msg))) }
 
 func Fingerprint(e *event.Event) string { return fingerprint(e, new([]byte)) }
 
-func FieldsOf(e *event.Event) string { return fieldsOf(e) }
+func FieldsOf(e *event.Event) string {
+	text, _ := fieldsOf(e)
+	return text
+}
 
 func Clean(s string) string { return clean([]byte(s)) }
 

@@ -18,7 +18,8 @@ const (
 
 // addLine puts an event into the last gathered message of each of its channels, or begins one.
 func (a *application) addLine(m match) error {
-	l := line{Seq: m.event.Seq, Time: m.event.Time, Rule: m.rule.Name, Text: lineOf(m.event), Query: m.rule.text}
+	text, whole := lineOf(m.event)
+	l := line{Seq: m.event.Seq, Time: m.event.Time, Rule: m.rule.Name, Text: text, Query: m.rule.text, Whole: whole}
 	for _, channel := range m.rule.Channels {
 		if err := a.gather(channel, m.rule.Severity, l); err != nil {
 			return err
@@ -88,12 +89,15 @@ func worse(a, b Severity) bool {
 }
 
 func sampleOf(e *event.Event) sample {
-	return sample{
-		Time: e.Time, Level: e.Level.String(),
+	message := strings.TrimRight(clean(e.Message), " \t\n")
+	fields, whole := fieldsOf(e)
+	s := sample{
+		Seq: e.Seq, Time: e.Time, Level: e.Level.String(),
 		Service: short(e.Service), Env: short(e.Env), Host: short(e.Host), Container: short(e.Container),
-		Message: Cut(strings.TrimRight(clean(e.Message), " \t\n"), maxSample),
-		Fields:  fieldsOf(e),
+		Message: Cut(message, maxSample), Fields: fields,
 	}
+	s.Whole = whole && s.Message == message && s.Service == string(e.Service)
+	return s
 }
 
 // messageOf is an event's message in one line.
@@ -106,27 +110,29 @@ func short(p []byte) string { return Cut(oneLine(clean(p)), 100) }
 // lineOverhead is what a line takes beside its text: the time in front and the line's end.
 const lineOverhead = len("2026-11-21 15:04:05Z ") + 1
 
-// lineOf is an event in one line: service, message, fields.
-func lineOf(e *event.Event) string {
+// lineOf is an event in one line: service, message, fields. whole tells whether that is all of them.
+func lineOf(e *event.Event) (text string, whole bool) {
 	var b strings.Builder
 	if len(e.Service) > 0 {
 		b.WriteString(short(e.Service))
 		b.WriteByte(' ')
 	}
 	b.WriteString(oneLine(strings.TrimSpace(clean(e.Message))))
-	if f := fieldsOf(e); f != "" {
+	f, whole := fieldsOf(e)
+	if f != "" {
 		b.WriteByte(' ')
 		b.WriteString(f)
 	}
-	return Cut(b.String(), maxLine)
+	text = Cut(b.String(), maxLine)
+	return text, whole && text == b.String() && short(e.Service) == string(e.Service)
 }
 
 // fieldsOf writes the extra fields as name=value. What lookout itself says of containers and probes is a sentence that has
-// all that matters: its fields are for rules and searches.
-func fieldsOf(e *event.Event) string {
+// all that matters: its fields are for rules and searches. whole tells whether no field was left out or cut.
+func fieldsOf(e *event.Event) (text string, whole bool) {
 	switch string(e.Stream) {
 	case "docker", "probe":
-		return ""
+		return "", len(e.Fields) == 0
 	}
 	var b strings.Builder
 	for i, f := range e.Fields {
@@ -143,5 +149,6 @@ func fieldsOf(e *event.Event) string {
 		}
 		b.WriteString(name + "=" + value)
 	}
-	return Cut(b.String(), maxFields)
+	text = Cut(b.String(), maxFields)
+	return text, text == b.String()
 }

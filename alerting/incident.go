@@ -81,6 +81,9 @@ type sample struct {
 	Container string `json:"container,omitempty"`
 	Message   string `json:"message"`
 	Fields    string `json:"fields,omitempty"`
+	// Seq is the event's, and Whole says that nothing of its message and fields is left out; of older records neither is known.
+	Seq   uint64 `json:"seq,omitempty"`
+	Whole bool   `json:"whole,omitempty"`
 }
 
 func incidentKey(rule, fingerprint string) []byte { return []byte(rule + "|" + fingerprint) }

@@ -65,6 +65,10 @@ func (p *entryParcel) delivered(tx *bbolt.Tx, state *channelState, now int64, _ 
 }
 
 func (p *entryParcel) refused(tx *bbolt.Tx, _ *channelState, next nextTry) error {
+	// Some of its lines may have been deleted meanwhile.
+	if ok, err := p.load(tx); !ok || err != nil {
+		return err
+	}
 	p.q.Sending = false
 	p.q.Plain = p.q.Plain || next == asPlain
 	return p.put(tx)

@@ -77,6 +77,7 @@ type line struct {
 	Rule  string `json:"rule"`
 	Text  string `json:"text"`
 	Query string `json:"query,omitempty"`
+	Whole bool   `json:"whole,omitempty"` // nothing of the event's message and fields is left out; not known of older records
 }
 
 // channelState is what is known of a channel beside its queue.
