@@ -20,7 +20,7 @@ import (
 // the sequence to go on from: after itself when nothing behind it is sealed. It calls fn for each kind of each block, with when the block
 // has it first and last; the kind is valid during the call. Between two blocks it calls rest, which may wait. An event
 // behind after may be told again, also one at or below it; an error of fn or rest ends the reading and is returned. What cannot be read is left
-// out and said in the log.
+// out and said in the log. A sequence above the newest there is, as after the store was removed, is taken for the beginning.
 //
 // It reads of a block the forms of its messages, levels and times, and the messages that have no form.
 func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, fn func(*query.Kind) error) (next uint64, err error) {
@@ -34,8 +34,13 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 
 	s.mu.RLock()
 	segments, release := s.snapshot()
+	last := s.last
 	s.mu.RUnlock()
 	defer release()
+	asked := after
+	if after > last {
+		after = 0
+	}
 	// The nearest end of a segment: in order of sequence nothing is left out, whatever the ranges of the others are.
 	next = math.MaxUint64
 	for _, seg := range segments {
@@ -44,7 +49,7 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 		}
 	}
 	if next == math.MaxUint64 {
-		return after, nil
+		return asked, nil
 	}
 	r := kindReader{}
 	for _, seg := range segments {
@@ -56,7 +61,7 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 				continue
 			}
 			if ctx.Err() != nil {
-				return after, context.Cause(ctx)
+				return asked, context.Cause(ctx)
 			}
 			if err := r.read(e); err != nil {
 				s.quarantine(e, err)
@@ -64,11 +69,11 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 			}
 			for i := range r.kinds {
 				if err := fn(&r.kinds[i]); err != nil {
-					return after, err
+					return asked, err
 				}
 			}
 			if err := rest(); err != nil {
-				return after, err
+				return asked, err
 			}
 		}
 	}
@@ -220,11 +225,7 @@ func (r *kindReader) readPlain(b *block.Block) error {
 // Kinds counts the events that match by kind of line. It is a scan that reads of a pattern block which forms the messages have. The answer holds what
 // could be read, and its summary says what could not. The error is ctx's.
 func (s *Store) Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds, error) {
-	v := &kindVisitor{r: r, workers: make([]kindWorker, scanWorkers())}
-	if r.Steps > 0 && r.Until > r.Since {
-		// Rounded up, so that the last step is in range.
-		v.step = int64((uint64(r.Until)-uint64(r.Since)-1)/uint64(r.Steps) + 1)
-	}
+	v := &kindVisitor{r: r, step: r.StepLen(), workers: make([]kindWorker, scanWorkers())}
 	for i := range v.workers {
 		v.workers[i].kinds = map[uint64]*query.KindCount{}
 	}

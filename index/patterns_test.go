@@ -244,6 +244,9 @@ func TestPatternsStop(t *testing.T) {
 	if next, err := s.Patterns(t.Context(), 0, ok, none); next != 10 || err != nil {
 		t.Errorf("read: %d, %v", next, err)
 	}
+	if next, err := s.Patterns(t.Context(), 11, ok, none); next != 10 || err != nil {
+		t.Errorf("from beyond the end: %d, %v", next, err)
+	}
 	if next, err := s.Patterns(t.Context(), 10, ok, none); next != 10 || err != nil {
 		t.Errorf("nothing new: %d, %v", next, err)
 	}

@@ -82,22 +82,22 @@ func BenchmarkSearch(b *testing.B) {
 	frequent, some, rare := benchWord(1), benchWord(100), benchWord(5000)
 	for _, bench := range []struct {
 		name string
-		r    Request
+		r    query.KindSearch
 	}{
-		{"word rare", Request{Text: rare}},
-		{"word", Request{Text: some}},
-		{"word frequent", Request{Text: frequent}},
-		{"fuzzy", Request{Text: some[:len(some)-1] + "~"}},
-		{"fuzzy of two slips", Request{Text: rare[1:] + "x~2"}},
-		{"phrase", Request{Text: `"` + frequent + " " + some + `"`}},
-		{"phrase frequent", Request{Text: `"` + frequent + " " + benchWord(0) + `"`}},
-		{"prefix", Request{Text: some + "*"}},
-		{"facets of a word", Request{Text: some, Facets: true}},
-		{"facets of a frequent word", Request{Text: frequent, Facets: true}},
-		{"facets of all", Request{Facets: true}},
-		{"facets of levels", Request{Levels: []event.Level{event.Error, event.Info}, Facets: true}},
-		{"services and levels", Request{Text: some, Service: "service-1*", Levels: []event.Level{event.Error}}},
-		{"without", Request{Text: some + " -" + frequent}},
+		{"word rare", query.KindSearch{Text: rare}},
+		{"word", query.KindSearch{Text: some}},
+		{"word frequent", query.KindSearch{Text: frequent}},
+		{"fuzzy", query.KindSearch{Text: some[:len(some)-1] + "~"}},
+		{"fuzzy of two slips", query.KindSearch{Text: rare[1:] + "x~2"}},
+		{"phrase", query.KindSearch{Text: `"` + frequent + " " + some + `"`}},
+		{"phrase frequent", query.KindSearch{Text: `"` + frequent + " " + benchWord(0) + `"`}},
+		{"prefix", query.KindSearch{Text: some + "*"}},
+		{"facets of a word", query.KindSearch{Text: some, Facets: true}},
+		{"facets of a frequent word", query.KindSearch{Text: frequent, Facets: true}},
+		{"facets of all", query.KindSearch{Facets: true}},
+		{"facets of levels", query.KindSearch{Levels: []event.Level{event.Error, event.Info}, Facets: true}},
+		{"services and levels", query.KindSearch{Text: some, Service: "service-1*", Levels: []event.Level{event.Error}}},
+		{"without", query.KindSearch{Text: some + " -" + frequent}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			r := bench.r

@@ -32,6 +32,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/lookoutlog/lookout/index/query"
 )
 
@@ -83,9 +85,6 @@ type Catalog struct {
 	damaged atomic.Bool  // a search failed: the index is to be built anew
 	closed  bool
 }
-
-// ErrBuilding says that there is no index yet: it is being built.
-var ErrBuilding = errors.New("the catalogue is being built")
 
 // ErrClosed is returned by a catalogue that was closed.
 var ErrClosed = errors.New("the catalogue is closed")
@@ -293,34 +292,17 @@ func (c *Catalog) Forget(ctx context.Context, match func(service, template strin
 	return n, c.Rebuild(ctx, nil)
 }
 
-// Status is what is known of ledger and index.
-type Status struct {
-	Kinds    int    // in the ledger
-	Services int    // that have some
-	Position uint64 // segments were read up to this sequence
-	Bytes    int64  // of the ledger's file and the index's folder
-	Indexed  int    // kinds in the index that answers
-	Ready    bool   // there is an index
-	Building bool   // one is being built
-	Done     int64  // kinds in the one that is being built
-	Total    int64  // kinds that it will have
-	Beyond   []Beyond
-}
-
-// Beyond is a service with more than [MaxKinds] kinds: what is beyond as one.
-type Beyond struct {
-	Service     string
-	First, Last int64 // ns since the Unix epoch
-}
+// View reads the ledger's file at one moment, for a copy of it.
+func (c *Catalog) View(fn func(tx *bbolt.Tx) error) error { return c.ledger.view(fn) }
 
 // Status returns how things stand.
-func (c *Catalog) Status() (Status, error) {
+func (c *Catalog) Status() (query.CatalogStatus, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return Status{}, ErrClosed
+		return query.CatalogStatus{}, ErrClosed
 	}
-	s := Status{Position: c.ledger.position(), Ready: c.index != nil, Total: c.total.Load(), Done: c.progress.Load()}
+	s := query.CatalogStatus{Position: c.ledger.position(), Ready: c.index != nil, Total: c.total.Load(), Done: c.progress.Load()}
 	s.Kinds, s.Services, s.Beyond = c.ledger.figures()
 	s.Building = s.Total > 0
 	if c.index != nil {

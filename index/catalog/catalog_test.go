@@ -92,10 +92,10 @@ func all(t testing.TB, c *Catalog) map[uint64]query.Kind {
 }
 
 // found returns the templates that a search finds, sorted.
-func found(t testing.TB, c *Catalog, r Request) []string {
+func found(t testing.TB, c *Catalog, r query.KindSearch) []string {
 	t.Helper()
 	if r.Limit == 0 {
-		r.Limit = MaxResults
+		r.Limit = query.MaxFoundKinds
 	}
 	a, err := c.Search(t.Context(), r)
 	if err != nil {
@@ -123,50 +123,50 @@ func TestSearch(t *testing.T) {
 		kind("pay", event.Error, "failed refund", 9, 9),
 	}}}
 	c := open(t, Options{Dir: t.TempDir(), Source: s})
-	if _, err := c.Search(t.Context(), Request{Text: "refund"}); err != ErrBuilding {
+	if _, err := c.Search(t.Context(), query.KindSearch{Text: "refund"}); err != query.ErrCatalogBuilding {
 		t.Fatalf("before there is an index: %v", err)
 	}
 	catchUp(t, c)
 	const order, card, web, server, back = "refund of order # failed", "card refund done", "RefundService: gateway timeout after #", "HTTPServer größe refund_failed", "failed refund"
 	for _, tt := range []struct {
-		r    Request
+		r    query.KindSearch
 		want []string
 	}{
-		{Request{}, []string{"", order, card, web, server, back}},
-		{Request{Text: "refund"}, []string{order, card, web, server, back}},
-		{Request{Text: "REFUND"}, []string{order, card, web, server, back}},
-		{Request{Text: "refund failed"}, []string{order, server, back}},
-		{Request{Text: `"refund failed"`}, []string{server}},
-		{Request{Text: `"order failed"`}, nil},
-		{Request{Text: `"of order"`}, []string{order}},
-		{Request{Text: `"order # failed"`}, []string{order}},
-		{Request{Text: `"# failed"`}, []string{order, server, back}},
-		{Request{Text: `"refund # failed"`}, nil},
-		{Request{Text: "refund -failed"}, []string{card, web}},
-		{Request{Text: "-refund"}, []string{""}},
-		{Request{Text: `refund -"failed refund"`}, []string{order, card, web, server}},
-		{Request{Text: "RefundService"}, []string{web}},
-		{Request{Text: "refundservice"}, []string{web}},
-		{Request{Text: "service"}, []string{web}},
-		{Request{Text: `"refund service gateway"`}, []string{web}},
-		{Request{Text: `"RefundService gateway"`}, []string{web}},
-		{Request{Text: "http"}, []string{server}},
-		{Request{Text: "httpserver"}, []string{server}},
-		{Request{Text: "GRÖSSE"}, nil},
-		{Request{Text: "GRÖßE"}, []string{server}},
-		{Request{Text: "refund_failed"}, []string{server}},
-		{Request{Text: "gate*"}, []string{web}},
-		{Request{Text: "refund_fai*"}, []string{order, server, back}},
-		{Request{Text: "RefundS*"}, []string{web}},
-		{Request{Text: "gatewya~"}, []string{web}},
-		{Request{Text: "gatweay~1"}, []string{web}},
-		{Request{Text: "gtwya~1"}, nil},
-		{Request{Text: "gtewy~2"}, []string{web}},
-		{Request{Text: "refund", Service: "shop"}, []string{order, card}},
-		{Request{Text: "refund", Service: "shop*"}, []string{order, card, web}},
-		{Request{Service: "p?y", Levels: []event.Level{event.Error}}, []string{server, back}},
-		{Request{Levels: []event.Level{event.Warning, event.Info}}, []string{card, web}},
-		{Request{Service: "nosuch"}, nil},
+		{query.KindSearch{}, []string{"", order, card, web, server, back}},
+		{query.KindSearch{Text: "refund"}, []string{order, card, web, server, back}},
+		{query.KindSearch{Text: "REFUND"}, []string{order, card, web, server, back}},
+		{query.KindSearch{Text: "refund failed"}, []string{order, server, back}},
+		{query.KindSearch{Text: `"refund failed"`}, []string{server}},
+		{query.KindSearch{Text: `"order failed"`}, nil},
+		{query.KindSearch{Text: `"of order"`}, []string{order}},
+		{query.KindSearch{Text: `"order # failed"`}, []string{order}},
+		{query.KindSearch{Text: `"# failed"`}, []string{order, server, back}},
+		{query.KindSearch{Text: `"refund # failed"`}, nil},
+		{query.KindSearch{Text: "refund -failed"}, []string{card, web}},
+		{query.KindSearch{Text: "-refund"}, []string{""}},
+		{query.KindSearch{Text: `refund -"failed refund"`}, []string{order, card, web, server}},
+		{query.KindSearch{Text: "RefundService"}, []string{web}},
+		{query.KindSearch{Text: "refundservice"}, []string{web}},
+		{query.KindSearch{Text: "service"}, []string{web}},
+		{query.KindSearch{Text: `"refund service gateway"`}, []string{web}},
+		{query.KindSearch{Text: `"RefundService gateway"`}, []string{web}},
+		{query.KindSearch{Text: "http"}, []string{server}},
+		{query.KindSearch{Text: "httpserver"}, []string{server}},
+		{query.KindSearch{Text: "GRÖSSE"}, nil},
+		{query.KindSearch{Text: "GRÖßE"}, []string{server}},
+		{query.KindSearch{Text: "refund_failed"}, []string{server}},
+		{query.KindSearch{Text: "gate*"}, []string{web}},
+		{query.KindSearch{Text: "refund_fai*"}, []string{order, server, back}},
+		{query.KindSearch{Text: "RefundS*"}, []string{web}},
+		{query.KindSearch{Text: "gatewya~"}, []string{web}},
+		{query.KindSearch{Text: "gatweay~1"}, []string{web}},
+		{query.KindSearch{Text: "gtwya~1"}, nil},
+		{query.KindSearch{Text: "gtewy~2"}, []string{web}},
+		{query.KindSearch{Text: "refund", Service: "shop"}, []string{order, card}},
+		{query.KindSearch{Text: "refund", Service: "shop*"}, []string{order, card, web}},
+		{query.KindSearch{Service: "p?y", Levels: []event.Level{event.Error}}, []string{server, back}},
+		{query.KindSearch{Levels: []event.Level{event.Warning, event.Info}}, []string{card, web}},
+		{query.KindSearch{Service: "nosuch"}, nil},
 	} {
 		slices.Sort(tt.want)
 		if got := found(t, c, tt.r); !slices.Equal(got, tt.want) {
@@ -174,33 +174,33 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{`"open`, `""`, "*", "~", "#", "- x", strings.Repeat("x ", 33), strings.Repeat("x", 1001), "\xff"} {
-		if _, err := c.Search(t.Context(), Request{Text: bad}); !errors.As(err, new(*TextError)) {
+		if _, err := c.Search(t.Context(), query.KindSearch{Text: bad}); !errors.As(err, new(*query.KindTextError)) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	a, err := c.Search(t.Context(), Request{Text: "refund", Limit: 2, Facets: true})
+	a, err := c.Search(t.Context(), query.KindSearch{Text: "refund", Limit: 2, Facets: true})
 	if err != nil || a.Total != 5 || len(a.Kinds) != 2 {
 		t.Fatal(a, err)
 	}
-	if d := cmp.Diff([]Facet{{"pay", 2}, {"shop", 2}, {"shop-web", 1}}, a.Services); d != "" {
+	if d := cmp.Diff([]query.KindFacet{{Name: "pay", Kinds: 2}, {Name: "shop", Kinds: 2}, {Name: "shop-web", Kinds: 1}}, a.Services); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]Facet{{"error", 3}, {"info", 1}, {"warning", 1}}, a.Levels); d != "" {
+	if d := cmp.Diff([]query.KindFacet{{Name: "error", Kinds: 3}, {Name: "info", Kinds: 1}, {Name: "warning", Kinds: 1}}, a.Levels); d != "" {
 		t.Error(d)
 	}
-	if a, err = c.Search(t.Context(), Request{Facets: true}); err != nil {
+	if a, err = c.Search(t.Context(), query.KindSearch{Facets: true}); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]Facet{{"pay", 3}, {"shop", 2}, {"shop-web", 1}}, a.Services); d != "" {
+	if d := cmp.Diff([]query.KindFacet{{Name: "pay", Kinds: 3}, {Name: "shop", Kinds: 2}, {Name: "shop-web", Kinds: 1}}, a.Services); d != "" {
 		t.Error(d)
 	}
 	seen, err := c.Lookup([]uint64{s.sealed[0][0].Hash, 17})
-	if err != nil || len(seen) != 1 || seen[s.sealed[0][0].Hash] != (Seen{1, 5}) {
+	if err != nil || len(seen) != 1 || seen[s.sealed[0][0].Hash] != (query.KindTimes{First: 1, Last: 5}) {
 		t.Error(seen, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Search(ctx, Request{Text: "refund"}); !errors.Is(err, context.Canceled) || c.damaged.Load() {
+	if _, err := c.Search(ctx, query.KindSearch{Text: "refund"}); !errors.Is(err, context.Canceled) || c.damaged.Load() {
 		t.Errorf("a search that ended: %v", err)
 	}
 }
@@ -220,7 +220,7 @@ func TestTooManyKinds(t *testing.T) {
 		if err != nil || st.Kinds != 11 || st.Services != 2 || st.Indexed != 11 || st.Position != 3 || !st.Ready || st.Building || st.Bytes == 0 {
 			t.Fatalf("%+v, %v", st, err)
 		}
-		if d := cmp.Diff([]Beyond{{"a", 50, 500}}, st.Beyond); d != "" {
+		if d := cmp.Diff([]query.KindsBeyond{{Service: "a", KindTimes: query.KindTimes{First: 50, Last: 500}}}, st.Beyond); d != "" {
 			t.Error(d)
 		}
 		if err := c.Close(); err != nil {
@@ -240,7 +240,7 @@ func TestLargeFeed(t *testing.T) {
 	if n := len(all(t, c)); n != len(many) {
 		t.Errorf("%d kinds, want %d", n, len(many))
 	}
-	if n := len(found(t, c, Request{Text: "word17"})); n != 1 {
+	if n := len(found(t, c, query.KindSearch{Text: "word17"})); n != 1 {
 		t.Errorf("found %d", n)
 	}
 }
@@ -330,7 +330,7 @@ func TestLedgerEqualsBruteForce(t *testing.T) {
 					templates[k.Template] = true
 				}
 			}
-			got := slices.Compact(found(t, c, Request{Text: "refund", Service: "a"}))
+			got := slices.Compact(found(t, c, query.KindSearch{Text: "refund", Service: "a"}))
 			if !slices.Equal(got, slices.Sorted(maps.Keys(templates))) {
 				t.Errorf("%d templates are found, want %d", len(got), len(templates))
 			}
@@ -355,7 +355,7 @@ func TestForget(t *testing.T) {
 	}
 	check := func(c *Catalog) {
 		t.Helper()
-		if got := found(t, c, Request{}); !slices.Equal(got, []string{"open"}) {
+		if got := found(t, c, query.KindSearch{}); !slices.Equal(got, []string{"open"}) {
 			t.Errorf("left: %q", got)
 		}
 		st, err := c.Status()
@@ -449,7 +449,7 @@ func TestCrash(t *testing.T) {
 		if n < rebuilds {
 			want = append(want, "secret of alice")
 		}
-		if got := found(t, c, Request{}); !slices.Equal(got, want) {
+		if got := found(t, c, query.KindSearch{}); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", at, got, want)
 		}
 		if n := len(all(t, c)); n != len(want) {
@@ -485,7 +485,7 @@ func TestRebuild(t *testing.T) {
 		if _, err := c.step(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := found(t, c, Request{}); !slices.Equal(got, []string{"one", "two"}) {
+		if got := found(t, c, query.KindSearch{}); !slices.Equal(got, []string{"one", "two"}) {
 			t.Errorf("meanwhile: %q", got)
 		}
 		if st, err := c.Status(); err != nil || !st.Building || st.Done != 1 || st.Total != 1 {
@@ -496,7 +496,7 @@ func TestRebuild(t *testing.T) {
 	if err := c.Rebuild(t.Context(), func(done, total int64) { told = append(told, fmt.Sprint(done, "/", total)) }); err != nil {
 		t.Fatal(err)
 	}
-	if got := found(t, c, Request{}); !slices.Equal(got, []string{"one", "two"}) || strings.Join(told, " ") != "0/1 1/1 2/2" {
+	if got := found(t, c, query.KindSearch{}); !slices.Equal(got, []string{"one", "two"}) || strings.Join(told, " ") != "0/1 1/1 2/2" {
 		t.Errorf("%q %q", got, told)
 	}
 	// One that is ended leaves the old one.
@@ -506,7 +506,7 @@ func TestRebuild(t *testing.T) {
 	if err := c.Rebuild(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if got := found(t, c, Request{}); len(got) != 2 {
+	if got := found(t, c, query.KindSearch{}); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
 	if list, err := c.generations(); err != nil || len(list) != 1 {
@@ -549,7 +549,7 @@ func TestIndexThatCannotBeUsed(t *testing.T) {
 			t.Errorf("%s: the index is used: %v\n%s", what, used, log.String())
 		}
 		catchUp(t, c)
-		if got := found(t, c, Request{}); len(got) != 2 {
+		if got := found(t, c, query.KindSearch{}); len(got) != 2 {
 			t.Errorf("%s: %q", what, got)
 		}
 		if err := c.Close(); err != nil {
@@ -610,7 +610,7 @@ func TestLedgerAheadOfIndex(t *testing.T) {
 	c = open(t, Options{Dir: dir, Source: s})
 	before := c.index
 	catchUp(t, c)
-	if got := found(t, c, Request{}); !slices.Equal(got, []string{"one", "two"}) || c.index != before {
+	if got := found(t, c, query.KindSearch{}); !slices.Equal(got, []string{"one", "two"}) || c.index != before {
 		t.Errorf("%q", got)
 	}
 }

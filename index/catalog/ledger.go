@@ -82,11 +82,11 @@ func (s *serviceFacts) total() (n int) {
 	return n
 }
 
-type times struct{ First, Last int64 }
+type times = query.KindTimes
 
 type knownKind struct {
 	number uint64
-	times
+	query.KindTimes
 }
 
 // maxKnown bounds the cache of known kinds: some 10 MB.
@@ -234,7 +234,7 @@ func decodeTimes(p []byte) (times, error) {
 	if len(p) != 16 {
 		return times{}, errDamaged
 	}
-	return times{int64(binary.BigEndian.Uint64(p)), int64(binary.BigEndian.Uint64(p[8:]))}, nil
+	return times{First: int64(binary.BigEndian.Uint64(p)), Last: int64(binary.BigEndian.Uint64(p[8:]))}, nil
 }
 
 // errDamaged says that a record of the ledger is none.
@@ -313,14 +313,14 @@ func (l *ledger) purging() bool {
 }
 
 // figures returns the numbers of kinds and services, and the services with more than the limit.
-func (l *ledger) figures() (kinds, services int, beyond []Beyond) {
+func (l *ledger) figures() (kinds, services int, beyond []query.KindsBeyond) {
 	l.facts.Lock()
 	defer l.facts.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(l.services)) {
 		s := l.services[name]
 		kinds += s.total()
 		if s.beyond != nil {
-			beyond = append(beyond, Beyond{name, s.beyond.First, s.beyond.Last})
+			beyond = append(beyond, query.KindsBeyond{Service: name, KindTimes: *s.beyond})
 		}
 	}
 	return kinds, len(l.services), beyond
@@ -424,9 +424,9 @@ func (w *ledgerWrite) one(k *query.Kind) error {
 		}
 	}
 	if ok {
-		t := times{min(known.First, k.First), max(known.Last, k.Last)}
+		t := times{First: min(known.First, k.First), Last: max(known.Last, k.Last)}
 		w.known[k.Hash] = knownKind{known.number, t}
-		if t == known.times {
+		if t == known.KindTimes {
 			return nil
 		}
 		return w.times.Put(number(known.number), encodeTimes(t))
@@ -436,9 +436,9 @@ func (w *ledgerWrite) one(k *query.Kind) error {
 		old = w.l.services[k.Service]
 	}
 	if old != nil && old.total() >= w.l.o.maxKinds {
-		t := times{k.First, k.Last}
+		t := times{First: k.First, Last: k.Last}
 		if b := old.beyond; b != nil {
-			t = times{min(t.First, b.First), max(t.Last, b.Last)}
+			t = times{First: min(t.First, b.First), Last: max(t.Last, b.Last)}
 			if t == *b {
 				return nil
 			}
@@ -451,9 +451,9 @@ func (w *ledgerWrite) one(k *query.Kind) error {
 	w.service(k.Service).kinds[k.Level]++
 	n := w.next
 	w.next++
-	w.known[k.Hash] = knownKind{n, times{k.First, k.Last}}
+	w.known[k.Hash] = knownKind{n, times{First: k.First, Last: k.Last}}
 	return errors.Join(
-		w.kinds.Put(number(n), encodeKind(k)), w.times.Put(number(n), encodeTimes(times{k.First, k.Last})), w.hashes.Put(number(k.Hash), number(n)),
+		w.kinds.Put(number(n), encodeKind(k)), w.times.Put(number(n), encodeTimes(times{First: k.First, Last: k.Last})), w.hashes.Put(number(k.Hash), number(n)),
 	)
 }
 

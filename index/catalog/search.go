@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,52 +16,17 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// Request is one search for kinds of lines.
-type Request struct {
-	// Text says which words their templates have: all of those given. refund is the word, "card refund" a phrase, ref* the beginning of a word,
-	// refnud~ the word with a slip (~2: with two), -test leaves out. A name such as RefundFailed is found by its parts as well. Empty is any text.
-	Text string
-	// Service is a service's name, with * and ? for some and for one character; empty for all.
-	Service string
-	// Levels are those that are wanted; none for all.
-	Levels []event.Level
-	// Limit is how many kinds are returned, the best first; at most [MaxResults].
-	Limit int
-	// Facets asks for how many kinds of each service and level there are.
-	Facets bool
-}
-
 // Limits of a search.
 const (
-	MaxResults = 1000
-	maxText    = 1000 // bytes of a request's text
-	maxWords   = 32   // in it
-	maxFacets  = 100  // services in an answer
-	maxPlaces  = 100_000
+	maxText   = 1000 // bytes of a request's text
+	maxWords  = 32   // in it
+	maxFacets = 100  // services in an answer
+	maxPlaces = 100_000
 )
 
-// Facet is how many of the kinds found have a value.
-type Facet struct {
-	Name  string
-	Kinds int
-}
-
-// Answer is the answer to a [Request].
-type Answer struct {
-	Kinds []query.Kind // with when they were first and last seen, ever
-	Total int          // that were found, whether returned or not
-	// Services and Levels are the facets, the most frequent first; of services the first hundred.
-	Services, Levels []Facet
-}
-
-// TextError says what is wrong with a [Request]'s text or service.
-type TextError struct{ Message, Mend string }
-
-func (e *TextError) Error() string { return e.Message + "; " + e.Mend }
-
-// Search finds kinds by their words; without words, those of the services and levels, in order of discovery. The error is a *[TextError], [ErrBuilding] while there is no index, ctx's, or what is wrong with index or ledger; a
+// Search finds kinds by their words; without words, those of the services and levels, in order of discovery. The error is a *[query.KindTextError], [query.ErrCatalogBuilding] while there is no index, ctx's, or what is wrong with index or ledger; a
 // damaged index is then built anew by [Catalog.Run].
-func (c *Catalog) Search(ctx context.Context, r Request) (*Answer, error) {
+func (c *Catalog) Search(ctx context.Context, r query.KindSearch) (*query.KindAnswer, error) {
 	text, err := parseText(r.Text)
 	if err != nil {
 		return nil, err
@@ -83,7 +47,7 @@ func (c *Catalog) Search(ctx context.Context, r Request) (*Answer, error) {
 		}
 		all = append(all, bleve.NewDisjunctionQuery(any...))
 	}
-	r.Limit = min(max(r.Limit, 0), MaxResults)
+	r.Limit = min(max(r.Limit, 0), query.MaxFoundKinds)
 	if text == nil {
 		return c.list(&r, service)
 	}
@@ -98,13 +62,13 @@ func (c *Catalog) Search(ctx context.Context, r Request) (*Answer, error) {
 	case c.closed:
 		return nil, ErrClosed
 	case c.index == nil:
-		return nil, ErrBuilding
+		return nil, query.ErrCatalogBuilding
 	}
 	found, err := c.searchIndex(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	answer := &Answer{Total: int(found.Total)}
+	answer := &query.KindAnswer{Total: int(found.Total)}
 	numbers := make([]uint64, 0, len(found.Hits))
 	for _, hit := range found.Hits {
 		n, err := strconv.ParseUint(hit.ID, 10, 64)
@@ -118,16 +82,16 @@ func (c *Catalog) Search(ctx context.Context, r Request) (*Answer, error) {
 		return nil, err
 	}
 	if r.Facets {
-		answer.facets(found.Facets[fieldPlace])
+		addFacets(answer, found.Facets[fieldPlace])
 	}
-	answer.sort()
+	sortFacets(answer)
 	return answer, nil
 }
 
 // list answers a request without a text, from the ledger: what it has of a service and level is counted.
-func (c *Catalog) list(r *Request, service func(string) bool) (*Answer, error) {
+func (c *Catalog) list(r *query.KindSearch, service func(string) bool) (*query.KindAnswer, error) {
 	wanted := func(l event.Level) bool { return len(r.Levels) == 0 || slices.Contains(r.Levels, l) }
-	answer := &Answer{}
+	answer := &query.KindAnswer{}
 	levels := map[event.Level]int{}
 	services := map[string]int{}
 	for name, byLevel := range c.ledger.counts() {
@@ -146,7 +110,7 @@ func (c *Catalog) list(r *Request, service func(string) bool) (*Answer, error) {
 		}
 	}
 	if r.Facets {
-		answer.add(services, levels)
+		addCounts(answer, services, levels)
 	}
 	if n := min(answer.Total, r.Limit); n > 0 {
 		if err := c.ledger.each(func(k *query.Kind) bool {
@@ -158,14 +122,14 @@ func (c *Catalog) list(r *Request, service func(string) bool) (*Answer, error) {
 			return nil, err
 		}
 	}
-	answer.sort()
+	sortFacets(answer)
 	return answer, nil
 }
 
-// sort puts facets in order.
-func (a *Answer) sort() {
-	for _, list := range []*[]Facet{&a.Services, &a.Levels} {
-		slices.SortFunc(*list, func(a, b Facet) int {
+// sortFacets puts facets in order.
+func sortFacets(a *query.KindAnswer) {
+	for _, list := range []*[]query.KindFacet{&a.Services, &a.Levels} {
+		slices.SortFunc(*list, func(a, b query.KindFacet) int {
 			if a.Kinds != b.Kinds {
 				return b.Kinds - a.Kinds
 			}
@@ -189,8 +153,8 @@ func (c *Catalog) searchIndex(ctx context.Context, r *bleve.SearchRequest) (foun
 	return c.index.SearchInContext(ctx, r)
 }
 
-// facets adds up places by service and by level.
-func (a *Answer) facets(f *search.FacetResult) {
+// addFacets adds up places by service and by level.
+func addFacets(a *query.KindAnswer, f *search.FacetResult) {
 	if f == nil || f.Terms == nil {
 		return
 	}
@@ -201,15 +165,15 @@ func (a *Answer) facets(f *search.FacetResult) {
 			levels[event.Level(t.Term[0]-'0')] += t.Count
 		}
 	}
-	a.add(services, levels)
+	addCounts(a, services, levels)
 }
 
-func (a *Answer) add(services map[string]int, levels map[event.Level]int) {
+func addCounts(a *query.KindAnswer, services map[string]int, levels map[event.Level]int) {
 	for name, n := range services {
-		a.Services = append(a.Services, Facet{name, n})
+		a.Services = append(a.Services, query.KindFacet{Name: name, Kinds: n})
 	}
 	for l, n := range levels {
-		a.Levels = append(a.Levels, Facet{l.String(), n})
+		a.Levels = append(a.Levels, query.KindFacet{Name: l.String(), Kinds: n})
 	}
 }
 
@@ -222,44 +186,34 @@ func term(field, value string) bquery.Query {
 // serviceQuery compiles a service's name, for the index and for the ledger.
 func serviceQuery(name string) (q bquery.Query, matches func(string) bool, err error) {
 	if len(name) > maxText {
-		return nil, nil, &TextError{"the service's name is too long", fmt.Sprintf("write at most %d bytes", maxText)}
+		return nil, nil, textError("the service's name is too long", fmt.Sprintf("write at most %d bytes", maxText))
 	}
-	if !strings.ContainsAny(name, "*?") {
-		return term(fieldService, name), func(s string) bool { return s == name }, nil
+	matches, err = query.ServiceGlob(name)
+	if err != nil || !strings.ContainsAny(name, "*?") {
+		return term(fieldService, name), matches, err
 	}
 	w := bleve.NewWildcardQuery(name)
 	w.SetField(fieldService)
-	var rx strings.Builder
-	for _, r := range name {
-		switch r {
-		case '*':
-			rx.WriteString(".*")
-		case '?':
-			rx.WriteString(".")
-		default:
-			rx.WriteString(regexp.QuoteMeta(string(r)))
-		}
-	}
-	compiled, err := regexp.Compile(`(?s)\A` + rx.String() + `\z`)
-	if err != nil {
-		return nil, nil, &TextError{"the service's name cannot be read", "write UTF-8"}
-	}
-	return w, compiled.MatchString, nil
+	return w, matches, nil
+}
+
+func textError(message, mend string) error {
+	return &query.KindTextError{Message: message, Mend: mend}
 }
 
 // parseText compiles a request's text; nil for none.
 func parseText(text string) (bquery.Query, error) {
 	if len(text) > maxText {
-		return nil, &TextError{"the text to search for is too long", fmt.Sprintf("write at most %d bytes", maxText)}
+		return nil, textError("the text to search for is too long", fmt.Sprintf("write at most %d bytes", maxText))
 	}
 	if !utf8.ValidString(text) {
-		return nil, &TextError{"the text to search for is not UTF-8", "write words"}
+		return nil, textError("the text to search for is not UTF-8", "write words")
 	}
 	var must, not []bquery.Query
 	words := 0
 	for rest := strings.TrimSpace(text); rest != ""; rest = strings.TrimSpace(rest) {
 		if words++; words > maxWords {
-			return nil, &TextError{fmt.Sprintf("there are more than %d words to search for", maxWords), "search for fewer"}
+			return nil, textError(fmt.Sprintf("there are more than %d words to search for", maxWords), "search for fewer")
 		}
 		negative := strings.HasPrefix(rest, "-")
 		rest = strings.TrimPrefix(rest, "-")
@@ -268,10 +222,10 @@ func parseText(text string) (bquery.Query, error) {
 		if strings.HasPrefix(rest, `"`) {
 			phrase, behind, closed := strings.Cut(rest[1:], `"`)
 			if !closed {
-				return nil, &TextError{"a quote is open in the text to search for", `close it, as in "card refund"`}
+				return nil, textError("a quote is open in the text to search for", `close it, as in "card refund"`)
 			}
 			if q = phraseQuery(wordsOf(phrase)); q == nil {
-				return nil, &TextError{fmt.Sprintf("there is no word in %q", phrase), "write letters or digits"}
+				return nil, textError(fmt.Sprintf("there is no word in %q", phrase), "write letters or digits")
 			}
 			rest = behind
 		} else {
@@ -318,7 +272,7 @@ func wordQuery(text string) (bquery.Query, error) {
 	}
 	parts := wordsOf(word)
 	if len(parts) == 0 || len(parts[0]) == 0 {
-		return nil, &TextError{fmt.Sprintf("there is no word in %q", text), "write letters or digits"}
+		return nil, textError(fmt.Sprintf("there is no word in %q", text), "write letters or digits")
 	}
 	if kind == 0 {
 		q := phraseQuery(parts)
@@ -380,18 +334,15 @@ func phraseQuery(words [][]string) bquery.Query {
 	return bquery.NewMultiPhraseQuery(terms, fieldTemplate)
 }
 
-// Seen is when a kind was first and last seen, ever, in ns since the Unix epoch.
-type Seen struct{ First, Last int64 }
-
 // Lookup returns when the kinds of some hashes were seen; those that the ledger does not have are left out.
-func (c *Catalog) Lookup(hashes []uint64) (map[uint64]Seen, error) {
+func (c *Catalog) Lookup(hashes []uint64) (map[uint64]query.KindTimes, error) {
 	found, err := c.ledger.seen(hashes)
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[uint64]Seen, len(found))
+	out := make(map[uint64]query.KindTimes, len(found))
 	for h, t := range found {
-		out[h] = Seen(t)
+		out[h] = query.KindTimes(t)
 	}
 	return out, nil
 }

@@ -1,8 +1,11 @@
 package query
 
 import (
+	"errors"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -30,6 +33,14 @@ type KindsRequest struct {
 	Only map[uint64]bool
 }
 
+// StepLen returns the length of the steps, in ns, rounded up so that the last one is in range; 0 without steps.
+func (r *KindsRequest) StepLen() int64 {
+	if r.Steps == 0 || r.Since == 0 || r.Until <= r.Since {
+		return 0
+	}
+	return int64((uint64(r.Until)-uint64(r.Since)-1)/uint64(r.Steps) + 1)
+}
+
 // Limits of a request for kinds.
 const (
 	MaxKinds     = 20_000 // kinds that are told apart in an answer; the events of further ones are counted as one
@@ -50,6 +61,82 @@ type Kinds struct {
 	// Other are the events of the kinds beyond [MaxKinds].
 	Other   int64
 	Summary Summary
+}
+
+// KindSearch is one search for kinds of lines by their words. The catalogue answers it with [KindAnswer].
+type KindSearch struct {
+	// Text says which words their templates have: all of those given. refund is the word, "card refund" a phrase, ref* the
+	// beginning of a word, refnud~ the word with a slip (~2: with two), -test leaves out. A name such as RefundFailed is found
+	// by its parts as well. Empty is any text.
+	Text string
+	// Service is a service's name, with * and ? for some and for one character; empty for all.
+	Service string
+	// Levels are those that are wanted; none for all.
+	Levels []event.Level
+	// Limit is how many kinds are returned, the best first; [MaxFoundKinds] at most.
+	Limit int
+	// Facets asks for how many kinds of each service and level there are.
+	Facets bool
+}
+
+// ServiceGlob compiles a name of services, with * and ? for some characters and for one. The error is a *[KindTextError].
+func ServiceGlob(text string) (matches func(service string) bool, err error) {
+	if !strings.ContainsAny(text, "*?") {
+		return func(s string) bool { return s == text }, nil
+	}
+	rx, err := regexp.Compile("(?s)" + globRegex(text))
+	if err != nil {
+		return nil, &KindTextError{"the service's name cannot be read", "write UTF-8, with * and ? for any characters"}
+	}
+	return rx.MatchString, nil
+}
+
+// MaxFoundKinds is how many kinds a search returns at most.
+const MaxFoundKinds = 1000
+
+// KindFacet is how many of the kinds found are of a service or level.
+type KindFacet struct {
+	Name  string
+	Kinds int
+}
+
+// KindAnswer is the answer to a [KindSearch].
+type KindAnswer struct {
+	Kinds []Kind // with when they were first and last seen, ever
+	Total int    // that were found, whether returned or not
+	// Services and Levels are the facets, the most frequent first; of services the first hundred.
+	Services, Levels []KindFacet
+}
+
+// KindTextError says what is wrong with the text or the service of a [KindSearch].
+type KindTextError struct{ Message, Mend string }
+
+func (e *KindTextError) Error() string { return e.Message + "; " + e.Mend }
+
+// ErrCatalogBuilding says that kinds cannot be searched: their index is being built.
+var ErrCatalogBuilding = errors.New("the catalogue of patterns is being built")
+
+// KindTimes is when a kind was first and last seen, ever, in ns since the Unix epoch.
+type KindTimes struct{ First, Last int64 }
+
+// CatalogStatus is what is known of the ledger of kinds and of their index.
+type CatalogStatus struct {
+	Kinds    int    // in the ledger
+	Services int    // that have some
+	Position uint64 // segments were read up to this sequence
+	Bytes    int64  // of the ledger's file and the index's folder
+	Indexed  int    // kinds in the index that answers
+	Ready    bool   // there is an index
+	Building bool   // one is being built
+	Done     int64  // kinds in the one that is being built
+	Total    int64  // kinds that it will have
+	Beyond   []KindsBeyond
+}
+
+// KindsBeyond is a service with too many kinds: what is beyond the limit as one.
+type KindsBeyond struct {
+	Service string
+	KindTimes
 }
 
 // FieldsRequest asks which extra fields the events that match have. The store answers it with [Fields].

@@ -48,6 +48,10 @@ type Store interface {
 	Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error)
 	// Aggregate computes aggregates by group; an error that wraps query.ErrStatsMemory says that it would take too much memory.
 	Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error)
+	// Kinds counts the events that match by kind of line.
+	Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds, error)
+	// Fields tells which extra fields the events that match have.
+	Fields(ctx context.Context, r query.FieldsRequest) (*query.Fields, error)
 	// Explain says what a search of the request's query and range would read.
 	Explain(ctx context.Context, r query.Request) (query.Reading, error)
 	// Follow delivers what was appended behind a sequence.
@@ -75,6 +79,8 @@ type Limits struct {
 type Options struct {
 	// Store is what searches read; nil in an agent, which answers them with 501.
 	Store Store
+	// Catalog knows the patterns; it is there where the store is.
+	Catalog Catalog
 	// Events takes POST /api/v1/events. Without it the route answers 501.
 	Events http.Handler
 	// UI serves the page: / and /assets/, GET and HEAD, to everybody: it must hold static files only. What it sets of

@@ -71,10 +71,8 @@ var later = []struct {
 	path, what string
 	role       auth.Role
 }{
-	{"/api/v1/patterns", "the list of patterns", auth.Read},
-	{"/api/v1/patterns/", "the list of patterns", auth.Read},
-	{"/api/v1/fields", "the list of fields", auth.Read},
-	{"/api/v1/fields/", "the list of fields", auth.Read},
+	{"/api/v1/patterns/", "one pattern (patterns lists them)", auth.Read},
+	{"/api/v1/fields/", "one field (fields lists them, values?field=NAME its values)", auth.Read},
 	{"/api/v1/top", "top values of a field (stats?by=FIELD&top=10 has them)", auth.Read},
 	{"/api/v1/export", "export", auth.Read},
 	{"/api/v1/export/", "export", auth.Read},
@@ -118,6 +116,11 @@ func (a *API) routes() {
 	a.add("/api/v1/explain", auth.Read, only(a.stored(a.explain), http.MethodGet, http.MethodPost))
 	a.add(tailPath, auth.Read, only(a.stored(a.tail), http.MethodGet))
 	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
+	a.add("/api/v1/patterns", auth.Read, only(a.stored(a.patterns), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/fields", auth.Read, only(a.stored(a.fields), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/values", auth.Read, only(a.stored(a.values), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/catalog", auth.Read, only(a.stored(a.catalogStatus), http.MethodGet))
+	a.add("/api/v1/catalog/rebuild", auth.Admin, only(a.stored(a.rebuildCatalog), http.MethodPost))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
 	a.add("/api/v1/context", auth.Read, only(a.stored(a.context), http.MethodGet))
 	a.add("/api/v1/containers", auth.Read, only(list("containers", surely(a.o.Fleet.Containers)), http.MethodGet))

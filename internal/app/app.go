@@ -6,7 +6,7 @@
 // loses nothing: inputs first, then what they brought is made durable, then the rest.
 //
 //	gelf (UDP) ─► join, parse ─┐           ┌─► fleet ─► metrics, api
-//	docker ─────► join, parse ─┤           │
+//	docker ─────► join, parse ─┤           ├─► catalog (ledger.db) ─► api
 //	probe ─────────────────────┼─► store ──┼─► api ─► search, tail, page
 //	api ─► native ─► parse ────┘  (log,    └─► alerting ─► outbox (state.db) ─┬─► slack
 //	            ▲                  fsync)                                     └─► pushover
@@ -43,6 +43,7 @@ import (
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/collector/probe"
 	"github.com/lookoutlog/lookout/index"
+	"github.com/lookoutlog/lookout/index/catalog"
 	"github.com/lookoutlog/lookout/internal/api"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/backup"
@@ -74,6 +75,7 @@ type App struct {
 
 	// A server has these; nil in an agent.
 	store    *index.Store
+	catalog  *catalog.Catalog
 	fleet    *fleet.Fleet
 	engine   *alerting.Engine   // nil without rules
 	pushover *pushover.Notifier // nil when nobody can be paged
@@ -182,6 +184,9 @@ func (a *App) Start() error {
 	// What is behind the inputs starts first, so that it ends last.
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
+	}
+	if a.catalog != nil {
+		a.run("catalogue", a.catalog.Run)
 	}
 	if a.queue != nil {
 		a.run("forwarding", a.queue.Run)

@@ -48,7 +48,10 @@ func S3(c *config.Backup, getenv func(name string) string) backup.S3Options {
 // database is a bbolt file of the data folder.
 type database struct {
 	name string
-	db   *bbolt.DB
+	db   interface { // *bbolt.DB, but for the catalogue's, which may exchange it
+		View(fn func(tx *bbolt.Tx) error) error
+		Close() error
+	}
 }
 
 // Backup saves the server's data folder while it runs. One backup runs at a time.

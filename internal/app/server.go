@@ -20,6 +20,7 @@ import (
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/collector/parse"
 	"github.com/lookoutlog/lookout/index"
+	"github.com/lookoutlog/lookout/index/catalog"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/api"
 	"github.com/lookoutlog/lookout/internal/auth"
@@ -39,6 +40,11 @@ func (a *App) openStore(db *bbolt.DB) error {
 	}
 	a.store = store
 	a.onStop("store", store.Close)
+	if a.catalog, err = catalog.Open(catalog.Options{Dir: a.o.Config.Data, Source: store, Log: a.log}); err != nil {
+		return err
+	}
+	a.onStop("catalogue", func(context.Context) error { return a.catalog.Close() })
+	a.databases = append(a.databases, database{ledgerFile, a.catalog})
 	a.fleet = fleet.New(fleet.Options{})
 	if err := a.prime(); err != nil {
 		a.log.Warn("the state of probes and containers is not known until they report again", "error", err)
@@ -197,7 +203,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		Log: a.log,
 	}
 	if a.store != nil {
-		o.Store, o.UI, o.Fleet, o.Saver = a.store, ui.Handler(), a.fleet, a
+		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver = a.store, a.catalog, ui.Handler(), a.fleet, a
 	}
 	if a.engine != nil {
 		o.Alerts = a.engine.Incidents
