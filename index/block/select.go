@@ -252,7 +252,7 @@ func (s *selection) lookInHoles(test *query.Test, c *textReader, verdicts []quer
 				verdicts[id], err = s.lookInColumns(test, c, f, id)
 			case f.loose:
 				if loose == query.Maybe {
-					loose, err = s.lookInLoose(test, c)
+					loose, err = s.lookInLoose(test, c, verdicts[id:])
 				}
 				if verdicts[id] = query.Never; loose == query.Always && err == nil {
 					verdicts[id], err = s.lookInTexts(test, c, f)
@@ -342,14 +342,26 @@ func (s *selection) lookInColumn(test *query.Test, literal []byte, h *hole) bool
 	return false
 }
 
+// looseShare is how many bytes of loose values are looked through in the time that a look at the values of one form takes.
+const looseShare = 1 << 10
+
 // lookInLoose tells whether the test may be satisfied by some value of the forms that have few: Always or Never. A literal that
-// is in a value is in all of them, one behind the other.
-func (s *selection) lookInLoose(test *query.Test, c *textReader) (query.Verdict, error) {
+// is in a value is in all of them, one behind the other. Verdicts are on the forms that are left: of few Maybes each is looked at.
+func (s *selection) lookInLoose(test *query.Test, c *textReader, verdicts []query.Verdict) (query.Verdict, error) {
 	data, err := c.loose.read(s.Table)
-	if err != nil || !test.Match(data) {
+	if err != nil {
 		return query.Never, err
 	}
-	return query.Always, nil
+	most := len(data) / looseShare
+	for _, v := range verdicts {
+		if v == query.Maybe {
+			most--
+		}
+	}
+	if most > 0 || test.Match(data) {
+		return query.Always, nil
+	}
+	return query.Never, nil
 }
 
 // lookInTexts is lookInColumns for a form whose few values are kept as texts.
