@@ -48,10 +48,13 @@ func S3(c *config.Backup, getenv func(name string) string) backup.S3Options {
 // database is a bbolt file of the data folder.
 type database struct {
 	name string
-	db   interface { // *bbolt.DB, but for the catalogue's, which may exchange it
-		View(fn func(tx *bbolt.Tx) error) error
-		Close() error
-	}
+	db   boltDB
+}
+
+// boltDB is a *bbolt.DB, or the catalogue, which may exchange its own.
+type boltDB interface {
+	View(fn func(tx *bbolt.Tx) error) error
+	Close() error
 }
 
 // Backup saves the server's data folder while it runs. One backup runs at a time.

@@ -85,7 +85,7 @@ func databaseProblem(file, what string) index.Problem {
 }
 
 // checkDB has bbolt look at all pages of a database. It panics over some damage.
-func checkDB(db *bbolt.DB) (problems []string) {
+func checkDB(db boltDB) (problems []string) {
 	const most = 10
 	defer func() {
 		if p := recover(); p != nil {
