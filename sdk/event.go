@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,6 +50,10 @@ func (e *Event) Field(name string) (value any, ok bool) {
 	return nil, false
 }
 
+// AppendNDJSON appends e as one line of NDJSON, with its newline, as the server takes it: without the id and the time of receipt, which the
+// server gives itself. [SendOptions].Exact makes an equal event of it.
+func (e *Event) AppendNDJSON(dst []byte) ([]byte, error) { return appendEvent(dst, e) }
+
 // appendEvent appends e as one line of NDJSON, with its newline. Strings keep their bytes, valid UTF-8 or not.
 func appendEvent(dst []byte, e *Event) ([]byte, error) {
 	dst = append(dst, '{')
@@ -75,6 +80,10 @@ func appendEvent(dst []byte, e *Event) ([]byte, error) {
 		dst = append(dst, ':')
 		if s, ok := f.Value.(string); ok {
 			dst = appendString(dst, s)
+			continue
+		}
+		if raw, ok := f.Value.(json.RawMessage); ok && json.Valid(raw) && bytes.IndexByte(raw, '\n') < 0 {
+			dst = append(dst, raw...) // json.Marshal would write it in another way
 			continue
 		}
 		value, err := json.Marshal(f.Value)

@@ -29,6 +29,9 @@ type SendOptions struct {
 	// repeated, since that could store its events twice; but only then are stack traces that come line by line joined.
 	Producer string
 	First    uint64
+	// Exact says that the events are what a server had stored: names that other loggers use for a time, level or message are extra
+	// fields like any other, and messages are not searched for levels, times and fields.
+	Exact bool
 }
 
 // SendResult says what became of the events.
@@ -270,6 +273,9 @@ func (s *sender) request(ctx context.Context) error {
 	if s.o.Producer != "" {
 		header.Set("Lookout-Producer", s.o.Producer)
 		header.Set("Lookout-First-Sequence", strconv.FormatUint(s.result.Next, 10))
+	}
+	if s.o.Exact {
+		header.Set("Lookout-Exact", "true")
 	}
 	var answer eventsAnswer
 	resp, err := s.c.once(ctx, request{method: http.MethodPost, path: "/api/v1/events", body: s.buf, header: header, whole: true})

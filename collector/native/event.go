@@ -84,6 +84,15 @@ func slotOf(name []byte) slot {
 	return extra
 }
 
+// own tells whether the slot is a built-in's own name, or one that means nothing.
+func (s slot) own() bool {
+	switch s {
+	case extra, slotTime, slotLevel, slotMessage, slotService, slotEnv, slotHost, slotContainer, slotStream:
+		return true
+	}
+	return false
+}
+
 // renamed are the names of fields that cannot keep theirs.
 var renamed = [...][]byte{
 	slotTime: []byte("time_"), slotLevel: []byte("level_"), slotMessage: []byte("message_"), slotService: []byte("service_"),
@@ -98,6 +107,9 @@ func (w *worker) fill(e *event.Event, fields []event.Field) {
 	for i := range fields {
 		f := &fields[i]
 		s := slotOf(f.Name)
+		if w.client.exact && !s.own() {
+			s = extra
+		}
 		w.slots = append(w.slots, s)
 		if s != extra && at[s] == 0 && f.Kind != event.JSON && !empty(f) {
 			at[s] = int32(i + 1)

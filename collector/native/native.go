@@ -44,6 +44,9 @@
 // Lookout-First-Sequence: the number of the body's first line. Every line that is not blank takes a number, a rejected one
 // too. Lines of numbers that are stored already are accepted and dropped. Such lines are not joined into one event.
 //
+// Lookout-Exact: true is for events that a lookout had stored: only the built-ins' own names are theirs, all others are extra fields, and
+// the batch does not go through the stages.
+//
 // Memory is bounded: a body is handled in batches of about 2 MiB, and all bodies together have [Options.Memory] to wait
 // for the rest of their lines in.
 package native
@@ -218,6 +221,7 @@ type client struct {
 	service  []byte
 	producer string // "" when it does not count
 	first    uint64
+	exact    bool // the events were stored once: they stay as they are
 }
 
 func (h *Handler) clientOf(r *http.Request) (c client, f *failure) {
@@ -229,6 +233,13 @@ func (h *Handler) clientOf(r *http.Request) (c client, f *failure) {
 		return c, bad(fmt.Sprintf("Lookout-Service has %d bytes", len(service)), fmt.Sprintf("name the service in at most %d bytes", event.MaxName))
 	}
 	c.service = []byte(service)
+	switch exact := r.Header.Get("Lookout-Exact"); exact {
+	case "", "false":
+	case "true":
+		c.exact = true
+	default:
+		return c, bad(fmt.Sprintf("Lookout-Exact is %.40q", exact), "send true for events that were exported, or leave it out")
+	}
 	c.producer = r.Header.Get("Lookout-Producer")
 	first := r.Header.Get("Lookout-First-Sequence")
 	switch {

@@ -379,11 +379,13 @@ func (w *worker) flush(ctx context.Context) *failure {
 		if w.client.producer != "" {
 			w.batch.Producer = w.client.producer
 			w.batch.FirstSeq = w.number - uint64(n)
-		} else if w.joiner != nil {
+		} else if w.joiner != nil && !w.client.exact {
 			w.joiner.JoinWithin(&w.batch)
 		}
-		for _, s := range w.stages {
-			s.Process(&w.batch)
+		if !w.client.exact {
+			for _, s := range w.stages {
+				s.Process(&w.batch)
+			}
 		}
 		if err := w.h.o.Sink.Append(ctx, &w.batch); err != nil {
 			return w.h.failureOf(ctx, err)
