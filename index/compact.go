@@ -51,6 +51,8 @@ type compactor struct {
 	seals  int64                      // as counted when it looked last
 	busy   time.Time                  // when it saw that a generation had been sealed
 
+	complained time.Time // that retention failed
+
 	builder *blockBuilder // with loaded the memory of a merge, kept for the next that follows at once
 	loaded  loaded
 	deleter deleter
@@ -62,7 +64,7 @@ func newCompactor(s *Store) *compactor {
 	return c
 }
 
-// run merges what is to be merged, now and after each seal, until the store is closed.
+// run removes what is not to be kept and merges what is to be merged, now and after each seal, until the store is closed.
 func (c *compactor) run() {
 	s := c.s
 	tick := time.NewTicker(compactTick)
@@ -75,7 +77,9 @@ func (c *compactor) run() {
 		case <-tick.C:
 		case <-s.compacts:
 		}
+		c.retainAll(s.ctx)
 		for c.deleter.step(s.ctx) { // one at a time, so that merging comes on as well
+			c.retainAll(s.ctx)
 			if _, err := c.next(s.ctx); err != nil {
 				break // it says so below
 			}
@@ -162,7 +166,7 @@ func (c *compactor) choose(ctx context.Context, classes map[string][]*segment.Se
 				fixed[seg] = true
 			}
 		}
-		if lo, hi := choose(candidates, c.s.o.SegmentBytes, c.today()); hi-lo > len(due) {
+		if lo, hi := choose(candidates, c.s.segmentBytes(class), c.today()); hi-lo > len(due) {
 			due = segments[lo:hi]
 		}
 	}
@@ -198,7 +202,7 @@ func (c *compactor) candidates(ctx context.Context, segments []*segment.Segment)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		large := seg.Size() >= c.s.o.SegmentBytes/2 && seg.Version() > 1 // neither chosen nor in need of a day
+		large := seg.Size() >= c.s.segmentBytes(seg.Class)/2 && seg.Version() > 1 // neither chosen nor in need of a day
 		known, ok := c.days[seg]
 		switch {
 		case ok:

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -57,6 +58,14 @@ type Options struct {
 	// every event. A name that no class can have counts as [segment.DefaultClass], which all events belong to unless it is set. It is
 	// asked when events are sealed, by several goroutines never at once; what has a class keeps it.
 	Classify func(service string) (class string, each func(*event.Event) string)
+	// Retention says how long events are kept.
+	Retention Retention
+	// Passed returns the sequence up to which all have read who must see every event: retention removes nothing above it. Without it
+	// nobody is waited for. It is called by the store's own goroutine, at any time from Open on.
+	Passed func() uint64
+	// Free returns how many bytes the file system still takes, and its size, both 0 where that cannot be asked. Unless set it asks the
+	// operating system, when FS is its file system.
+	Free func() (free, total uint64, err error)
 	// FS is the file system, vfs.OS unless set.
 	FS vfs.FS
 	// NoSync leaves out the fsync of the log: for the test that must find losses then.
@@ -74,6 +83,8 @@ type Options struct {
 	// For tests, which want the log trimmed soon, and to seal and merge at chosen moments only.
 	logSegment int64
 	byHand     bool
+	// mono is a time that goes on evenly, in ns, whatever the clock shows.
+	mono func() int64
 }
 
 // ErrClosed is returned by a store that was closed.
@@ -93,9 +104,10 @@ type Store struct {
 	known    names                         // services that have events of their own
 	damage   []error                       // parts of the store that cannot be read, beside those that segments list
 	state    *state                        // replaced as a whole, never changed
-	last     uint64                        // newest visible sequence
-	opened   time.Time                     // when active got its first event
-	changed  chan struct{}                 // closed and replaced when frozen changes
+	clock    clock
+	last     uint64        // newest visible sequence
+	opened   time.Time     // when active got its first event
+	changed  chan struct{} // closed and replaced when frozen changes
 	closed   bool
 	failed   error // of the log's replay or of filing: nothing more is accepted
 
@@ -109,6 +121,7 @@ type Store struct {
 	stats    counters
 	tables   tableCache
 	deletes  deletions
+	space    space
 }
 
 // Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.
@@ -132,6 +145,18 @@ func Open(o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.OS
 	}
+	if o.Free == nil {
+		o.Free = func() (uint64, uint64, error) { return 0, 0, nil }
+		if o.FS == vfs.OS {
+			o.Free = func() (uint64, uint64, error) { return vfs.Space(o.Dir) }
+		}
+	}
+	if o.Passed == nil {
+		o.Passed = func() uint64 { return math.MaxUint64 }
+	}
+	if o.mono == nil {
+		o.mono = monotonic
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -151,8 +176,12 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.closeSegments())
 	}
+	s.lookAtSpace()
 	if err := s.openLog(found); err != nil {
 		return nil, errors.Join(err, s.closeSegments())
+	}
+	if o.Retention.ages() {
+		s.startClock()
 	}
 	if !o.byHand {
 		c := newCompactor(s)
@@ -444,6 +473,9 @@ func (s *Store) commit(e *wal.Entry) {
 	defer s.mu.Unlock()
 	if s.active.bytes == 0 {
 		s.opened = s.o.Now()
+	}
+	if s.o.Retention.ages() {
+		s.clock.look(e.Received, s.o.mono(), e.First-1)
 	}
 	if err := s.active.add(e.First, e.Received, e.Data); err != nil {
 		// Append has encoded these bytes: they can only be damaged memory. What is durable is found at the next start.

@@ -18,6 +18,7 @@ import (
 type counters struct {
 	refused, sealErrors, seals, overflowed, passedOver, deleted atomic.Int64
 	compact                                                     compactCounters
+	retention                                                   retentionCounters
 }
 
 // Stats are a store's figures at one moment.
@@ -35,6 +36,18 @@ type Stats struct {
 	Damaged      int   // parts of the store that cannot be read
 	Deleted      int64 // events deleted by query since the start
 	PassedOver   int64 // sequences that followers passed over, since retention had removed their events
+
+	ExpiredByAge    int64            // segments that retention has removed since the start because of their age
+	ExpiredBySize   int64            // and because there were too many bytes
+	ExpiredEvents   int64            // events of these
+	ExpiredBytes    int64            // and their bytes on disk
+	RetentionErrors int64            // failed attempts to remove some
+	RetentionPaused time.Duration    // how long nothing will be removed by age, because the clock has jumped
+	RetentionWaits  int64            // segments that are due, but hold events that not everybody has seen who must
+	ClockJumps      int64            // of an hour or more, since the start
+	ClassBytes      map[string]int64 // of the segment files, by class
+	DiskFree        uint64           // of the file system, 0 when that cannot be asked
+	DiskBytes       uint64           // its size
 
 	Compactions    int64         // merges of segments since the start
 	CompactErrors  int64         // failed attempts to make one
@@ -62,7 +75,14 @@ func (s *Store) Stats() Stats {
 	if s.frozen != nil {
 		st.HeadBytes += s.frozen.bytes
 	}
+	r := &s.stats.retention
+	st.ExpiredByAge, st.ExpiredBySize, st.ExpiredEvents, st.ExpiredBytes = r.byAge.Load(), r.bySize.Load(), r.events.Load(), r.bytes.Load()
+	st.RetentionErrors, st.RetentionWaits, st.ClockJumps = r.failures.Load(), r.waiting.Load(), s.clock.jumps
+	st.RetentionPaused = time.Duration(r.paused.Load())
+	st.DiskFree, st.DiskBytes = s.space.free.Load(), s.space.total.Load()
+	st.ClassBytes = map[string]int64{segment.DefaultClass: 0}
 	for _, seg := range s.segments {
+		st.ClassBytes[seg.Class] += seg.Size()
 		st.Blocks += len(seg.Blocks)
 		st.SegmentBytes += seg.Size()
 	}
@@ -93,6 +113,7 @@ func (s *Store) sealer() {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
+			s.lookAtSpace()
 			s.freezeOld()
 			idle++
 		case <-s.seals:

@@ -45,6 +45,8 @@ type state struct {
 type clockJump struct {
 	Seq   uint64 `json:"sequence"`
 	Delta int64  `json:"delta"`
+	// Stop says that it was found after a stop, which may have been that long.
+	Stop bool `json:"stop,omitempty"`
 }
 
 // clockLook is what was known of the clock when it was looked at last.
@@ -63,12 +65,35 @@ func (st *state) clone() *state {
 
 // jumped notes a jump of the clock. Of more than maxJumps the oldest are taken together, so that what was received between
 // them seems younger than it is, never older.
-func (st *state) jumped(seq uint64, delta int64) {
-	st.Jumps = append(st.Jumps, clockJump{seq, delta})
+func (st *state) jumped(j clockJump) {
+	for i := range st.Jumps {
+		st.Jumps[i].Stop = false // it was no stop, or else the clock is not to be trusted: both count
+	}
+	st.Jumps = append(st.Jumps, j)
 	for n := len(st.Jumps); n > maxJumps; n-- {
 		st.Jumps[1].Delta = addTimes(st.Jumps[1].Delta, max(st.Jumps[0].Delta, 0))
 		st.Jumps = st.Jumps[1:]
 	}
+}
+
+// trust is called when the clock has been steady for long: what was found after a stop was the stop itself.
+func (st *state) trust() {
+	st.Jumps = slices.DeleteFunc(st.Jumps, func(j clockJump) bool { return j.Stop })
+}
+
+// settled forgets the jumps from before a sequence, up to which no event is left.
+func (st *state) settled(seq uint64) {
+	st.Jumps = slices.DeleteFunc(st.Jumps, func(j clockJump) bool { return j.Seq <= seq })
+}
+
+// received returns when an event was received, by the clock as it is now.
+func (st *state) received(r block.ReceivedRun) int64 {
+	shift := st.shift(r.Seq)
+	if shift < 0 {
+		// The clock may have been put forward while the store was stopped, for less time than that is noticed.
+		shift = min(addTimes(shift, int64(stopMost)), 0)
+	}
+	return addTimes(r.Received, shift)
 }
 
 // shift returns how far the clock has been put forward since the event of a sequence was received, in ns.

@@ -49,7 +49,7 @@ func TestGoldenState(t *testing.T) {
 }
 
 func TestBadState(t *testing.T) {
-	good, err := (&state{Sealed: 7, Expired: map[string]uint64{"default": 7}, Jumps: []clockJump{{3, 4}}}).encode()
+	good, err := (&state{Sealed: 7, Expired: map[string]uint64{"default": 7}, Jumps: []clockJump{{Seq: 3, Delta: 4}}}).encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestBadState(t *testing.T) {
 }
 
 func FuzzState(f *testing.F) {
-	for _, st := range []state{{}, {Sealed: 9, Expired: map[string]uint64{"audit": 8}}, {Jumps: []clockJump{{1, -5}, {2, 5}}, Look: clockLook{1, 2}}} {
+	for _, st := range []state{{}, {Sealed: 9, Expired: map[string]uint64{"audit": 8}}, {Jumps: []clockJump{{Seq: 1, Delta: -5}, {Seq: 2, Delta: 5, Stop: true}}, Look: clockLook{1, 2}}} {
 		data, err := st.encode()
 		if err != nil {
 			f.Fatal(err)
@@ -102,7 +102,7 @@ func FuzzState(f *testing.F) {
 			return
 		}
 		st.shift(0)
-		st.jumped(math.MaxUint64, math.MaxInt64)
+		st.jumped(clockJump{Seq: math.MaxUint64, Delta: math.MaxInt64})
 		again, err := st.encode()
 		if err != nil {
 			t.Fatal(err)
@@ -118,9 +118,9 @@ func TestManyJumps(t *testing.T) {
 	var all []clockJump
 	st := &state{}
 	for i := range uint64(3 * maxJumps) {
-		j := clockJump{10 * i, []int64{7, -3, -8, 5}[i%4]}
+		j := clockJump{Seq: 10 * i, Delta: []int64{7, -3, -8, 5}[i%4]}
 		all = append(all, j)
-		st.jumped(j.Seq, j.Delta)
+		st.jumped(j)
 	}
 	if len(st.Jumps) != maxJumps {
 		t.Fatalf("%d jumps", len(st.Jumps))

@@ -103,6 +103,7 @@ type Segment struct {
 	size    int64
 	version int
 	closed  atomic.Bool
+	receipt receipt
 
 	// Of version 2 with a whole directory:
 	footer, stream int64 // where the footer begins in the file, and the length of its stream
