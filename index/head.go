@@ -5,6 +5,7 @@ import (
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/recent"
 )
 
 // A generation is the newest part of the store, in memory and in the log: all events above a sequence, filed by service.
@@ -14,7 +15,7 @@ import (
 type generation struct {
 	lo, hi   uint64 // it holds the sequences above lo up to hi
 	heads    map[string]*head
-	last     *head // of the event filed last: events come in runs of one service
+	recent   recent.Names[*head]
 	received []block.ReceivedRun
 	bytes    int64 // memory taken by rows and chunks
 }
@@ -75,14 +76,14 @@ func (g *generation) add(first uint64, received int64, data []byte) error {
 		if err != nil {
 			return fmt.Errorf("event %d: %w", seq, err)
 		}
-		h := g.last
-		if h == nil || h.service != string(service) {
+		h, ok := g.recent.Get(service)
+		if !ok {
 			if h = g.heads[string(service)]; h == nil {
 				h = &head{service: string(service), minTime: at, maxTime: at}
 				g.heads[h.service] = h
 				g.bytes += headCost
 			}
-			g.last = h
+			g.recent.Put(service, h)
 		}
 		g.bytes += h.add(seq, at, data[:size])
 		g.hi = seq

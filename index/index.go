@@ -20,7 +20,6 @@
 package index
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -36,6 +35,7 @@ import (
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/recent"
 	"github.com/lookoutlog/lookout/internal/vfs"
 	"github.com/lookoutlog/lookout/internal/wal"
 )
@@ -534,8 +534,9 @@ func (s *Store) admit(ctx context.Context) error {
 }
 
 type appendBuffer struct {
-	data  []byte
-	entry wal.Entry
+	data     []byte
+	entry    wal.Entry
+	admitted recent.Names[struct{}] // services: none is ever turned out
 }
 
 // Append makes the events of a batch durable and searchable; when it returns nil they are both. It copies what it keeps.
@@ -555,14 +556,14 @@ func (s *Store) Append(ctx context.Context, b *event.Batch) error {
 	}
 	buf := s.buffers.Get().(*appendBuffer)
 	buf.data = buf.data[:0]
-	var last []byte // events come in runs of one service
 	for i := range b.Events {
 		e := &b.Events[i]
-		if i == 0 || !bytes.Equal(e.Service, last) {
-			if !s.known.admit(e.Service) {
+		if _, ok := buf.admitted.Get(e.Service); !ok {
+			if s.known.admit(e.Service) {
+				buf.admitted.Put(e.Service, struct{}{})
+			} else {
 				s.overflow(b, e)
 			}
-			last = e.Service
 		}
 		start := len(buf.data)
 		buf.data = event.AppendEvent(buf.data, e)

@@ -237,9 +237,10 @@ func (s *shapes) add(node int32, list []int32) {
 	s.ids = append(s.ids, uint16(n.shape-1))
 }
 
-func (b *Builder) reset() {
+// reset makes the builder ready for a block of so many rows.
+func (b *Builder) reset(rows int) {
 	b.sections.reset()
-	b.keys.reset()
+	b.keys.reset(rows)
 	for i := range b.dicts {
 		b.dicts[i].reset()
 	}
@@ -261,7 +262,7 @@ var errOrder = errors.New("rows of a block are not in order of time")
 // dst. received covers the rows' sequences, in order. The caller keeps to [MaxBytes] and [MaxRows]. The info is valid until
 // the next block.
 func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte, *Info, error) {
-	b.reset()
+	b.reset(len(rows))
 	m := &b.info.Meta
 	*m = Meta{Rows: len(rows), MinSeq: math.MaxUint64}
 	for i, r := range rows {

@@ -71,16 +71,19 @@ type joinForm struct {
 // caller keeps to [MaxBytes] and [MaxRows]. The info is valid until the next block. An error that wraps [ErrCorrupt] does not say
 // which of the blocks is damaged.
 func (b *Builder) Join(dst []byte, tables []*Table, received []ReceivedRun, gap uint64) (data []byte, info *Info, ok bool, err error) {
-	b.reset()
+	rows := 0
+	for _, t := range tables {
+		rows += t.Rows()
+	}
+	b.reset(rows)
 	j := &b.join
 	defer j.release()
 	if ok, err := j.open(tables); !ok || err != nil {
 		return nil, nil, false, err
 	}
 	m := &b.info.Meta
-	*m = Meta{Service: tables[0].Service(), MinSeq: math.MaxUint64}
+	*m = Meta{Service: tables[0].Service(), Rows: rows, MinSeq: math.MaxUint64}
 	for _, t := range tables {
-		m.Rows += t.Rows()
 		m.Bytes += t.Bytes
 	}
 	if !b.joinOrder(gap) || !b.joinRows() {

@@ -11,11 +11,24 @@ type keySet struct {
 	zero   bool // the key 0 itself
 }
 
-func (s *keySet) reset() {
+// reset empties the set, for the keys of so many rows: a table made for a larger block would be in no cache, and is gone through
+// as a whole.
+func (s *keySet) reset(rows int) {
+	size := minKeys
+	for size < 4*rows {
+		size *= 2
+	}
+	if cap(s.table) < size {
+		s.table = make([]uint64, size)
+	}
+	s.table = s.table[:size]
 	clear(s.table)
 	s.recent = [2048]uint64{}
 	s.n, s.zero = 0, false
 }
+
+// minKeys is the least size of a table.
+const minKeys = 1 << 12
 
 func (s *keySet) add(keys []uint64) {
 	for _, k := range keys {
@@ -51,7 +64,7 @@ func (s *keySet) insert(k uint64) {
 
 func (s *keySet) grow() {
 	old := s.table
-	s.table = make([]uint64, max(1<<12, 2*len(old)))
+	s.table = make([]uint64, max(minKeys, 2*len(old)))
 	s.n = 0
 	for _, k := range old {
 		if k != 0 {

@@ -52,11 +52,30 @@ func (c *textColumn) add(value []byte, s *scanner) {
 		return
 	}
 	c.number = append(c.number, int32(c.forms.number(s.form, len(s.holes))))
-	for _, h := range s.holes {
-		from := uint32(len(c.arena))
-		c.arena = append(c.arena, value[h.from:h.to]...)
-		c.holes = append(c.holes, span{from, uint32(len(c.arena))})
+	// Room for all at once, and some more: an event has a dozen holes of a few bytes each.
+	at, first := len(c.arena), len(c.holes)
+	c.arena = slices.Grow(c.arena, len(value)+16)
+	arena := c.arena[:cap(c.arena)]
+	c.holes = slices.Grow(c.holes, len(s.holes))[:first+len(s.holes)]
+	for i, h := range s.holes {
+		to := put(arena, at, value, int(h.from), int(h.to))
+		c.holes[first+i] = span{uint32(at), uint32(to)}
+		at = to
 	}
+	c.arena = arena[:at]
+}
+
+// put copies text[from:to] to dst[at:] and returns where it ends. Short pieces are copied sixteen bytes at a time where there are
+// as many, and as much room: what is behind is written over by the next piece.
+func put(dst []byte, at int, text []byte, from, to int) int {
+	if to-from <= 16 && from+16 <= len(text) && at+16 <= len(dst) {
+		src, dst := text[from:from+16], dst[at:at+16]
+		binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(src))
+		binary.LittleEndian.PutUint64(dst[8:], binary.LittleEndian.Uint64(src[8:]))
+	} else {
+		copy(dst[at:], text[from:to])
+	}
+	return at + to - from
 }
 
 // hole returns the value of hole k of a value's.

@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -59,8 +60,10 @@ func (s *scanner) scan(text []byte) bool {
 	if len(text) > maxPatternText || bytes.IndexByte(text, query.HoleMark) >= 0 {
 		return false
 	}
-	s.form, s.holes = s.form[:0], s.holes[:0]
-	done := 0
+	s.holes = s.holes[:0]
+	s.form = slices.Grow(s.form[:0], len(text)+16) // a form is never longer than its text
+	form := s.form[:cap(s.form)]
+	done, n := 0, 0
 	for i := 0; i < len(text); {
 		class := tokenClass[text[i]]
 		if class == delimiter {
@@ -86,11 +89,13 @@ func (s *scanner) scan(text []byte) bool {
 		if len(s.holes) == maxHoles {
 			return false
 		}
-		s.form = append(append(s.form, text[done:start]...), query.HoleMark)
+		n = put(form, n, text, done, start)
+		form[n] = query.HoleMark
+		n++
 		s.holes = append(s.holes, span{uint32(start), uint32(i)})
 		done = i
 	}
-	s.form = append(s.form, text[done:]...)
+	s.form = form[:put(form, n, text, done, len(text))]
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/recent"
 )
 
 // other is the service under which those beyond the limit are counted.
@@ -36,8 +37,9 @@ func (c *counts) init(limit int) {
 	c.list = []*serviceCount{c.overflow}
 }
 
-// add counts events. Those of a batch mostly come in runs of one service: each run is one look at the table.
+// add counts events. Those of a batch come in runs of one service, or few services take turns.
 func (c *counts) add(events []event.Event) {
+	var found recent.Names[*serviceCount]
 	for len(events) > 0 {
 		service := events[0].Service
 		var n [levels]uint64
@@ -52,7 +54,11 @@ func (c *counts) add(events []event.Event) {
 				n[l]++
 			}
 		}
-		s := c.service(service)
+		s, ok := found.Get(service)
+		if !ok {
+			s = c.service(service)
+			found.Put(service, s)
+		}
 		for l := range n {
 			if n[l] != 0 {
 				s.levels[l].Add(n[l])
