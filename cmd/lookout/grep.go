@@ -54,7 +54,10 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout grep -- -debug web`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 && len(f.patterns) == 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+				if f.fixed || f.regex {
+					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				return p.completeTerm(cmd, word)
 			}
 			return p.completeServices(cmd, word)
 		},

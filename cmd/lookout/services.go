@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -111,10 +110,9 @@ func distance(a, b string) int {
 
 // completeServices completes names of services by asking the server, quietly and not for long.
 func (p *program) completeServices(cmd *cobra.Command, toComplete string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	ctx, cancel, c := p.ask(cmd)
 	defer cancel()
-	c, err := p.client()
-	if err != nil {
+	if c == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	services, err := c.Services(ctx)

@@ -31,7 +31,7 @@ type statsFlags struct {
 
 var statsForms = []string{formAuto, formJSON, formCSV}
 
-func (f *statsFlags) add(cmd *cobra.Command) {
+func (f *statsFlags) add(cmd *cobra.Command, forms ...string) {
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.StringVarP(&f.since, "since", "s", "", "from this `time` on (default 1h ago)")
@@ -45,13 +45,13 @@ func (f *statsFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.invert, "invert-match", "v", false, "events that do not match")
 	fl.StringVar(&f.level, "level", "", "this `level` and worse")
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
-	fl.StringVarP(&f.form, "output", "o", formAuto, "`form`: "+strings.Join(statsForms, ", "))
+	fl.StringVarP(&f.form, "output", "o", formAuto, "`form`: "+strings.Join(forms, ", "))
 	fl.StringVar(&f.color, "color", "auto", "`when`: auto, always, never (auto honours NO_COLOR)")
 	fl.StringVar(&f.tz, "tz", "", "time `zone` for reading and printing times, such as Europe/Berlin")
 	fl.BoolVar(&f.utc, "utc", false, "the same as --tz UTC")
 	fl.BoolVar(&f.stats, "stats", false, "say what was searched, ruled out and read")
 	complete(cmd, "level", levelNames()...)
-	complete(cmd, "output", statsForms...)
+	complete(cmd, "output", forms...)
 	complete(cmd, "color", "auto", "always", "never")
 }
 
@@ -72,12 +72,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout count 'level>=error' --by service --every 5m -s 3h
   lookout count '*' web --by status -s today
   lookout count 'status>=500' --by service --agg 'count,avg(duration_ms),p99(duration_ms)'`,
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return p.completeServices(cmd, word)
-		},
+		ValidArgsFunction: p.completeQuery,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("count what? give a query, or '*' for everything; see `lookout count --help`")
@@ -107,7 +102,12 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.StringVar(&every, "every", "", "a line for each step of so much `time`, such as 5m")
 	fl.StringVar(&aggs, "agg", "count", "what to compute: `aggregates` such as 'count,avg(duration_ms)'")
 	fl.IntVar(&top, "top", 0, "the `N` groups with the highest first aggregate; the others as one")
-	f.add(cmd)
+	f.add(cmd, statsForms...)
+	if err := cmd.RegisterFlagCompletionFunc("by", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return p.completeFields(cmd, word)
+	}); err != nil {
+		panic(err) // no such flag: a slip of the pen that every run would show
+	}
 	return cmd
 }
 
@@ -140,8 +140,11 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout top path 'status>=500' web -s today
   lookout top host,level -n 20`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-			if len(args) < 2 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+			switch len(args) {
+			case 0:
+				return p.completeFields(cmd, word)
+			case 1:
+				return p.completeTerm(cmd, word)
 			}
 			return p.completeServices(cmd, word)
 		},
@@ -164,7 +167,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 		},
 	}
 	cmd.Flags().IntVarP(&limit, "limit", "n", 10, "the `N` most frequent values; the others as one")
-	f.add(cmd)
+	f.add(cmd, statsForms...)
 	return cmd
 }
 

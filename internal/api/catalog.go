@@ -184,7 +184,7 @@ type patternsAnswer struct {
 }
 
 func (a *API) findPatterns(ctx context.Context, s *patternsRequest) (*patternsAnswer, error) {
-	answer := &patternsAnswer{}
+	answer := &patternsAnswer{list: []patternJSON{}}
 	known := map[uint64]query.KindTimes{}
 	found := map[uint64]*query.Kind{}
 	if s.search.Text != "" {

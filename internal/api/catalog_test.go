@@ -152,6 +152,9 @@ func TestPatterns(t *testing.T) {
 	if got := w.Body.String(); !strings.HasPrefix(got, want) {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
+	if w := f.do("GET", "/api/v1/patterns?q=nothing", ""); !strings.Contains(w.Body.String(), `"patterns":[]`) || !strings.Contains(w.Body.String(), `"levels":[]`) {
+		t.Error(w.Body)
+	}
 	if w := f.do("GET", "/api/v1/patterns?search=order", ""); !strings.Contains(w.Body.String(), `"services":[{"name":"pay","patterns":7}]`) {
 		t.Error(w.Body)
 	}

@@ -142,7 +142,7 @@ func (a *API) routes() {
 	}
 	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
-			Mend: "the API is at /api/v1/: query, stats, tail, context, events, services, containers, probes, alerts"})
+			Mend: "the API is at /api/v1/: query, stats, patterns, fields, tail, context, events, services, containers, probes, alerts"})
 	}))}
 }
 
