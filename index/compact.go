@@ -134,7 +134,15 @@ func (c *compactor) next(ctx context.Context) (merged bool, err error) {
 		if len(due) == 0 || !c.urgent && s.o.CompactShare < 1 && time.Since(c.busy) < quiet {
 			return false, nil
 		}
-		err = c.merge(ctx, due[:min(most, len(due))])
+		due = due[:min(most, len(due))]
+		size := int64(0)
+		for _, seg := range due {
+			size += seg.Size()
+		}
+		if !s.hasRoom(size) { // both are there for a while
+			return false, nil
+		}
+		err = c.merge(ctx, due)
 		if !errors.As(err, &bad) {
 			return err == nil, err
 		}

@@ -118,6 +118,7 @@ type Store struct {
 	running  sync.WaitGroup // sealer, compactor, appends, searches, followers' calls
 	buffers  sync.Pool
 	builder  *blockBuilder // the sealer's
+	sealing  time.Time     // when a failure to seal was said last; the sealer's
 	stats    counters
 	tables   tableCache
 	deletes  deletions
@@ -490,11 +491,14 @@ func (s *Store) commit(e *wal.Entry) {
 }
 
 // pressure is the answer to an append the store has no room for right now. It implements collector.Pressure.
-type pressure struct{ reason string }
+type pressure struct {
+	reason string
+	full   bool // it is the disk that has no room
+}
 
 func (p *pressure) Error() string             { return p.reason }
 func (p *pressure) RetryAfter() time.Duration { return time.Second }
-func (p *pressure) Full() bool                { return false }
+func (p *pressure) Full() bool                { return p.full }
 
 // patience is how long Append waits for memory: long enough for most seals, short enough to answer "try again" in 100 ms.
 const patience = 80 * time.Millisecond
@@ -528,7 +532,7 @@ func (s *Store) admit(ctx context.Context) error {
 			return ErrClosed
 		case <-timer.C:
 			s.stats.refused.Add(1)
-			return &pressure{fmt.Sprintf("%d MiB of events wait to be sealed", used>>20)}
+			return &pressure{reason: fmt.Sprintf("%d MiB of events wait to be sealed", used>>20)}
 		}
 	}
 }
@@ -551,6 +555,9 @@ func (s *Store) Append(ctx context.Context, b *event.Batch) error {
 		return err
 	}
 	defer s.running.Done()
+	if err := s.refusal(); err != nil {
+		return err
+	}
 	if err := s.admit(ctx); err != nil {
 		return err
 	}

@@ -16,9 +16,9 @@ import (
 )
 
 type counters struct {
-	refused, sealErrors, seals, overflowed, passedOver, deleted atomic.Int64
-	compact                                                     compactCounters
-	retention                                                   retentionCounters
+	refused, full, sealErrors, seals, overflowed, passedOver, deleted atomic.Int64
+	compact                                                           compactCounters
+	retention                                                         retentionCounters
 }
 
 // Stats are a store's figures at one moment.
@@ -32,6 +32,7 @@ type Stats struct {
 	Seals        int64 // segments written since the start
 	SealErrors   int64 // failed attempts to write one
 	Refused      int64 // appends turned away because memory was full
+	RefusedFull  int64 // appends turned away because the disk was full
 	Overflowed   int64 // runs of events filed under [TooManyServices]
 	Damaged      int   // parts of the store that cannot be read
 	Deleted      int64 // events deleted by query since the start
@@ -65,7 +66,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.RUnlock()
 	st := Stats{
 		Sequence: s.last, Segments: len(s.segments), HeadBytes: s.active.bytes, LogBytes: logBytes,
-		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), Overflowed: s.stats.overflowed.Load(),
+		Seals: s.stats.seals.Load(), SealErrors: s.stats.sealErrors.Load(), Refused: s.stats.refused.Load(), RefusedFull: s.stats.full.Load(), Overflowed: s.stats.overflowed.Load(),
 		Damaged: len(s.damaged()), PassedOver: s.stats.passedOver.Load(), Deleted: s.stats.deleted.Load(),
 	}
 	c := &s.stats.compact
@@ -140,18 +141,21 @@ func (s *Store) sealFrozen() {
 	}
 	if err := s.seal(g); err != nil {
 		s.stats.sealErrors.Add(1)
-		s.o.Log.Error("sealing failed; it is tried again", "error", err)
+		if now := time.Now(); now.Sub(s.sealing) >= retryAfter { // a disk is full for long
+			s.sealing = now
+			s.o.Log.Error("sealing failed; it is tried again each second", "error", err)
+		}
 	}
 }
 
-// freezeOld freezes the active generation when it has waited for long, when the log has grown too large, and at the end of the
-// day in UTC, so that a segment's events were received in one day.
+// freezeOld freezes the active generation when it has waited for long, when the log has grown too large or the disk is full, since a
+// segment takes a tenth of the log, and at the end of the day in UTC, so that a segment's events were received in one day.
 func (s *Store) freezeOld() {
 	large, now := s.log.Stats().Bytes >= s.o.LogBytes, s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := now.Sub(s.opened) >= s.o.SealAge || dayOf(now.UnixNano()) != dayOf(s.opened.UnixNano())
-	if s.frozen == nil && s.active.bytes > 0 && (large || old) {
+	if s.frozen == nil && s.active.bytes > 0 && (large || old || s.space.full.Load()) {
 		s.freeze()
 	}
 }
