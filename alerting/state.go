@@ -16,6 +16,9 @@ import (
 //	2  an incident has a state and several destinations, each with its entry
 const format = 2
 
+// StateVersion is the version of the state that is written; the first one is read, and brought to it.
+const StateVersion = format
+
 // recordVersion is the first byte of every value; the rest is JSON, in which a later version may add names.
 const recordVersion = 1
 

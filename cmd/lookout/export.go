@@ -36,8 +36,9 @@ const (
 	// pageEvents is how many events one request brings: a search has its time limit, an export has none.
 	pageEvents = 50_000
 	// exportState is the file that says how far an export into a folder has come.
-	exportState  = "export.json"
-	exportFormat = "lookout export"
+	exportState   = "export.json"
+	exportFormat  = "lookout export"
+	exportVersion = 1
 )
 
 type exportFlags struct {
@@ -214,7 +215,7 @@ func (p *program) newExport(args []string, f *exportFlags, dir string) (st expor
 	if f.utc {
 		name = "UTC"
 	}
-	return exported{Format: exportFormat, Version: 1, Query: q.String(), Since: r.since, Until: r.until, Form: f.form, Compress: compress, Zone: name, Part: f.part}, nil
+	return exported{Format: exportFormat, Version: exportVersion, Query: q.String(), Since: r.since, Until: r.until, Form: f.form, Compress: compress, Zone: name, Part: f.part}, nil
 }
 
 func readExport(dir string) (st exported, err error) {
@@ -228,8 +229,8 @@ func readExport(dir string) (st exported, err error) {
 	if err := json.Unmarshal(data, &st); err != nil || st.Format != exportFormat {
 		return st, fmt.Errorf("%s is damaged; begin the export anew in another folder", filepath.Join(dir, exportState))
 	}
-	if st.Version != 1 {
-		return st, fmt.Errorf("%s was written by a later lookout (version %d, this one reads 1); use that one", filepath.Join(dir, exportState), st.Version)
+	if st.Version != exportVersion {
+		return st, fmt.Errorf("%s was written by a later lookout (version %d, this one reads %d); use that one", filepath.Join(dir, exportState), st.Version, exportVersion)
 	}
 	return st, nil
 }

@@ -6,22 +6,41 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lookoutlog/lookout/internal/app"
 )
 
 // version is set when a release is built: -ldflags "-X main.version=1.2.3".
 var version string
 
 func (p *program) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var formats bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Long: `version prints one line; with --formats also every kind of file that lookout keeps, the version it writes and those it
+reads. A file of a later version is refused, and nothing is changed: start the lookout that wrote it.`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(p.stdout, versionText(version, info))
+			out := append([]byte(versionText(version, info)), '\n')
+			if formats {
+				t := p.newTable(false, "FORMAT", "FILE", "WRITES", "READS", "NOTE")
+				for _, f := range append(app.Formats(), app.Format{Name: "export", File: "<folder>/" + exportState, Writes: exportVersion, Oldest: exportVersion}) {
+					reads := fmt.Sprint(f.Oldest)
+					if f.Oldest != f.Writes {
+						reads = fmt.Sprintf("%d to %d", f.Oldest, f.Writes)
+					}
+					t.add(cell{text: f.Name}, cell{text: f.File}, cell{text: fmt.Sprint(f.Writes)}, cell{text: reads}, cell{text: f.Note})
+				}
+				out = append(out, t.bytes()...)
+			}
+			_, err := p.stdout.Write(out)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&formats, "formats", false, "also the formats of files")
+	return cmd
 }
 
 // versionText is one line: version, commit, Go, system.

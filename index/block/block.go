@@ -31,6 +31,9 @@ const (
 	maxNames = 1024     // field names in a block's meta; with more it names none and says so by anyField
 )
 
+// Version is the version of blocks that are written, and the only one that is read.
+const Version = version
+
 const (
 	version     = 1
 	kindPlain   = 1

@@ -38,6 +38,13 @@ import (
 // Version 1: the first one.
 const ledgerVersion = 1
 
+// The versions of the ledger and of the index beside it that are written, and the only ones that are read; an index of another one is built
+// anew.
+const (
+	LedgerVersion = ledgerVersion
+	IndexVersion  = indexVersion
+)
+
 var (
 	bucketMeta     = []byte("meta")
 	bucketKinds    = []byte("kinds")

@@ -24,6 +24,12 @@ import (
 	"github.com/lookoutlog/lookout/internal/vfs"
 )
 
+// Version is the version of segments that are written, and the newest that is read; OldestVersion the oldest.
+const (
+	Version       = version
+	OldestVersion = 1
+)
+
 const (
 	version    = 2
 	magic      = "LKSEG\x00\x00\x02"

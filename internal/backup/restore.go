@@ -21,8 +21,12 @@ const restoreFile = "restore.json"
 
 const (
 	restoreFormat   = "lookout restore"
+	restoreVersion  = 1
 	restoringSuffix = ".restoring"
 )
+
+// RestoreVersion is the version of the mark of an unfinished restore.
+const RestoreVersion = restoreVersion
 
 // restoring is the content of restoreFile.
 type restoring struct {
@@ -53,8 +57,8 @@ func readRestoring(dir string) (restoring, error) {
 	if err := json.Unmarshal(data, &r); err != nil || r.Format != restoreFormat {
 		return r, errors.New("it is damaged")
 	}
-	if r.Version != 1 {
-		return r, fmt.Errorf("%w: version %d of it, this one reads 1", ErrVersion, r.Version)
+	if r.Version != restoreVersion {
+		return r, fmt.Errorf("%w: version %d of it, this one reads %d", ErrVersion, r.Version, restoreVersion)
 	}
 	return r, nil
 }
@@ -106,7 +110,7 @@ func restore(ctx context.Context, from Target, id, dir string, progress func(don
 		return done, err
 	}
 	if fresh {
-		if err := begin(ctx, dir, restoring{restoreFormat, 1, from.String(), m.ID}); err != nil {
+		if err := begin(ctx, dir, restoring{restoreFormat, restoreVersion, from.String(), m.ID}); err != nil {
 			return done, err
 		}
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
+// Version is the version of files that are written, and the only one that is read.
+const Version = version
+
 // The layout is described in FORMAT.md.
 const (
 	version      = 1
