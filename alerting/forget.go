@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -32,6 +33,32 @@ func (e *Engine) Forget(ctx context.Context, scope *query.DeleteScope) error {
 		return fmt.Errorf("overwriting what the state's file has free: %w", err)
 	}
 	return nil
+}
+
+// Forget is [Engine.Forget] for a state file that no engine has open.
+func Forget(ctx context.Context, db *bbolt.DB, scope *query.DeleteScope) error {
+	known := false
+	err := db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if known = meta != nil; !known {
+			return nil
+		}
+		if was, _, err := getNumber(meta, keyFormat); err != nil || was != format {
+			return fmt.Errorf("the state has format %d, this lookout forgets in %d only: start it once with rules, which brings it up to date (%w)", was, format, err)
+		}
+		return nil
+	})
+	if err != nil || !known {
+		return err
+	}
+	e := &Engine{db: db, clock: systemClock{}, log: slog.New(slog.DiscardHandler), senders: map[string]*sender{}}
+	e.limits.fill()
+	e.rules.Store(&[]*rule{})
+	e.asker = newAsker(e)
+	if err := e.readIncidents(); err != nil {
+		return err
+	}
+	return e.Forget(ctx, scope)
 }
 
 // addScope has events of the scope passed over that were read before they were deleted, until the engine is behind them.

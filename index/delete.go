@@ -23,6 +23,7 @@ import (
 
 // Deleting is a job that outlives the process. It runs in the compactor's goroutine, one step at a time:
 //
+//	look       what is beside the store looks at what is to go
 //	log        the log is rolled over and what is in memory sealed: then no file of the log holds an event of the job any more
 //	segments   each segment with matches is rewritten without them, under its own name; one rename is the whole transaction
 //	…          what keeps events beside the store forgets them, in the order of Options.Reach
@@ -32,9 +33,10 @@ import (
 
 const (
 	jobVersion = 1
-	maxJob     = 1 << 20 // bytes of a job's file
-	maxJobs    = 100     // that are kept, ended ones; older ones go
-	maxSkipped = 100     // that a job lists
+	maxJob     = 32 << 20 // bytes of a job's file
+	maxLooked  = 8 << 20
+	maxJobs    = 100 // that are kept, ended ones; older ones go
+	maxSkipped = 100 // that a job lists
 	deletesDir = "deletes"
 	jobSuffix  = ".json"
 	keyFile    = "key"
@@ -44,24 +46,25 @@ const (
 // Reach is something beside the store that keeps what events say.
 type Reach struct {
 	Name string // of the step; it stays the same over restarts
+	// Look, when it is set, is called before anything is deleted, and returns what Forget will need to know of the events: at most
+	// maxLooked bytes. It is kept in the job's file until the job ends.
+	Look func(context.Context, *query.DeleteScope) ([]byte, error)
 	// Forget removes what it keeps of the events of a scope, which no search finds any more. It may be called again for the same.
-	Forget func(context.Context, *query.DeleteScope) error
+	Forget func(ctx context.Context, scope *query.DeleteScope, looked []byte) error
 }
-
-// ErrNoDeletion is returned for a job that is not there.
-var ErrNoDeletion = errors.New("there is no such deletion")
 
 // deletion is a job with what its file holds.
 type deletion struct {
 	Version int `json:"version"`
 	query.Deletion
-	Since     int64         `json:"since_ns,omitempty"`
-	Until     int64         `json:"until_ns,omitempty"`
-	KeepQuery bool          `json:"keep_query,omitempty"`
-	Done      []string      `json:"steps_done,omitempty"`
-	Told      bool          `json:"told,omitempty"`      // that it begins
-	Cancelled bool          `json:"cancelled,omitempty"` // it is to end
-	Rewriting *rewritingNow `json:"rewriting,omitempty"`
+	Since     int64             `json:"since_ns,omitempty"`
+	Until     int64             `json:"until_ns,omitempty"`
+	KeepQuery bool              `json:"keep_query,omitempty"`
+	Done      []string          `json:"steps_done,omitempty"`
+	Told      bool              `json:"told,omitempty"`      // that it begins
+	Cancelled bool              `json:"cancelled,omitempty"` // it is to end
+	Rewriting *rewritingNow     `json:"rewriting,omitempty"`
+	Seen      map[string][]byte `json:"noted,omitempty"` // what Reach.Look returned, by name
 
 	scope  query.DeleteScope
 	broken error              // why it cannot go on
@@ -177,7 +180,7 @@ func (s *Store) Deletes() []query.Deletion {
 }
 
 // CancelDelete ends a job between two blocks: what has been deleted until then is gone, the rest stays. The error wraps
-// [ErrNoDeletion] when there is no such job; one that has ended already stays as it is.
+// [query.ErrNoDeletion] when there is no such job; one that has ended already stays as it is.
 func (s *Store) CancelDelete(id uint64) (query.Deletion, error) {
 	d := &s.deletes
 	d.mu.Lock()
@@ -200,14 +203,16 @@ func (s *Store) CancelDelete(id uint64) (query.Deletion, error) {
 		kick(s.compacts)
 		return j.view(), nil
 	}
-	return query.Deletion{}, fmt.Errorf("%w: %d", ErrNoDeletion, id)
+	return query.Deletion{}, fmt.Errorf("%w: %d", query.ErrNoDeletion, id)
 }
 
 // saveJob writes a job's file; the caller holds the lock.
 func (s *Store) saveJob(j *deletion) error {
 	c := *j
-	if c.State.Ended() && !c.KeepQuery {
-		c.Query = ""
+	if c.State.Ended() {
+		if c.Seen = nil; !c.KeepQuery {
+			c.Query = ""
+		}
 	}
 	data, err := json.Marshal(&c)
 	if err == nil {
@@ -216,7 +221,7 @@ func (s *Store) saveJob(j *deletion) error {
 	if err != nil {
 		return fmt.Errorf("writing deletion %d: %w", j.ID, err)
 	}
-	j.Query = c.Query
+	j.Query, j.Seen = c.Query, c.Seen
 	return nil
 }
 

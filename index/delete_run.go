@@ -14,8 +14,9 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// The first two steps of a job; those of Options.Reach have their own names.
+// The first steps of a job; those of Options.Reach have their own names.
 const (
+	stepLook     = "look"
 	stepLog      = "log"
 	stepSegments = "segments"
 )
@@ -114,7 +115,8 @@ func (d *deleter) work(ctx context.Context, j *deletion) (outcome, error) {
 		}
 		return again, s.changeJob(j, func() { j.Told, j.State = true, query.DeleteRunning })
 	}
-	steps := []string{stepLog, stepSegments}
+	steps := []string{stepLook, stepLog, stepSegments}
+	first := len(steps)
 	for _, r := range s.o.Reach {
 		steps = append(steps, r.Name)
 	}
@@ -133,11 +135,13 @@ func (d *deleter) work(ctx context.Context, j *deletion) (outcome, error) {
 	var err error
 	switch i {
 	case 0:
-		did, err = d.log(j)
+		err = d.look(ctx, j)
 	case 1:
+		did, err = d.log(j)
+	case 2:
 		did, err = d.segments(ctx, j)
 	default:
-		if err = s.o.Reach[i-2].Forget(ctx, &j.scope); err != nil {
+		if err = s.o.Reach[i-first].Forget(ctx, &j.scope, j.Seen[steps[i]]); err != nil {
 			err = fmt.Errorf("%s: %w", steps[i], err)
 		}
 	}
@@ -210,6 +214,26 @@ func (s *Store) dropJobs() error {
 		d.jobs = d.jobs[1:]
 	}
 	return nil
+}
+
+// look has what is beside the store look at the events before they go.
+func (d *deleter) look(ctx context.Context, j *deletion) error {
+	s := d.c.s
+	seen := map[string][]byte{}
+	for _, r := range s.o.Reach {
+		if r.Look == nil {
+			continue
+		}
+		data, err := r.Look(ctx, &j.scope)
+		if err == nil && len(data) > maxLooked {
+			err = fmt.Errorf("%d bytes are to be noted, the most is %d", len(data), maxLooked)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+		seen[r.Name] = data
+	}
+	return s.changeJob(j, func() { j.Seen = seen })
 }
 
 // log sees to it that all events of the job are in segments and none in a file of the log.

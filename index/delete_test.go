@@ -239,7 +239,7 @@ func (w *deletingWorld) open() (*Store, error) {
 			w.told[d.ID] = append(w.told[d.ID], d.State)
 			return nil
 		},
-		Reach: []Reach{{"beside", func(context.Context, *query.DeleteScope) error {
+		Reach: []Reach{{Name: "beside", Forget: func(context.Context, *query.DeleteScope, []byte) error {
 			// A call of the disk, so that the power goes here as well.
 			return w.fs.SyncDir("/data")
 		}}},
@@ -575,12 +575,16 @@ func TestDeletionGoesOn(t *testing.T) {
 	var fails error
 	o := Options{Dir: t.TempDir(), byHand: true, CompactShare: 1}
 	reach := func(name string) Reach {
-		return Reach{name, func(_ context.Context, scope *query.DeleteScope) error {
-			did = append(did, fmt.Sprintf("%s %s %d %d", name, scope.Query, scope.Since, scope.MaxSeq))
+		return Reach{Name: name, Forget: func(_ context.Context, scope *query.DeleteScope, looked []byte) error {
+			did = append(did, fmt.Sprintf("%s %s %d %d %s", name, scope.Query, scope.Since, scope.MaxSeq, looked))
 			return fails
 		}}
 	}
 	o.Reach = []Reach{reach("one"), reach("two")}
+	o.Reach[1].Look = func(context.Context, *query.DeleteScope) ([]byte, error) {
+		did = append(did, "look")
+		return []byte("seen"), nil
+	}
 	var told []string
 	o.OnDelete = func(_ context.Context, d query.Deletion) error {
 		told = append(told, fmt.Sprintf("%s %q %d", d.State, d.Query, d.Deleted))
@@ -615,7 +619,7 @@ func TestDeletionGoesOn(t *testing.T) {
 	if err := deleteByHand(s); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{`one secret 15 40`, `one secret 15 40`, `two secret 15 40`}, did); diff != "" {
+	if diff := cmp.Diff([]string{`look`, `one secret 15 40 `, `one secret 15 40 `, `two secret 15 40 seen`}, did); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{`running "" 0`, `running "" 0`, `running "" 0`, `done "" 10`}, told); diff != "" {
@@ -650,7 +654,7 @@ func TestCancelDelete(t *testing.T) {
 	if _, err := s.CancelDelete(first.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CancelDelete(77); !errors.Is(err, ErrNoDeletion) {
+	if _, err := s.CancelDelete(77); !errors.Is(err, query.ErrNoDeletion) {
 		t.Error(err)
 	}
 	if err := s.Close(t.Context()); err != nil {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"time"
 
 	"github.com/lookoutlog/lookout/internal/event"
@@ -35,6 +36,9 @@ func (s *DeleteScope) InRange(at int64) bool {
 	return (s.Since == 0 || at >= s.Since) && (s.Until == 0 || at < s.Until)
 }
 
+// ErrNoDeletion is wrapped by the error for a job that is not there.
+var ErrNoDeletion = errors.New("there is no such deletion")
+
 // DeleteState is how far a job of deletion is.
 type DeleteState string
 
@@ -55,7 +59,7 @@ func (s DeleteState) Ended() bool { return s != DeleteWaiting && s != DeleteRunn
 type Deletion struct {
 	ID    uint64      `json:"id,string"`
 	State DeleteState `json:"state"`
-	// Step is what a running job does: it moves what is in memory into segments and lets go of the log ("log"), rewrites
+	// Step is what a running job does: what is beside the store looks at the events ("look"); it moves what is in memory into segments and lets go of the log ("log"), rewrites
 	// segments ("segments"), and goes on with what keeps events beside the store, by its name.
 	Step string `json:"step,omitempty"`
 	// Query is the text of the query while the job goes on, and afterwards when it is kept; Hash tells two apart; Fields are what it asks for.

@@ -90,6 +90,8 @@ type Options struct {
 	Fleet Fleet
 	// Alerts returns the incidents that are open or were lately, for /api/v1/alerts; without it there are none.
 	Alerts func() ([]alerting.IncidentInfo, error)
+	// Deleter deletes events by query; nil in an agent.
+	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.
 	Saver Saver
 	// Auth knows the tokens and sessions.

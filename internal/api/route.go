@@ -81,8 +81,6 @@ var later = []struct {
 	{"/api/v1/alerts/", "one alert over HTTP", auth.Read},
 	{"/api/v1/silences", "silences", auth.Read},
 	{"/api/v1/silences/", "silences", auth.Read},
-	{"/api/v1/delete", "deleting by query", auth.Admin},
-	{"/api/v1/delete/", "deleting by query", auth.Admin},
 	{"/api/v1/tokens", "tokens of one's own", auth.Admin},
 	{"/api/v1/tokens/", "tokens of one's own", auth.Admin},
 	{"/loki/", "Loki's API", auth.Read},
@@ -126,6 +124,8 @@ func (a *API) routes() {
 	a.add("/api/v1/containers", auth.Read, only(list("containers", surely(a.o.Fleet.Containers)), http.MethodGet))
 	a.add("/api/v1/probes", auth.Read, only(list("probes", surely(a.o.Fleet.Probes)), http.MethodGet))
 	a.add("/api/v1/alerts", auth.Read, only(list("alerts", a.o.Alerts), http.MethodGet))
+	a.add(deletesPath, auth.Admin, only(a.stored(a.deletes), http.MethodGet, http.MethodPost))
+	a.add(deletesPath+"/", auth.Admin, only(a.stored(a.deletion), http.MethodGet, http.MethodDelete))
 	a.add("/api/v1/backups", auth.Admin, only(a.stored(a.backups), http.MethodPost))
 	a.add("/api/v1/verify", auth.Admin, only(a.stored(a.verify), http.MethodPost))
 	a.add("/api/v1/login", public, only(a.login, http.MethodPost))

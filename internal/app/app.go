@@ -96,6 +96,8 @@ type App struct {
 	listener net.Listener
 
 	opened auth.Opened
+	// wired is closed when New has come to its end: jobs of the store that went on before wait for it.
+	wired chan struct{}
 	// databases are what a backup saves beside the store.
 	databases []database
 	backing   sync.Mutex // held while a backup runs
@@ -116,11 +118,13 @@ func (a *App) onStop(name string, fn func(context.Context) error) {
 
 // New opens data folder, store and state. When it fails nothing stays open.
 func New(o Options) (app *App, err error) {
-	a := &App{o: o, log: o.Log, failed: make(chan error, 4)}
+	a := &App{o: o, log: o.Log, failed: make(chan error, 4), wired: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Stop(context.Background()))
+			return
 		}
+		close(a.wired)
 	}()
 	c := o.Config
 	if os.Getenv("GOMEMLIMIT") == "" {

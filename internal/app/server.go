@@ -34,7 +34,9 @@ const channelPushover = "pushover"
 
 // openStore opens the store, and what reads it: the fleet and the rules.
 func (a *App) openStore(db *bbolt.DB) error {
-	store, err := index.Open(index.Options{Dir: filepath.Join(a.o.Config.Data, "store"), Log: a.log})
+	store, err := index.Open(index.Options{
+		Dir: filepath.Join(a.o.Config.Data, "store"), Log: a.log, Reach: a.reach(db), OnDelete: a.auditDeletion,
+	})
 	if err != nil {
 		return err
 	}
@@ -203,7 +205,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		Log: a.log,
 	}
 	if a.store != nil {
-		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver = a.store, a.catalog, ui.Handler(), a.fleet, a
+		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}
 	if a.engine != nil {
 		o.Alerts = a.engine.Incidents
