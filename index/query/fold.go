@@ -177,6 +177,9 @@ func equalFoldASCII(a, b []byte) bool {
 	return true
 }
 
+// boundless is the length of a text up to which indexFoldASCII does not count what it compares.
+const boundless = 64
+
 // indexFoldASCII returns the first index of text in data without ASCII case, or -1. rare is an index in text whose byte
 // is looked for first. more is false when the search was given up because it compared too much; at is then where to go on.
 func indexFoldASCII(data, text []byte, rare int) (at int, more bool) {
@@ -219,7 +222,7 @@ func indexFoldASCII(data, text []byte, rare int) (at int, more bool) {
 		}
 		i++
 		window = 256
-		if n > 64 {
+		if n > boundless {
 			if work += n; work > 8*len(data)+4096 {
 				return i, true
 			}
@@ -294,30 +297,25 @@ func (f *finder) in(data []byte) bool {
 	return false
 }
 
-// searchable tells whether all finds every place of the literal in data.
+// searchable tells whether all finds every place of the literal in data, and in time that does not grow with its length.
 func (f *finder) searchable(data []byte) bool {
-	return len(f.text) > 0 && (!f.fold || f.ascii && !f.foreign(data))
+	return len(f.text) > 0 && (!f.fold || f.ascii && len(f.text) <= boundless && !f.foreign(data))
 }
 
-// all calls fn for places of the literal in data, in order; fn returns where to go on. It returns false when it was given up
-// because it compared too much. The data is searchable.
-func (f *finder) all(data []byte, fn func(at int) (next int)) bool {
+// all calls fn for places of the literal in data, which is searchable, in order; fn returns where to go on.
+func (f *finder) all(data []byte, fn func(at int) (next int)) {
 	for from := 0; from < len(data); {
-		at, more := 0, false
+		at := -1
 		if f.fold {
-			at, more = indexFoldASCII(data[from:], f.text, f.rare)
+			at, _ = indexFoldASCII(data[from:], f.text, f.rare)
 		} else {
 			at = bytes.Index(data[from:], f.text)
 		}
-		if more {
-			return false
-		}
 		if at < 0 {
-			break
+			return
 		}
 		from = fn(from + at)
 	}
-	return true
 }
 
 // foreign tells whether data holds a character outside ASCII that folds to a letter of the ASCII text.

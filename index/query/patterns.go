@@ -357,9 +357,12 @@ func (j *judge) contains(c *contains, verdicts []Verdict) {
 	if s.words != nil {
 		words = s.words // what folds to a letter is part of a word
 	}
-	if !c.f.searchable(words) || mayHold(s.words, c.f.text, c.f.fold) && !j.find(c, text, first, verdicts) {
+	if !c.f.searchable(words) {
 		j.each(c, verdicts)
 		return
+	}
+	if mayHold(s.words, c.f.text, c.f.fold) {
+		j.find(c, text, first, verdicts)
 	}
 	j.reach = append(j.reach[:0], make([]reached, len(s.sets))...)
 	for i := range s.sets {
@@ -374,10 +377,10 @@ func (j *judge) contains(c *contains, verdicts []Verdict) {
 	}
 }
 
-// find looks for the literal in the patterns' texts, of which the first begins at first. It returns false when it gave up.
-func (j *judge) find(c *contains, text []byte, first uint32, verdicts []Verdict) bool {
+// find looks for the literal in the patterns' texts, of which the first begins at first.
+func (j *judge) find(c *contains, text []byte, first uint32, verdicts []Verdict) {
 	s, i := j.s, 0
-	return c.f.all(text, func(at int) (next int) {
+	c.f.all(text, func(at int) (next int) {
 		end := 0
 		for ; ; i++ {
 			if end = len(text); j.lo+i+1 < len(s.list) {
@@ -410,7 +413,7 @@ func mayHold(words, text []byte, fold bool) bool {
 		}
 		word := finder{text: text[i:end], fold: fold, rare: rarest(text[i:end])}
 		found := false
-		if ok := word.all(words, func(int) int { found = true; return len(words) }); ok && !found {
+		if word.all(words, func(int) int { found = true; return len(words) }); !found {
 			return false
 		}
 		i = end

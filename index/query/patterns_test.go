@@ -3,6 +3,7 @@ package query
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -75,5 +76,35 @@ func TestPatterns(t *testing.T) {
 	})
 	if min(seen[Never], seen[Maybe], seen[Always]) < 20 {
 		t.Fatalf("too little was tried: %v", seen)
+	}
+}
+
+// TestLongLiteral: a literal that is longer than what is looked for in all texts at once.
+func TestLongLiteral(t *testing.T) {
+	long := strings.Repeat("ab ", 30)
+	var all Patterns
+	for _, text := range []string{"a", "x " + strings.ToUpper(long), strings.Repeat("ab ", 29), long + "\x00"} {
+		p := &Pattern{Text: []byte(text)}
+		if strings.HasSuffix(text, "\x00") {
+			p.Holes = []Hole{{Set: setOf(digits), Min: 1, Max: 9}}
+		}
+		all.Add(p)
+	}
+	all.CollectWords()
+	for _, c := range []struct {
+		query string
+		want  []Verdict
+	}{
+		{Quote(long), []Verdict{Never, Always, Never, Always}},
+		{QuoteRegex(long), []Verdict{Never, Never, Never, Always}},
+	} {
+		q, err := Parse(c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []Verdict{Maybe, Maybe, Maybe, Maybe}
+		if q.Tests()[0].JudgeAll(&all, 0, got); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.query, got, c.want)
+		}
 	}
 }
