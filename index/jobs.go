@@ -240,6 +240,10 @@ func (t *chunkJob) rebuild(q *search, o *openTable) error {
 	if err != nil {
 		return err
 	}
+	if out.buf == nil { // growing step by step costs more than the rows
+		out.buf = make([]byte, 0, int(c.entry.Bytes)/max(c.entry.Rows, 1)*t.rows*9/8)
+	}
+	out.rows = slices.Grow(out.rows, t.rows)
 	for row, n := t.first, t.rows; n > 0; n-- {
 		start := len(out.buf)
 		if out.buf, err = o.table.AppendRow(out.buf, row); err != nil {

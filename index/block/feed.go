@@ -142,7 +142,7 @@ func (f *codedForm) code(t *Table, c *textReader, id int, sink *query.ValueSink)
 	if len(m.open) > 1 {
 		return nil
 	}
-	h := &m.open[0]
+	h := m.open[0]
 	switch {
 	case h.kind == holeDict:
 		f.kind, f.hole, f.numbers = codedHole, h, make([]int32, len(h.values))

@@ -46,7 +46,7 @@ func (s *selection) findInForm(test *query.Test, text []byte, fold bool, column 
 	if err != nil || len(m.open) != 1 {
 		return false, err
 	}
-	before, behind, h := m.pieces[0], m.pieces[1], &m.open[0]
+	before, behind, h := m.pieces[0], m.pieces[1], m.open[0]
 	if fold && !(ascii(before) && ascii(behind)) {
 		return false, nil // a character of another length may be equal
 	}
@@ -119,7 +119,7 @@ func (s *selection) addRanks(column int, c *textReader, id int, ranks []int, lef
 	return corrupt("form %d has %d values", id, rank)
 }
 
-// findDecimal returns which values are the text. The column has no prefix.
+// findDecimal returns which values are the text behind the prefix.
 func (h *hole) findDecimal(text []byte) (ranks []int) {
 	if len(text) == 0 || len(text) > 19 || h.digits > 0 && len(text) != h.digits || h.digits == 0 && len(text) > 1 && text[0] == '0' {
 		return nil
@@ -161,8 +161,8 @@ func (h *hole) findPlaces(same func(v []byte) bool) (ranks []int) {
 	return ranks
 }
 
-// findChars returns which values are the text; known is false when the column does not tell without being written out. It has
-// no prefix.
+// findChars returns which values are the text behind the prefix; known is false when the column does not tell without being
+// written out.
 func (h *hole) findChars(text []byte, fold bool) (ranks []int, known bool) {
 	if h.width == 0 || h.abc == nil && fold {
 		return nil, false

@@ -25,22 +25,24 @@ const (
 	holeKinds
 )
 
-// hole is one column of values.
+// hole is one column of values. What is needed for each value stands first: blocks have thousands of columns, and reading events
+// in order means reading some bytes of each.
 type hole struct {
 	kind   uint8
+	width  uint   // decimal, dictionary: bits of a number; chars: bits of a character
+	digits int    // decimal: how many there are, 0 when there are no leading zeros
+	least  uint64 // decimal
+	data   []byte // the bits
+	n      int    // values in the column
+
 	prefix []byte   // constant: the value
-	digits int      // decimal: how many there are, 0 when there are no leading zeros
-	least  uint64   // decimal
-	width  uint     // decimal, dictionary: bits of a number; chars: bits of a character
+	values [][]byte // dictionary
 	least8 int      // chars: the least length behind the prefix
 	lenw   uint     // chars: bits of a length − least8
 	most   int      // chars: the greatest length behind the prefix
 	abc    []byte   // chars: the alphabet in order; nil when a character is its byte
 	starts []uint32 // chars of different lengths: where each value's begin, in characters
-	values [][]byte
-	n      int    // values in the column
-	bits   int    // bytes of the column's bits
-	data   []byte // the bits
+	bits   int      // bytes of the column's bits
 }
 
 // What a charset of chars is called in one byte.
@@ -415,38 +417,44 @@ func (h *hole) load(data []byte) {
 
 // append appends value i; damaged bits give a wrong value but never a panic: they are behind a checksum.
 func (h *hole) append(dst []byte, i int) []byte {
+	return h.appendRest(append(dst, h.prefix...), i)
+}
+
+// appendRest appends value i without the column's prefix.
+func (h *hole) appendRest(dst []byte, i int) []byte {
 	switch h.kind {
 	case holeConst:
-		return append(dst, h.prefix...)
+		return dst
 	case holeDecimal:
-		dst = append(dst, h.prefix...)
 		return appendDigits(dst, h.least+bitsAt(h.data, uint64(i)*uint64(h.width), h.width), h.digits)
 	case holeChars:
-		dst = append(dst, h.prefix...)
 		from, n := i*h.most, h.most
 		if h.lenw > 0 {
 			from, n = int(h.starts[i]), min(int(h.starts[i+1]-h.starts[i]), h.most)
 		}
 		pos := uint64(h.n)*uint64(h.lenw) + uint64(from)*uint64(h.width)
+		dst = slices.Grow(dst, n)
+		out := dst[len(dst) : len(dst)+n]
+		dst = dst[:len(dst)+n]
 		if h.width == 0 { // an alphabet of one
-			for range n {
-				dst = append(dst, h.abc[0])
+			for i := range out {
+				out[i] = h.abc[0]
 			}
 			return dst
 		}
 		mask := uint64(1)<<h.width - 1
-		for n > 0 { // as many at once as fit
-			k := min(n, int(64/h.width))
+		for len(out) > 0 { // as many at once as fit
+			k := min(len(out), int(64/h.width))
 			v := bitsAt(h.data, pos, uint(k)*h.width)
-			for range k {
+			for j := range out[:k] {
 				c := byte(v & mask)
 				if h.abc != nil {
 					c = h.abc[min(int(c), len(h.abc)-1)]
 				}
-				dst = append(dst, c)
+				out[j] = c
 				v >>= h.width
 			}
-			n -= k
+			out = out[k:]
 			pos += uint64(k) * uint64(h.width)
 		}
 		return dst

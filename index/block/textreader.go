@@ -88,7 +88,7 @@ func (f *formRef) moulded() bool { return f.holes > 0 && !f.loose }
 // piece at the end. Constant holes have become parts of the pieces.
 type mould struct {
 	pieces [][]byte
-	open   []hole
+	open   []*hole // their prefixes are parts of the pieces, too
 }
 
 // readRef reads where a column of n values is.
@@ -331,26 +331,27 @@ func (c *textReader) mould(t *Table, f *formRef) (mould, error) {
 		if err != nil {
 			return mould{}, err
 		}
-		var m mould
-		var piece []byte
+		size, open := len(f.text), 0
+		for k := range cols {
+			if size += len(cols[k].prefix); cols[k].kind != holeConst {
+				open++
+			}
+		}
+		m := mould{pieces: make([][]byte, 0, open+1), open: make([]*hole, 0, open)}
+		all, start := make([]byte, 0, size), 0
 		rest := f.text
 		for k := range cols {
 			j := bytes.IndexByte(rest, query.HoleMark)
-			piece = append(piece, rest[:j]...)
+			all = append(append(all, rest[:j]...), cols[k].prefix...)
 			rest = rest[j+1:]
-			if cols[k].kind == holeConst {
-				piece = append(piece, cols[k].prefix...)
-				continue
+			if cols[k].kind != holeConst {
+				m.pieces, m.open = append(m.pieces, all[start:]), append(m.open, &cols[k])
+				start = len(all)
 			}
-			// The prefix of the values is a part of the piece as well.
-			h := cols[k]
-			piece = append(piece, h.prefix...)
-			h.prefix = nil
-			m.pieces, m.open = append(m.pieces, piece), append(m.open, h)
-			piece = nil
 		}
-		m.pieces = append(m.pieces, append(piece, rest...))
-		t.size.Add(int64(2*len(f.text) + 200*len(m.open)))
+		all = append(all, rest...)
+		m.pieces = append(m.pieces, all[start:])
+		t.size.Add(int64(size + 32*len(m.pieces)))
 		return m, nil
 	})
 }
@@ -394,9 +395,9 @@ func (v *valueReader) append(dst []byte, i int) ([]byte, error) {
 		}
 		m = &made
 	}
-	for k := range m.open {
+	for k, h := range m.open {
 		dst = append(dst, m.pieces[k]...)
-		dst = m.open[k].append(dst, rank)
+		dst = h.appendRest(dst, rank)
 	}
 	return append(dst, m.pieces[len(m.open)]...), nil
 }
