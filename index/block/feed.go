@@ -75,6 +75,11 @@ func (c *Column) feedTexts(rows bitset.Set, sink *query.ValueSink) error {
 				out.add(row, f.numbers[place])
 				continue
 			}
+			if f.decimals != nil {
+				f.numbers[place] = f.decimals.Number(place)
+				out.add(row, f.numbers[place])
+				continue
+			}
 			if buf, err = values.append(buf[:0], int(i)); err != nil {
 				return err
 			}
@@ -96,6 +101,8 @@ type codedForm struct {
 	hole    *hole
 	least   uint64  // added to what the hole's bits say
 	numbers []int32 // of the values that differ; 0 where it is not known yet
+	// decimals give the numbers that are not known, of values that are decimals; nil for others, which are written out for it.
+	decimals *query.Decimals
 }
 
 const (
@@ -147,8 +154,8 @@ func (f *codedForm) code(t *Table, c *textReader, id int, sink *query.ValueSink)
 	case h.kind == holeDict:
 		f.kind, f.hole, f.numbers = codedHole, h, make([]int32, len(h.values))
 	case h.kind == holeDecimal && h.digits == 0 && len(m.pieces[1]) == 0 && h.width < 32 && h.least < 1<<32:
-		if numbers := sink.Decimals(m.pieces[0], h.least+1<<h.width-1, h.n); numbers != nil {
-			f.kind, f.hole, f.least, f.numbers = codedHole, h, h.least, numbers
+		if d := sink.Decimals(m.pieces[0], h.least+1<<h.width-1, h.n); d != nil {
+			f.kind, f.hole, f.least, f.numbers, f.decimals = codedHole, h, h.least, d.Known(), d
 		}
 	}
 	return nil
@@ -185,26 +192,28 @@ func (c *Column) feedNumbers(rows bitset.Set, sink *query.ValueSink) error {
 	if err != nil {
 		return err
 	}
+	var decimals *query.Decimals
 	var numbers []int32
 	if num.same && num.scale == 0 {
 		most := int64(0)
 		for _, m := range v.mantissas {
 			most = max(most, m)
 		}
-		numbers = sink.Decimals(nil, uint64(most), num.n)
+		if decimals = sink.Decimals(nil, uint64(most), num.n); decimals != nil {
+			numbers = decimals.Known()
+		}
 	}
 	var buf []byte
 	out := numbered{sink: sink}
 	err = c.t.each(c.field, rows, func(row, i int) (bool, error) {
 		m := v.mantissas[i]
-		known := uint64(m) < uint64(len(numbers)) // not a negative one
-		if !known || numbers[m] == 0 {
+		if uint64(m) >= uint64(len(numbers)) { // or a negative one
 			buf = v.append(buf[:0], num, i)
-			if !known {
-				sink.Text(row, buf)
-				return false, nil
-			}
-			numbers[m] = sink.Number(buf)
+			sink.Text(row, buf)
+			return false, nil
+		}
+		if numbers[m] == 0 {
+			numbers[m] = decimals.Number(int(m))
 		}
 		out.add(row, numbers[m])
 		return false, nil

@@ -1,6 +1,9 @@
 package query
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // ValueSink takes the values of one field from a [StatsTable]. A table that knows which of its values are the same need not
 // write out each of them: it asks for a text's number once, and then gives the number for every row that has it.
@@ -24,22 +27,70 @@ const (
 	decimalFill = 1.0 / 16
 )
 
-// decimalTable holds, at place x, the number of the text that is the prefix and x in decimal digits without leading zeros; 0
-// where it is not known.
-type decimalTable struct {
+// Decimals are the numbers of texts that are one prefix and a number in decimal digits without leading zeros.
+//
+// As long as a field has no other texts, and one prefix, its texts get numbers without being written out: only those of an
+// answer are. See dim.settle.
+type Decimals struct {
+	tally  *Tally
+	dim    *dim
 	prefix string
 	ids    []int32
 }
 
-// Decimals returns the numbers, by x, of the texts that are a prefix and the number x ≤ most without leading zeros: 0 where
-// none is known, which the caller then asks Number for and puts in. It is nil when a table does not pay for a column of so many
-// values.
-func (s *ValueSink) Decimals(prefix []byte, most uint64, values int) []int32 {
+// Known returns the numbers that are known, by x; 0 where none is. The caller may put in what Number returned.
+func (d *Decimals) Known() []int32 { return d.ids }
+
+// Number returns the number of the text of x, which some row has; it is not 0. It is -1 when there are too many different ones.
+func (d *Decimals) Number(x int) int32 {
+	if d.ids[x] != 0 { // Known was of a smaller table
+		return d.ids[x]
+	}
+	switch dim := d.dim; {
+	case !dim.unwritten:
+		d.ids[x] = d.tally.number(dim, d.text(nil, x))
+	case len(dim.texts) > MaxGroups:
+		d.tally.full = true
+		return -1
+	default:
+		d.ids[x] = int32(len(dim.texts))
+		dim.texts = append(dim.texts, "")
+		d.tally.mem.use(valueCost + len(d.prefix) + 6)
+	}
+	return d.ids[x]
+}
+
+func (d *Decimals) text(dst []byte, x int) []byte {
+	return strconv.AppendInt(append(dst, d.prefix...), int64(x), 10)
+}
+
+// parse returns the x of a text that is in the table's range, -1 for others.
+func (d *Decimals) parse(v []byte) int {
+	n := len(d.prefix)
+	if len(v) <= n || string(v[:n]) != d.prefix || v[n] == '0' && len(v) > n+1 {
+		return -1
+	}
+	x := 0
+	for _, c := range v[n:] {
+		if x = 10*x + int(c-'0'); c < '0' || c > '9' || x >= len(d.ids) {
+			return -1
+		}
+	}
+	return x
+}
+
+// Decimals returns the numbers of the texts that are a prefix and a number up to most. It is nil when a table does not pay for a
+// column of so many values.
+func (s *ValueSink) Decimals(prefix []byte, most uint64, values int) *Decimals {
+	return s.tally.decimals(s.dim, prefix, most, values)
+}
+
+func (t *Tally) decimals(d *dim, prefix []byte, most uint64, values int) *Decimals {
 	if most >= maxDecimal {
 		return nil
 	}
-	d, want := s.dim, int(most)+1
-	i := slices.IndexFunc(d.decimals, func(t decimalTable) bool { return t.prefix == string(prefix) })
+	want := int(most) + 1
+	i := slices.IndexFunc(d.decimals, func(t *Decimals) bool { return t.prefix == string(prefix) })
 	have := 0
 	if i >= 0 {
 		have = len(d.decimals[i].ids)
@@ -50,34 +101,63 @@ func (s *ValueSink) Decimals(prefix []byte, most uint64, values int) []int32 {
 			return nil
 		}
 		if i < 0 {
-			if len(d.decimals) == maxDecimalTables {
+			switch i = len(d.decimals); i {
+			case 0:
+				d.unwritten = len(d.texts) == 1
+			case maxDecimalTables:
 				return nil
+			default:
+				d.settle()
 			}
-			i = len(d.decimals)
-			d.decimals = append(d.decimals, decimalTable{prefix: string(prefix)})
+			d.decimals = append(d.decimals, &Decimals{tally: t, dim: d, prefix: string(prefix)})
 		}
-		s.tally.mem.use(4 * (want - have))
+		t.mem.use(4 * (want - have))
 		ids := make([]int32, want)
 		copy(ids, d.decimals[i].ids)
 		d.decimals[i].ids = ids
 	}
-	return d.decimals[i].ids
+	return d.decimals[i]
 }
 
-// numbersOf returns the numbers that another's texts have in d, 0 for those that are not known without looking for the text.
-func (d *dim) numbersOf(other *dim) []int32 {
-	numbers := make([]int32, len(other.texts))
-	for i := range other.decimals {
-		o := &other.decimals[i]
-		k := slices.IndexFunc(d.decimals, func(t decimalTable) bool { return t.prefix == o.prefix })
-		if k < 0 {
-			continue
+// write writes out the texts that have got numbers without.
+func (d *dim) write() {
+	if !d.unwritten {
+		return
+	}
+	var buf []byte
+	for x, id := range d.decimals[0].ids {
+		if id > 0 {
+			buf = d.decimals[0].text(buf[:0], x)
+			d.texts[id] = d.copy(buf)
 		}
-		mine := d.decimals[k].ids
-		for x, id := range o.ids[:min(len(o.ids), len(mine))] {
-			if id > 0 {
-				numbers[id] = mine[x]
+	}
+	d.unwritten = false
+}
+
+// settle makes all texts known by what they are: before any text is looked for.
+func (d *dim) settle() {
+	if d.unwritten {
+		d.write()
+		d.index()
+	}
+}
+
+// numbersOf returns the numbers that another's texts get in d.
+func (t *Tally) numbersOf(d, other *dim) []int32 {
+	numbers := make([]int32, len(other.texts))
+	for _, o := range other.decimals {
+		if mine := t.decimals(d, []byte(o.prefix), uint64(len(o.ids)-1), len(o.ids)); mine != nil {
+			for x, id := range o.ids {
+				if id > 0 {
+					numbers[id] = mine.Number(x)
+				}
 			}
+		}
+	}
+	other.write()
+	for id := 1; id < len(numbers); id++ {
+		if numbers[id] == 0 {
+			numbers[id] = t.number(d, []byte(other.texts[id]))
 		}
 	}
 	return numbers

@@ -57,7 +57,9 @@ type dim struct {
 	textSet
 	last     int32 // number of the value that came last; 0 for none
 	lastText []byte
-	decimals []decimalTable
+	decimals []*Decimals
+	// unwritten is set while all texts are those of the only Decimals, and neither written out nor found.
+	unwritten bool
 }
 
 // level is one level of nodes.
@@ -140,6 +142,12 @@ const (
 func (t *Tally) number(d *dim, v []byte) int32 {
 	if d.last > 0 && bytes.Equal(v, d.lastText) {
 		return d.last
+	}
+	if d.unwritten {
+		if x := d.decimals[0].parse(v); x >= 0 {
+			return d.decimals[0].Number(x)
+		}
+		d.settle()
 	}
 	id, slot := d.find(v)
 	if id < 0 {
@@ -578,6 +586,9 @@ func (w *walk) countValues(i int) error {
 	}
 	var text [shortSlot]byte
 	flush := func() {
+		if len(t.batch) > 0 {
+			d.settle()
+		}
 		d.lookUp(t.batch)
 		for k := range t.batch {
 			l := &t.batch[k]
@@ -595,7 +606,7 @@ func (w *walk) countValues(i int) error {
 		}
 	}
 	sink.Text = func(row int, v []byte) {
-		if len(v) > shortSlot {
+		if len(v) > shortSlot || d.unwritten {
 			count(row, t.number(d, v))
 			return
 		}
@@ -896,12 +907,7 @@ func (t *Tally) Merge(o *Tally) {
 		var values []int32
 		if d < len(t.dims) {
 			mine, other := &t.dims[d], &o.dims[d]
-			values = mine.numbersOf(other)
-			for id := 1; id < len(values); id++ {
-				if values[id] == 0 {
-					values[id] = t.number(mine, []byte(other.texts[id]))
-				}
-			}
+			values = t.numbersOf(mine, other)
 		} else {
 			for _, start := range o.starts {
 				values = append(values, t.timeNumber(start))
@@ -930,6 +936,7 @@ func (t *Tally) Merge(o *Tally) {
 // Stats returns what was gathered, but for what the summary says of reading. The tally must not be used any more.
 func (t *Tally) Stats() *Stats {
 	for i := range t.dims {
+		t.dims[i].write()
 		t.dims[i].release()
 	}
 	s := &Stats{Groups: []StatsGroup{}, Summary: Summary{Matched: t.matched, Complete: true}}

@@ -180,9 +180,10 @@ func (t eventTable) Feed(field string, rows bitset.Set, sink *ValueSink) error {
 	return t.Values(field, rows, func(row int, v []byte) {
 		x, err := strconv.ParseUint(string(v[len(v)-min(len(v), 2):]), 10, 8)
 		if digits := strconv.AppendUint(nil, x, 10); err == nil && bytes.HasSuffix(v, digits) {
-			if ids := sink.Decimals(v[:len(v)-len(digits)], 10+x, 1+row*5); ids != nil {
+			if d := sink.Decimals(v[:len(v)-len(digits)], 10+x, 1+row*5); d != nil {
+				ids := d.Known()
 				if ids[x] == 0 {
-					ids[x] = sink.Number(v)
+					ids[x] = d.Number(int(x))
 				}
 				sink.IDs([]int32{int32(row)}, ids[x:x+1])
 				return

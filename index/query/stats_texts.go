@@ -145,8 +145,19 @@ const (
 	mostSlots  = 1 << 18 // what as many values take as there may be groups
 )
 
-func (s *textSet) grow() {
-	n := 2 * len(s.slots)
+func (s *textSet) grow() { s.resize(2 * len(s.slots)) }
+
+// index puts all texts into a table of their size: those, too, that were added without it.
+func (s *textSet) index() {
+	n := len(s.slots)
+	for 4*len(s.texts) > 3*n {
+		n *= 2
+	}
+	s.resize(n)
+}
+
+// resize makes a table of n slots and puts all texts into it.
+func (s *textSet) resize(n int) {
 	s.slots = nil
 	if n >= largeSlots {
 		if spare, ok := spareSlots.Get().(*[]textSlot); ok && len(*spare) >= n {
