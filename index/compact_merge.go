@@ -16,8 +16,9 @@ import (
 )
 
 // merging is one merge. It writes the blocks of some segments into one, service by service in order of time. Blocks of at least a quarter of
-// a full one's size are copied as they are; of the others as many as fill a block are read, sorted and built anew, and all of plain
-// rows. So an event is built anew about once, however often its segment is merged, and what is held in memory is two blocks.
+// a full one's size are copied as they are; of the others as many as fill a block are joined column by column, and where that cannot be,
+// as with plain rows, read, sorted and built anew. So an event is built anew about once, however often its segment is merged, and what
+// is held in memory is two blocks.
 type merging struct {
 	c     *compactor
 	ctx   context.Context
