@@ -118,6 +118,9 @@ func New(o Options) (*Engine, error) {
 	return e, e.readIncidents()
 }
 
+// Position returns the sequence up to which every event is decided.
+func (e *Engine) Position() uint64 { return e.position.Load() }
+
 // stepBack puts the position back to the end of a store that ends before it, and tells.
 func (e *Engine) stepBack(tx *bbolt.Tx, position, last uint64) error {
 	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || len(e.fallbacks) == 0 {

@@ -37,8 +37,8 @@ const (
 	rollupAge = 400 * 24 * time.Hour
 )
 
-// class returns the rules of a class.
-func (r *Retention) class(name string) ClassRetention {
+// Class returns the rules of a class.
+func (r *Retention) Class(name string) ClassRetention {
 	rules, known := r.Classes[name]
 	switch {
 	case known:
@@ -62,7 +62,7 @@ func (r *Retention) ages() bool {
 // segmentBytes is the size up to which segments of a class are merged: small enough that a limit is kept by a tenth.
 func (s *Store) segmentBytes(class string) int64 {
 	size := s.o.SegmentBytes
-	for _, most := range []int64{s.o.Retention.MaxBytes, s.o.Retention.class(class).MaxBytes} {
+	for _, most := range []int64{s.o.Retention.MaxBytes, s.o.Retention.Class(class).MaxBytes} {
 		if most > 0 {
 			size = min(size, most/10)
 		}
@@ -111,20 +111,20 @@ func (c *compactor) retain() error {
 	if trusted {
 		now := s.o.Now().UnixNano()
 		for class, segments := range e.classes {
-			if age := s.o.Retention.class(class).Age; age > 0 {
+			if age := s.o.Retention.Class(class).Age; age > 0 {
 				e.expire(class, aged(segments, st, now, int64(age)))
 			}
 		}
 	}
 	byAge := e.count()
 	for class, segments := range e.classes {
-		if most := s.o.Retention.class(class).MaxBytes; most > 0 {
+		if most := s.o.Retention.Class(class).MaxBytes; most > 0 {
 			e.shrink(map[string][]*segment.Segment{class: segments}, most)
 		}
 	}
 	if most := s.o.Retention.limit(s.space.total.Load()); most > 0 {
 		// A class with a limit of its own has its share; the others make room first.
-		e.shrink(e.classes, most, func(class string) bool { return s.o.Retention.class(class).MaxBytes == 0 })
+		e.shrink(e.classes, most, func(class string) bool { return s.o.Retention.Class(class).MaxBytes == 0 })
 		e.shrink(e.classes, most)
 	}
 	waiting := 0
@@ -288,7 +288,7 @@ func (s *Store) Retention() query.RetentionInfo {
 	}
 	growth := make([]growing, 0, len(classes))
 	for _, name := range slices.SortedFunc(maps.Keys(classes), defaultFirst) {
-		policy := rules.class(name)
+		policy := rules.Class(name)
 		c := query.ClassInfo{Name: name, Age: policy.Age, MaxBytes: policy.MaxBytes, Segments: len(classes[name])}
 		for _, seg := range classes[name] {
 			c.Bytes += seg.Size()

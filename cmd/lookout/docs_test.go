@@ -75,7 +75,7 @@ func configPage() []byte {
 
 None is needed. What is set in the environment wins over the file, which is ` + "`lookout.yaml`" + ` in the working folder unless LOOKOUT_CONFIG or ` + "`--config`" + ` names another.
 ` + "`lookout check`" + ` reads both and names every problem with its line and the mend. ` + "`rules[]`" + ` and ` + "`probes[]`" + ` are lists. Some settings belong to parts that are being
-built (syslog, retention): they are checked, and ` + "`lookout check`" + ` says that they do nothing yet.
+built (syslog): they are checked, and ` + "`lookout check`" + ` says that they do nothing yet.
 
 | setting | variable | default | meaning |
 | --- | --- | --- | --- |

@@ -132,6 +132,6 @@ token in LOOKOUT_TOKEN; on the server's own machine the token is found without.`
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.url, "url", "", "the server's `address` (LOOKOUT_URL; else "+sdk.DefaultURL+")")
 	flags.StringVar(&p.tokenFile, "token-file", "", "the `file` with the token (LOOKOUT_TOKEN_FILE, or the token itself in LOOKOUT_TOKEN)")
-	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.statusCommand(), p.newTokenCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand())
 	return root
 }

@@ -79,6 +79,8 @@ type Limits struct {
 type Options struct {
 	// Store is what searches read; nil in an agent, which answers them with 501.
 	Store Store
+	// Retainer knows how long events are kept; it is there where the store is.
+	Retainer Retainer
 	// Catalog knows the patterns; it is there where the store is.
 	Catalog Catalog
 	// Events takes POST /api/v1/events. Without it the route answers 501.

@@ -117,6 +117,7 @@ func (a *API) routes() {
 	a.add("/api/v1/patterns", auth.Read, only(a.stored(a.patterns), http.MethodGet, http.MethodPost))
 	a.add("/api/v1/fields", auth.Read, only(a.stored(a.fields), http.MethodGet, http.MethodPost))
 	a.add("/api/v1/values", auth.Read, only(a.stored(a.values), http.MethodGet, http.MethodPost))
+	a.add("/api/v1/retention", auth.Read, only(a.stored(a.retention), http.MethodGet))
 	a.add("/api/v1/catalog", auth.Read, only(a.stored(a.catalogStatus), http.MethodGet))
 	a.add("/api/v1/catalog/rebuild", auth.Admin, only(a.stored(a.rebuildCatalog), http.MethodPost))
 	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))

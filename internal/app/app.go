@@ -29,6 +29,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -79,6 +80,9 @@ type App struct {
 	fleet    *fleet.Fleet
 	engine   *alerting.Engine   // nil without rules
 	pushover *pushover.Notifier // nil when nobody can be paged
+
+	// readers tells how far all have read who must see every event; nil until all of them are known.
+	readers atomic.Pointer[func() uint64]
 
 	queue *forward.Queue // nil in a server
 

@@ -34,8 +34,10 @@ const channelPushover = "pushover"
 
 // openStore opens the store, and what reads it: the fleet and the rules.
 func (a *App) openStore(db *bbolt.DB) error {
+	c := a.o.Config
 	store, err := index.Open(index.Options{
-		Dir: filepath.Join(a.o.Config.Data, "store"), Log: a.log, Reach: a.reach(db), OnDelete: a.auditDeletion,
+		Dir: filepath.Join(c.Data, "store"), Log: a.log, Reach: a.reach(db), OnDelete: a.auditDeletion,
+		Retention: retention(&c.Retention), Classify: classify(&c.Retention), Passed: a.passed,
 	})
 	if err != nil {
 		return err
@@ -52,7 +54,11 @@ func (a *App) openStore(db *bbolt.DB) error {
 		a.log.Warn("the state of probes and containers is not known until they report again", "error", err)
 	}
 	a.sink = a.fleet.Sink(store)
-	return a.openAlerting(db)
+	if err := a.openAlerting(db); err != nil {
+		return err
+	}
+	a.readersAreKnown()
+	return nil
 }
 
 // prime tells the fleet what was reported shortly before this start.
@@ -205,6 +211,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		Log: a.log,
 	}
 	if a.store != nil {
+		o.Retainer = a.store
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}
 	if a.engine != nil {

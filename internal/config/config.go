@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/index/segment"
 )
 
 // DefaultFile is read from the working folder when no other file is named. It need not exist.
@@ -151,10 +152,27 @@ func (p Pushover) On() bool { return p.Token != "" && p.User != "" }
 
 // Retention is how long events are kept.
 type Retention struct {
-	Default  Duration            `key:"default" default:"30d" min:"1h" max:"100y" doc:"how long events are kept"`
-	MaxBytes Size                `key:"max_bytes" doc:"the most bytes they may take; half of the disk unless set"`
-	Classes  map[string]Duration `key:"classes" min:"1h" max:"100y" doc:"classes of their own, such as audit: 1y"`
-	Services map[string]string   `key:"services" doc:"which class a service belongs to, by name or glob, such as \"pay*\": audit"`
+	Default    Duration            `key:"default" default:"30d" min:"1h" max:"100y" doc:"how long events are kept"`
+	MaxBytes   Size                `key:"max_bytes" min:"64MiB" doc:"the most bytes that all segments may take on disk, the oldest go first; half of the disk unless set"`
+	Classes    map[string]Duration `key:"classes" min:"1h" max:"100y" doc:"classes of their own and how long their events are kept, such as audit: 1y; rollup is one, for 400d unless set"`
+	ClassBytes map[string]Size     `key:"class_bytes" min:"1MiB" doc:"the most bytes that a class's segments may take, such as audit: 50GB; a class with such a limit makes room for others last"`
+	Services   map[string]string   `key:"services" doc:"which class a service belongs to, by name or glob, such as \"pay*\": audit; of several globs the longest counts"`
+	Rules      []RetentionRule     `key:"rules" doc:"which class an event belongs to, whatever its service: the first rule that matches"`
+}
+
+// RetentionRule puts events into a class.
+type RetentionRule struct {
+	Query Query  `key:"query" required:"true" doc:"which events; see the query language"`
+	Class string `key:"class" required:"true" doc:"their class, one of retention.classes, default or rollup"`
+}
+
+// rollup is the class that is there without being configured, as package index has it.
+const rollup = "rollup"
+
+// Known tells whether a class is configured or built in.
+func (r *Retention) Known(class string) bool {
+	_, known := r.Classes[class]
+	return known || class == segment.DefaultClass || class == rollup
 }
 
 // Load reads the file at path, the environment over it, and validates the whole. An empty path means $LOOKOUT_CONFIG, and
@@ -201,20 +219,45 @@ func (r *reader) validate(c *Config) {
 	}
 	r.validateRules(c)
 	r.validateProbes(c)
-	for glob, class := range c.Retention.Services {
-		at := "retention.services." + glob
-		if _, known := c.Retention.Classes[class]; !known && class != "default" && class != "rollup" {
+	r.validateRetention(&c.Retention)
+	for _, later := range [...]struct{ key, what string }{
+		{"syslog", "receiving syslog"},
+	} {
+		if at, set := r.given(later.key); set {
+			r.warn(at, later.key, later.what+" is not built yet; the setting has no effect", "")
+		}
+	}
+}
+
+func (r *reader) validateRetention(c *Retention) {
+	known := func(at, class string) {
+		if !c.Known(class) && !r.bad("retention.classes") {
 			r.fail(at, class, "there is no such class", "add it to retention.classes, such as "+class+": 1y")
 		}
+	}
+	for class := range c.Classes {
+		switch at := "retention.classes." + class; {
+		case class == segment.DefaultClass:
+			r.fail(at, class, "the class of everything else has a setting of its own", "set retention.default")
+		case !segment.ValidClass(class):
+			r.fail(at, class, "is not a class's name", "use 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or digit")
+		}
+	}
+	for class := range c.ClassBytes {
+		known("retention.class_bytes."+class, class)
+	}
+	for glob, class := range c.Services {
+		at := "retention.services." + glob
+		known(at, class)
 		if _, err := path.Match(glob, ""); err != nil {
 			r.fail(at, glob, "the name is not a glob", "use * and ? only")
 		}
 	}
-	for _, later := range [...]struct{ key, what string }{
-		{"syslog", "receiving syslog"}, {"retention", "deleting old events"},
-	} {
-		if at, set := r.given(later.key); set {
-			r.warn(at, later.key, later.what+" is not built yet; the setting has no effect", "")
+	for i, rule := range c.Rules {
+		at := fmt.Sprintf("retention.rules[%d]", i)
+		r.hints(at+".query", rule.Query)
+		if rule.Class != "" {
+			known(at+".class", rule.Class)
 		}
 	}
 }
