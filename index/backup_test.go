@@ -115,6 +115,9 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		if err := snap.Close(); err != nil {
 			t.Fatal(err)
 		}
+		if v, err := Verify(t.Context(), vfs.OS, dir, true, nil); err != nil || len(v.Problems) != 0 {
+			t.Errorf("%+v, %v", v, err)
+		}
 		again := open(t, Options{Dir: dir, byHand: true})
 		if again.LastSeq() != snap.Sequence {
 			t.Errorf("the copy ends with %d where %d belongs", again.LastSeq(), snap.Sequence)

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -114,6 +116,21 @@ func TestListsOnATerminal(t *testing.T) {
 	s.env["NO_COLOR"] = "1"
 	if got := s.onTerminal("", "containers"); strings.Contains(got, "\x1b") || !strings.Contains(got, " exited ") {
 		t.Errorf("NO_COLOR: %q", got)
+	}
+}
+
+// Work of the server shows how far it has come, and then what it says.
+func TestWorkOnATerminal(t *testing.T) {
+	const answer = `{"progress":{"done":250000,"total":1000000,"unit":"bytes"}}
+{"summary":{"data":"/d","segments":1,"blocks":2,"events":3,"bytes":1000000,"problems":[],"databases":1}}
+`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }))
+	defer server.Close()
+	s := newSession(t, server.URL, "t")
+	got := s.onTerminal("", "verify")
+	if !strings.HasPrefix(got, "\rverifying  25% [#######.......................] 250 kB of 1.0 MB") ||
+		!strings.HasSuffix(got, "\rok: 3 events in 2 blocks of 1 segment, 0 in the log, 1 database; 1.0 MB read\n") {
+		t.Errorf("%q", got)
 	}
 }
 

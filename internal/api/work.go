@@ -18,8 +18,6 @@ type workFunc func(ctx context.Context, progress func(done, total int64, unit st
 // work answers with the progress of something long, a line {"progress":{"done":…,"total":…,"unit":…}} from time to time, and then
 // with {"summary":…} or {"error":…}. The work ends with its client, and with the server.
 func (a *API) work(w http.ResponseWriter, r *http.Request, do workFunc) {
-	// The body has been read. Its deadline would end the request's context, as if the client had gone.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a recorder in a test has none
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(a.closing, cancel)()

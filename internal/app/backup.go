@@ -152,7 +152,12 @@ func saveFolder(ctx context.Context, dir string, dbs []database, snapshot func()
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	b := backup.Options{Lookout: o.Version, Tokens: o.Tokens, Rate: o.Rate, Progress: progress}
+	host, _ := os.Hostname() // without a name the folder's alone
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return sum, err
+	}
+	b := backup.Options{By: host + ":" + abs, Lookout: o.Version, Tokens: o.Tokens, Rate: o.Rate, Progress: progress}
 	// The databases before the events: what the rules and the ledger have seen is then among the events, and what they have not they see
 	// after a restore.
 	for _, d := range dbs {

@@ -110,6 +110,9 @@ func TestBackupOfAServer(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(data, auth.FileName)); err == nil {
 		t.Error("the token is in the backup")
 	}
+	if r, err := VerifyFolder(t.Context(), data, false, nil); err != nil || len(r.Problems) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
 	b := start(t, options(t, map[string]string{"LOOKOUT_DATA": data}))
 	for _, q := range []string{"*", "level>=error service:shop", `"order 7"`, "user:3", "service:busy failed"} {
 		params := url.Values{"q": {q}, "sequence": {fmt.Sprint(last.Sequence)}}

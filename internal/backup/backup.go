@@ -46,6 +46,8 @@ type Options struct {
 	Sequence uint64 // of the newest event
 	Lookout  string // the version that saves
 	Tokens   bool   // the tokens are among the files
+	// By names the data folder, of which one backup at a time can run: what an earlier one left running that was killed is cleared away.
+	By string
 	// Rate bounds what is read and sent, in bytes a second; 0 for no bound.
 	Rate int64
 	// Progress is called with the bytes that are dealt with, of all; it may be nil.
@@ -115,6 +117,9 @@ func (r *run) run(ctx context.Context) (Summary, error) {
 	}
 	m.ID = id
 	r.marker = runningDir + id
+	if err := r.clear(ctx); err != nil {
+		return r.sum, err
+	}
 	if err := r.mark(ctx, now); err != nil {
 		return r.sum, err
 	}
@@ -160,11 +165,50 @@ func opener(data []byte) func() (io.ReadCloser, error) {
 // mark says that a backup runs, so that nobody removes the objects that no manifest names yet.
 func (r *run) mark(ctx context.Context, now time.Time) error {
 	r.marked = now
-	data, err := json.Marshal(map[string]time.Time{"running": now})
+	data, err := json.Marshal(running{now, r.o.By})
 	if err != nil {
 		return err
 	}
 	return r.to.Put(ctx, r.marker, int64(len(data)), sha256.Sum256(data), opener(data))
+}
+
+// running is what a backup says of itself while it runs.
+type running struct {
+	Running time.Time `json:"running"` // when it said so last
+	By      string    `json:"by"`      // see Options
+}
+
+// readRunning returns what a backup says of itself; what cannot be read says nothing.
+func readRunning(ctx context.Context, at Target, name string) (said running) {
+	r, err := at.Get(ctx, name)
+	if err != nil {
+		return said
+	}
+	defer r.Close()
+	if json.NewDecoder(io.LimitReader(r, 64<<10)).Decode(&said) != nil {
+		return running{}
+	}
+	return said
+}
+
+// clear removes the marks of earlier backups of the same data folder, which were killed: this one could not run beside them.
+func (r *run) clear(ctx context.Context) error {
+	if r.o.By == "" {
+		return nil
+	}
+	list, err := r.to.List(ctx, runningDir)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		if readRunning(ctx, r.to, o.Name).By != r.o.By {
+			continue
+		}
+		if err := r.to.Delete(ctx, o.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lookup learns what is there.

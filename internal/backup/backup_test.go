@@ -315,6 +315,27 @@ func TestPruneDuringABackup(t *testing.T) {
 	}
 }
 
+// The next backup of the same data folder clears away what a killed one left running, and no other's.
+func TestKilledBackupsMark(t *testing.T) {
+	to := &Folder{Dir: t.TempDir()}
+	now := clock()
+	for name, by := range map[string]string{"20261121T200000.000Z": "host:/data", "20261121T200001.000Z": "other:/data", "20261121T200002.000Z": ""} {
+		if err := os.MkdirAll(filepath.Join(to.Dir, "running"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to.Dir, "running", name), fmt.Appendf(nil, `{"running":"2026-11-21T20:00:00Z","by":%q}`, by), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Run(t.Context(), to, Options{Files: contents{"a": random(1, 10)}.files(time.Time{}), Now: now, By: "host:/data"}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := to.List(t.Context(), runningDir)
+	if err != nil || len(left) != 2 || left[0].Name != "running/20261121T200001.000Z" {
+		t.Error(left, err)
+	}
+}
+
 // A file that is not what it was said to be fails the backup, and nothing is listed.
 func TestChangingFile(t *testing.T) {
 	to := &Folder{Dir: t.TempDir()}

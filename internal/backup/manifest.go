@@ -267,15 +267,11 @@ func idle(ctx context.Context, at Target, now time.Time) error {
 	}
 	for _, o := range running {
 		since, err := time.Parse(idLayout, strings.TrimPrefix(o.Name, runningDir))
-		if r, openErr := at.Get(ctx, o.Name); openErr == nil {
-			var said map[string]time.Time
-			if json.NewDecoder(io.LimitReader(r, 1<<10)).Decode(&said) == nil && said["running"].After(since) {
-				since = said["running"]
-			}
-			r.Close()
+		if said := readRunning(ctx, at, o.Name); said.Running.After(since) {
+			since = said.Running
 		}
 		if err == nil && now.Sub(since) < runningFor {
-			return fmt.Errorf("a backup runs there since %s; wait for its end, or if it was killed remove %s", strings.TrimPrefix(o.Name, runningDir), o.Name)
+			return fmt.Errorf("a backup runs there since %s; wait for its end, or if it was killed make another or remove %s", strings.TrimPrefix(o.Name, runningDir), o.Name)
 		}
 		if err := at.Delete(ctx, o.Name); err != nil {
 			return err
