@@ -121,6 +121,7 @@ type Store struct {
 	sealing  time.Time     // when a failure to seal was said last; the sealer's
 	stats    counters
 	tables   tableCache
+	kinds    kindsShared
 	deletes  deletions
 	space    space
 }

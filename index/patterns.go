@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -48,10 +49,13 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 			next = min(next, seg.Hi)
 		}
 	}
+	s.kinds.Lock()
+	defer s.kinds.Unlock()
 	if next == math.MaxUint64 {
+		s.kinds.kindReader = kindReader{} // it may be long until the next segment
 		return asked, nil
 	}
-	r := kindReader{}
+	r := &s.kinds.kindReader
 	for _, seg := range segments {
 		if seg.Hi <= after || seg.Lo >= next {
 			continue
@@ -78,6 +82,12 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 		}
 	}
 	return next, nil
+}
+
+// kindsShared is the reader that calls of Patterns share, one at a time: what one segment has the next one mostly has as well.
+type kindsShared struct {
+	sync.Mutex
+	kindReader
 }
 
 // kindReader finds the kinds of lines in one block after the other.

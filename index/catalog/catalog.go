@@ -52,7 +52,7 @@ type Options struct {
 	Source Source
 	// Share is the part of one core's time that reading segments takes at most, above 0 and at most 1. Default 0.25.
 	Share float64
-	// Every is how often Run looks for new segments. Default 5 s.
+	// Every is how often Run looks for new segments. Default 10 s: while much comes in, what is new is indexed together.
 	Every time.Duration
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
@@ -75,6 +75,7 @@ type Catalog struct {
 	feeding sync.Mutex
 	wanted  atomic.Int32
 	worked  time.Time // since when the reader works
+	fresh   int       // kinds that Run has read since it extended the index
 
 	building sync.Mutex // held by whoever builds an index
 	progress atomic.Int64
@@ -99,7 +100,7 @@ func Open(o Options) (*Catalog, error) {
 		o.Share = 0.25
 	}
 	if o.Every == 0 {
-		o.Every = 5 * time.Second
+		o.Every = 10 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -171,26 +172,27 @@ func (c *Catalog) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.extendIndex(ctx); err != nil { // with what a crash has left between ledger and index
-		return err
-	}
-	for {
-		more, err := c.step(ctx)
-		if err != nil || !more {
+	for more := true; more; {
+		before := c.ledger.count()
+		var err error
+		if more, err = c.step(ctx); err != nil {
 			return err
 		}
+		// Many at a time: an index is the cheaper the fewer times it is added to. At the end also what a crash has left.
+		if c.fresh += c.ledger.count() - before; !more || c.fresh >= batchKinds {
+			if err := c.extendIndex(ctx); err != nil {
+				return err
+			}
+			c.fresh = 0
+		}
 	}
+	return nil
 }
 
 // extendIndex indexes what the ledger has beyond the index.
 func (c *Catalog) extendIndex(ctx context.Context) error {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
-	return c.extendNow(ctx)
-}
-
-// extendNow is extendIndex for who holds feeding.
-func (c *Catalog) extendNow(ctx context.Context) error {
 	c.mu.RLock()
 	x := c.index
 	c.mu.RUnlock()
@@ -206,7 +208,7 @@ func (c *Catalog) needsIndex() bool {
 	return c.index == nil || c.damaged.Load() || c.ledger.purging()
 }
 
-// step reads what is next and tells whether there may be more.
+// step reads what is next into the ledger and tells whether there may be more.
 func (c *Catalog) step(ctx context.Context) (more bool, err error) {
 	c.feeding.Lock()
 	defer c.feeding.Unlock()
@@ -223,10 +225,7 @@ func (c *Catalog) step(ctx context.Context) (more bool, err error) {
 	if next == position {
 		return false, nil
 	}
-	if err := c.ledger.write(f.kinds, next); err != nil {
-		return false, err
-	}
-	return true, c.extendNow(ctx)
+	return true, c.ledger.write(f.kinds, next)
 }
 
 // rest keeps reading to its share of a core.

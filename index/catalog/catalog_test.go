@@ -485,7 +485,13 @@ func TestRebuild(t *testing.T) {
 		if _, err := c.step(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if got := found(t, c, query.KindSearch{}); !slices.Equal(got, []string{"one", "two"}) {
+		if err := c.extendIndex(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := found(t, c, query.KindSearch{Text: "one"}); !slices.Equal(got, []string{"one"}) {
+			t.Errorf("meanwhile: %q", got)
+		}
+		if got := found(t, c, query.KindSearch{Text: "two"}); !slices.Equal(got, []string{"two"}) {
 			t.Errorf("meanwhile: %q", got)
 		}
 		if st, err := c.Status(); err != nil || !st.Building || st.Done != 1 || st.Total != 1 {

@@ -333,6 +333,16 @@ func (l *ledger) figures() (kinds, services int, beyond []query.KindsBeyond) {
 	return kinds, len(l.services), beyond
 }
 
+// count returns the number of kinds.
+func (l *ledger) count() (kinds int) {
+	l.facts.Lock()
+	defer l.facts.Unlock()
+	for _, s := range l.services {
+		kinds += s.total()
+	}
+	return kinds
+}
+
 // counts returns the numbers of kinds by service and level.
 func (l *ledger) counts() map[string][event.Debug + 1]int {
 	l.facts.Lock()
@@ -380,9 +390,20 @@ func (w *ledgerWrite) all(tx *bbolt.Tx, kinds map[uint64]*query.Kind, position u
 	w.kinds, w.times, w.hashes = tx.Bucket(bucketKinds), tx.Bucket(bucketTimes), tx.Bucket(bucketHashes)
 	w.next = readNumber(meta.Get(keyNext))
 	before := w.next
+	var fresh []*query.Kind
+	for _, k := range kinds {
+		known, err := w.again(k)
+		if err != nil {
+			return err
+		}
+		if !known {
+			fresh = append(fresh, k)
+		}
+	}
 	// In an order of their own, so that the same segments give the same numbers.
-	for _, k := range slices.SortedFunc(maps.Values(kinds), compareKinds) {
-		if err := w.one(k); err != nil {
+	slices.SortFunc(fresh, compareKinds)
+	for _, k := range fresh {
+		if err := w.add(k); err != nil {
 			return err
 		}
 	}
@@ -419,25 +440,30 @@ func (w *ledgerWrite) service(name string) *serviceFacts {
 	return s
 }
 
-func (w *ledgerWrite) one(k *query.Kind) error {
+// again notes that a kind was seen, if it is known.
+func (w *ledgerWrite) again(k *query.Kind) (ok bool, err error) {
 	known, ok := w.l.known[k.Hash]
 	if !ok {
-		if n := w.hashes.Get(number(k.Hash)); n != nil {
-			t, err := decodeTimes(w.times.Get(n))
-			if err != nil {
-				return err
-			}
-			known, ok = knownKind{readNumber(n), t}, true
+		n := w.hashes.Get(number(k.Hash))
+		if n == nil {
+			return false, nil
 		}
-	}
-	if ok {
-		t := times{First: min(known.First, k.First), Last: max(known.Last, k.Last)}
-		w.known[k.Hash] = knownKind{known.number, t}
-		if t == known.KindTimes {
-			return nil
+		t, err := decodeTimes(w.times.Get(n))
+		if err != nil {
+			return false, err
 		}
-		return w.times.Put(number(known.number), encodeTimes(t))
+		known = knownKind{readNumber(n), t}
 	}
+	t := times{First: min(known.First, k.First), Last: max(known.Last, k.Last)}
+	w.known[k.Hash] = knownKind{known.number, t}
+	if t == known.KindTimes {
+		return true, nil
+	}
+	return true, w.times.Put(number(known.number), encodeTimes(t))
+}
+
+// add adds a new kind.
+func (w *ledgerWrite) add(k *query.Kind) error {
 	old := w.services[k.Service]
 	if old == nil {
 		old = w.l.services[k.Service]
@@ -479,17 +505,6 @@ func (l *ledger) after(n uint64, fn func(n uint64, k *query.Kind) bool) error {
 		}
 		return nil
 	})
-}
-
-// last returns the newest number, and how many kinds there are.
-func (l *ledger) last() (n uint64, kinds int, err error) {
-	err = l.view(func(tx *bbolt.Tx) error {
-		key, _ := tx.Bucket(bucketKinds).Cursor().Last()
-		n = readNumber(key)
-		return nil
-	})
-	kinds, _, _ = l.figures()
-	return n, kinds, err
 }
 
 // upTo counts the kinds of the numbers up to one.

@@ -355,10 +355,7 @@ func (c *Catalog) Rebuild(ctx context.Context, told func(done, total int64)) (er
 			return err
 		}
 	}
-	_, total, err := c.ledger.last()
-	if err != nil {
-		return err
-	}
+	total := c.ledger.count()
 	c.progress.Store(0)
 	c.total.Store(max(int64(total), 1))
 	defer c.total.Store(0)
