@@ -4,6 +4,7 @@
 //	go run ./e2e/bench [-n 1000000] [-memory 5000000]
 //	go run ./e2e/bench -soak 50000000 [-rate 100000]
 //	go run ./e2e/bench -growth [-growth-from 2000000] [-growth-to 20000000]
+//	go run ./e2e/bench -delete 10000000 [-rate 20000]
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -25,6 +26,10 @@
 // events. 100 of these hold two phrases, one of words that nothing else holds, one of words that many others hold, apart. The count
 // of a word stands there for comparison: ten times as many events match. Blocks fill with merging: where the
 // first events are less than two million, theirs are small and a needle in one is cheap.
+//
+// -delete measures how long a body of 64 KiB waits for its answer, at a moderate rate over one connection, for half a minute before
+// one event of a hundred is deleted, while that goes on, and for half a minute after it. Searches meanwhile, about ten a second, must
+// find all that is kept, and never more of what goes than before; they cost what the answers then wait for as well.
 package main
 
 import (
@@ -62,7 +67,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	n := flags.Int("n", 1_000_000, "events of the ingest and search figures")
 	memory := flags.Int("memory", 5_000_000, "events of the memory figure, of 100 services; 0 leaves it out")
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
-	rate := flags.Int("rate", 0, "with -soak: events a second; 0 for as fast as they are acknowledged")
+	rate := flags.Int("rate", 0, "with -soak and -delete: events a second; 0 for as fast as they are acknowledged")
+	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
@@ -83,6 +89,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		switch {
 		case *soak > 0:
 			return b.soak(dir, *soak, *rate)
+		case *del > 0:
+			if *rate == 0 {
+				*rate = 20_000
+			}
+			return b.delete(dir, *del, *rate)
 		case *growth:
 			return b.growth(dir, *from, *to)
 		}
