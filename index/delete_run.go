@@ -19,6 +19,7 @@ const (
 	stepLook     = "look"
 	stepLog      = "log"
 	stepSegments = "segments"
+	stepReaders  = "readers" // the end of segments, while a reader still holds files that merges have replaced
 )
 
 // deleter is what the compacting goroutine knows of the job under way.
@@ -343,6 +344,11 @@ func (d *deleter) leftBehind(j *deletion, segments []*segment.Segment) (outcome,
 			continue
 		}
 		did = wait
+	}
+	if did == wait {
+		s.deletes.mu.Lock()
+		j.Step = stepReaders
+		s.deletes.mu.Unlock()
 	}
 	return did, nil
 }

@@ -60,7 +60,7 @@ type Deletion struct {
 	ID    uint64      `json:"id,string"`
 	State DeleteState `json:"state"`
 	// Step is what a running job does: what is beside the store looks at the events ("look"); it moves what is in memory into segments and lets go of the log ("log"), rewrites
-	// segments ("segments"), and goes on with what keeps events beside the store, by its name.
+	// segments ("segments"), waits for whoever still reads files that merges have replaced ("readers"), and goes on with what keeps events beside the store, by its name.
 	Step string `json:"step,omitempty"`
 	// Query is the text of the query while the job goes on, and afterwards when it is kept; Hash tells two apart; Fields are what it asks for.
 	Query    string    `json:"query,omitempty"`

@@ -48,6 +48,7 @@ func Store(stats func() index.Stats) prometheus.Collector {
 		gauge("store_retention_paused_seconds", "For how long nothing will be removed by age because the clock has jumped, 0 when it goes on.", func(s s) float64 { return s.RetentionPaused.Seconds() }),
 		gauge("store_retention_waiting_segments", "Segments that retention keeps because not all who must see every event have read them.", func(s s) int64 { return s.RetentionWaits }),
 		counter("store_clock_jumps_total", "Jumps of the clock by an hour or more.", func(s s) int64 { return s.ClockJumps }),
+		counter("store_deleted_events_total", "Events deleted by query.", func(s s) int64 { return s.Deleted }),
 		counter("store_follow_expired_total", "Sequences that followers passed over because retention had removed their events.", func(s s) int64 { return s.PassedOver }),
 		gauge("store_damaged", "Parts of the store that cannot be read.", func(s s) int { return s.Damaged }),
 		counter("store_compactions_total", "Merges of adjacent segments into one.", func(s s) int64 { return s.Compactions }),
