@@ -76,6 +76,9 @@ func (a *App) Backup(ctx context.Context, r api.BackupRequest, progress func(don
 // ErrInUse is wrapped by the errors for a data folder that another process has open.
 var ErrInUse = errors.New("it is in use by a running lookout")
 
+// errAgent is wrapped by the errors for the folder of an agent.
+var errAgent = errors.New("name the server's folder")
+
 // BackupFolder saves a data folder that no server has open.
 func BackupFolder(ctx context.Context, dir string, o BackupOptions, progress func(done, total int64)) (sum backup.Summary, err error) {
 	dbs, err := lockFolder(dir)
@@ -98,6 +101,11 @@ func lockFolder(dir string) (dbs []database, err error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, stateFile)); err != nil {
 		return nil, fmt.Errorf("%s is no data folder of lookout: %w", dir, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, queueDir)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "store")); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s is an agent's: it holds only what is not forwarded yet; the events are at its server: %w", dir, errAgent)
+		}
 	}
 	for _, name := range []string{stateFile, ledgerFile} {
 		path := filepath.Join(dir, name)

@@ -248,3 +248,17 @@ func TestVerify(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An agent's folder has no events to save or verify: that is said, instead of an empty backup.
+func TestAgentsFolder(t *testing.T) {
+	a := start(t, options(t, map[string]string{"LOOKOUT_FORWARD_URL": "http://127.0.0.1:1", "LOOKOUT_FORWARD_TOKEN": "lkt_aaaaaaaaaaaaaaaaaaaaaaaaaaa", "LOOKOUT_GELF": "off"}))
+	if err := a.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := BackupFolder(t.Context(), a.o.Config.Data, BackupOptions{To: t.TempDir()}, nil); err == nil || !strings.Contains(err.Error(), "is an agent's") {
+		t.Error(err)
+	}
+	if _, err := VerifyFolder(t.Context(), a.o.Config.Data, false, nil); err == nil || !strings.Contains(err.Error(), "is an agent's") {
+		t.Error(err)
+	}
+}

@@ -36,7 +36,7 @@ func VerifyFolder(ctx context.Context, dir string, quick bool, progress func(don
 		return nil, err
 	}
 	dbs, lockErr := lockFolder(dir)
-	if errors.Is(lockErr, ErrInUse) || errors.Is(lockErr, os.ErrNotExist) || errors.Is(lockErr, os.ErrPermission) {
+	if errors.Is(lockErr, ErrInUse) || errors.Is(lockErr, os.ErrNotExist) || errors.Is(lockErr, os.ErrPermission) || errors.Is(lockErr, errAgent) {
 		return nil, lockErr
 	}
 	defer func() {
