@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// tmpfs mounts a small file system of its own, which needs root.
+func tmpfs(t *testing.T, size string) string {
+	t.Helper()
+	need(t, "mount", "it is in the package util-linux")
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("mounting a file system needs root")
+		}
+		t.Skip("left out: mounting a file system needs root")
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	return dir
+}
+
+// fill has a file take so much that a share of the file system is left.
+func fill(t *testing.T, dir string, left float64) {
+	t.Helper()
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "ballast"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	size := int64(st.Bavail)*st.Bsize - int64(left*float64(st.Blocks))*st.Bsize
+	if left == 0 {
+		size += 1 << 20 // whatever is freed meanwhile
+	}
+	if _, err := io.CopyN(f, zeros{}, size); err != nil && !strings.Contains(err.Error(), "no space left") {
+		t.Fatal(err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// filler sends events and remembers which were acknowledged.
+type filler struct {
+	s     *server
+	next  int
+	acked map[string]bool
+}
+
+// send sends some events and returns the answer's status, Retry-After and body.
+func (f *filler) send(n int) (status int, wait, body string) {
+	f.s.t.Helper()
+	var text bytes.Buffer
+	var sent []string
+	for range n {
+		m := fmt.Sprintf("disk event %d of many", f.next)
+		f.next++
+		sent = append(sent, m)
+		fmt.Fprintf(&text, `{"service":"disk","message":%q,"pad":"%0512d"}`+"\n", m, f.next)
+	}
+	resp, err := http.DefaultClient.Do(f.s.request("POST", "/api/v1/events", &text))
+	if err != nil {
+		f.s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.s.t.Fatal(err)
+	}
+	var a struct{ Accepted int }
+	if resp.StatusCode == http.StatusOK {
+		if err := json.Unmarshal(answer, &a); err != nil || a.Accepted != n {
+			f.s.t.Fatalf("%s: %v", answer, err)
+		}
+		for _, m := range sent {
+			f.acked[m] = true
+		}
+	}
+	return resp.StatusCode, resp.Header.Get("Retry-After"), string(answer)
+}
+
+// check looks for everything that was acknowledged.
+func (f *filler) check(when string) {
+	f.s.t.Helper()
+	found := map[string]bool{}
+	for _, r := range f.s.query("service:disk") {
+		if found[r.Event.Message] {
+			f.s.t.Fatalf("%s: %q is there twice", when, r.Event.Message)
+		}
+		found[r.Event.Message] = true
+	}
+	for m := range f.acked {
+		if !found[m] {
+			f.s.t.Fatalf("%s: %q was acknowledged and is not there; %d of %d are", when, m, len(found), len(f.acked))
+		}
+	}
+}
+
+func (f *filler) refused(when string) {
+	f.s.t.Helper()
+	var status int
+	var wait, body string
+	eventually(f.s.t, when+": events are refused", 5*time.Second, func() bool {
+		status, wait, body = f.send(1)
+		return status != http.StatusOK
+	})
+	if status != http.StatusServiceUnavailable || wait == "" || !strings.Contains(body, "disk is full") && !strings.Contains(body, "disk of the log is full") {
+		f.s.t.Errorf("%s: %d, Retry-After %q, %s", when, status, wait, body)
+	}
+}
+
+// A small disk fills up: senders are told, searches go on, a start finds everything, and events are taken again as soon as there is
+// space. Nothing that was acknowledged is lost, also when the disk fills while events come in.
+func TestFullDisk(t *testing.T) {
+	dir := tmpfs(t, "96m")
+	s := serve(t, dir)
+	f := &filler{s: s, acked: map[string]bool{}}
+	for range 20 {
+		if status, _, body := f.send(100); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	fill(t, dir, 0.04)
+	f.refused("with 4 % free")
+	f.check("with 4 % free")
+	if out, _, code := s.cli("", "retention"); code != 0 || !strings.Contains(out, "Disk: full") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	for _, left := range []float64{0.04, 0} {
+		when := fmt.Sprintf("after a kill and a start with %.0f %% free", 100*left)
+		fill(t, dir, left)
+		s.kill()
+		s.start()
+		f.check(when)
+		f.refused(when)
+		if code, _ := s.stop(); code != 0 {
+			t.Errorf("%s: exit %d", when, code)
+		}
+		s.start()
+		f.check(when + ", stopped in order")
+	}
+	if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	free := time.Now()
+	eventually(t, "events are accepted again", 5*time.Second, func() bool { status, _, _ := f.send(1); return status == http.StatusOK })
+	t.Logf("accepted again after %v", time.Since(free).Round(time.Millisecond))
+
+	// The disk fills in the middle of a load, faster than anybody looks.
+	statuses := map[int]int{}
+	for i := range 400 {
+		if i == 100 {
+			fill(t, dir, 0)
+		}
+		if i == 300 {
+			if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		status, _, body := f.send(50)
+		if statuses[status]++; status != http.StatusOK && status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if statuses[http.StatusOK] < 100 || statuses[http.StatusServiceUnavailable] == 0 {
+		t.Errorf("answers: %v", statuses)
+	}
+	eventually(t, "events are accepted again", 5*time.Second, func() bool { status, _, _ := f.send(1); return status == http.StatusOK })
+	f.check("after the load")
+	s.kill()
+	s.start()
+	f.check("after the last start")
+	t.Logf("%d events acknowledged of %d sent, answers under load: %v", len(f.acked), f.next, statuses)
+}
