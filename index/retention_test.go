@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -632,13 +633,17 @@ func TestRetentionCrash(t *testing.T) {
 			stop := at
 			for life := range 4 {
 				if life < 3 {
-					w.fs.StopAt(stop)
+					w.fs.StopAt(w.fs.Ops() + stop)
 				}
 				if w.live(t); w.broken != nil {
 					t.Fatalf("seed %d, power cut at operation %d, life %d: %v\n%s", seed, at, life, w.broken, w.fs.Dump())
 				}
 				if life < 3 {
-					w.fs = w.fs.Crash()
+					if w.rng.IntN(4) == 0 { // only the process dies
+						w.fs = w.fs.Kill()
+					} else {
+						w.fs = w.fs.Crash()
+					}
 					stop = 1 + w.rng.IntN(60)
 				}
 			}
@@ -648,7 +653,7 @@ func TestRetentionCrash(t *testing.T) {
 	if removed == 0 || emptied == 0 {
 		t.Errorf("%d events removed, everything %d times: the test did nothing", removed, emptied)
 	}
-	t.Logf("%d worlds of three power cuts each, %d events removed, everything %d times", points, removed, emptied)
+	t.Logf("%d worlds of three power cuts or kills each, %d events removed, everything %d times", points, removed, emptied)
 }
 
 // retentionWorld outlives the store's crashes.
@@ -797,4 +802,74 @@ func (w *retentionWorld) follow(t *testing.T, s *Store, there map[uint64]bool) e
 		}
 	}
 	return nil
+}
+
+// While segments are sealed, merged and removed beneath them, searches show all from one event on, a later one each time, and followers
+// go on over what is gone.
+func TestSearchesAndFollowersDuringRetention(t *testing.T) {
+	s := open(t, Options{logSegment: 16 << 10, HeadBytes: 64 << 10, CompactShare: 1, SegmentBytes: 64 << 10, Retention: Retention{Age: 30 * days, MaxBytes: 100_000}})
+	const batches, size = 300, 40
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for oldest := uint64(1); ctx.Err() == nil; {
+				last, first, next := s.LastSeq(), uint64(0), uint64(0)
+				sum, err := s.Search(t.Context(), query.Request{}, func(r query.Row) error {
+					if seq := r.Event.Seq; next == 0 {
+						first = seq
+					} else if seq != next {
+						return fmt.Errorf("event %d where %d belongs", seq, next)
+					}
+					next = r.Event.Seq + 1
+					return nil
+				})
+				if err != nil || !sum.Complete || last > 0 && next <= last || first > 0 && first < oldest {
+					t.Errorf("events %d to %d, the oldest was %d and the last %d: %+v, %v", first, next, oldest, last, sum, err)
+					return
+				}
+				oldest = max(first, oldest)
+			}
+		})
+	}
+	readers.Go(func() {
+		for ctx.Err() == nil {
+			f := s.Follow(0)
+			for last := uint64(0); last < s.LastSeq() && ctx.Err() == nil; {
+				events, err := f.Next(ctx)
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+				for i := range events {
+					if events[i].Seq <= last {
+						t.Errorf("follower: event %d behind %d", events[i].Seq, last)
+						return
+					}
+					last = events[i].Seq
+				}
+			}
+			f.Close()
+		}
+	})
+	rng := rand.New(rand.NewPCG(1, 2))
+	var b event.Batch
+	for i := range batches {
+		b.Reset()
+		for k := range size {
+			line(&b, "a", fmt.Sprintf("%x%x", rng.Uint64(), rng.Uint64()), int64(i*size+k))
+		}
+		for s.Append(t.Context(), &b) != nil { // under pressure
+			if t.Failed() {
+				break
+			}
+		}
+	}
+	sealActive(t, s)
+	cancel()
+	readers.Wait()
+	if st := s.Stats(); st.ExpiredBySize == 0 || st.RetentionErrors > 0 || st.Compactions == 0 {
+		t.Errorf("%+v", st)
+	}
 }

@@ -121,6 +121,7 @@ func (p *program) welcome(a *app.App, c *config.Config, version string) error {
 		_, err = p.stdout.Write(out)
 		return err
 	}
+	out = fmt.Appendf(out, "  %-7s %s\n", "kept", a.Kept())
 	out = fmt.Appendf(out, "  %-7s %s\n", "alerts", a.Alerts())
 	if made {
 		out = fmt.Appendf(out, "Open the page, once, within 15 minutes:  %s\n", a.LoginAddress())

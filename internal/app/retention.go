@@ -2,6 +2,7 @@ package app
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"path"
 	"slices"
@@ -94,4 +95,17 @@ func (a *App) readersAreKnown() {
 		fn = a.engine.Position
 	}
 	a.readers.Store(&fn)
+}
+
+// Kept says in words how long events are kept.
+func (a *App) Kept() string {
+	info := a.store.Retention()
+	text := "for ever"
+	if age := info.Classes[0].Age; age > 0 { // the default class comes first
+		text = fmt.Sprintf("%.4g days", age.Hours()/24)
+	}
+	if info.MaxBytes > 0 {
+		text += fmt.Sprintf(", at most %.3g GB", float64(info.MaxBytes)/1e9)
+	}
+	return text + "; lookout retention says more"
 }

@@ -111,6 +111,9 @@ func TestPassed(t *testing.T) {
 	if got := a.passed(); got != math.MaxUint64 {
 		t.Errorf("without rules: %d", got)
 	}
+	if got := a.Kept(); !strings.HasPrefix(got, "30 days") {
+		t.Error(got)
+	}
 	code, body := get(t, a, "/api/v1/retention", true)
 	if code != http.StatusOK || !strings.Contains(body, `"kept_for_seconds":2592000`) {
 		t.Errorf("%d %s", code, body)
