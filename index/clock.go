@@ -45,6 +45,12 @@ func (c *clock) look(wall, mono int64, seq uint64) {
 	c.known, c.wall, c.mono = true, wall, mono
 }
 
+// doubtful tells whether the clock, as it is now, may have jumped since the last look, which is some seconds ago.
+func (c *clock) doubtful(wall int64) bool {
+	d := wall - c.wall
+	return d > int64(jumpLeast) || d < -int64(jumpLeast)/2
+}
+
 func (c *clock) jumped(j clockJump, mono int64) {
 	c.fresh = append(c.fresh, j)
 	c.steady = mono + int64(steadyFor)

@@ -476,7 +476,7 @@ func (s *Store) commit(e *wal.Entry) {
 	if s.active.bytes == 0 {
 		s.opened = s.o.Now()
 	}
-	if s.o.Retention.ages() {
+	if s.o.Retention.ages() && s.clock.doubtful(e.Received) {
 		s.clock.look(e.Received, s.o.mono(), e.First-1)
 	}
 	if err := s.active.add(e.First, e.Received, e.Data); err != nil {
