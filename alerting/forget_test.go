@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,5 +130,38 @@ func TestForgetIsAheadOfTheBatch(t *testing.T) {
 		r.source.Add(ev(event.Error, "shop", "hunter2"), ev(event.Error, "pay", "hunter2"))
 		r.pass(time.Minute)
 		r.wantTitles("#errors", "[error] pay: hunter2")
+	})
+}
+
+// A state that no engine has open, since there are no rules any more, forgets as well; one that alerting never had stays as it is.
+func TestForgetWithoutAnEngine(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		up := r.down()
+		r.run()
+		r.source.Add(ev(event.Error, "shop", "login of hunter2 failed"), ev(event.Error, "shop", "no stock"))
+		r.pass(time.Second)
+		last := r.source.LastSeq()
+		r.halt()
+		q, err := query.Parse("hunter2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		scope := &query.DeleteScope{Query: q, MaxSeq: last}
+		if err := alerting.Forget(context.Background(), r.db, scope); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := os.ReadFile(r.db.Path()); err != nil || bytes.Contains(data, []byte("hunter2")) {
+			t.Errorf("the state's file still has it, %v", err)
+		}
+		up.Store(true)
+		r.run()
+		r.pass(10 * time.Minute)
+		r.wantTitles("#errors", "[error] shop: (deleted)", "[error] shop: no stock")
+
+		fresh := openDB(t, filepath.Join(t.TempDir(), "fresh.db"))
+		defer fresh.Close()
+		if err := alerting.Forget(context.Background(), fresh, scope); err != nil {
+			t.Error(err)
+		}
 	})
 }

@@ -34,20 +34,22 @@ import (
 const (
 	jobVersion = 1
 	maxJob     = 32 << 20 // bytes of a job's file
-	maxLooked  = 8 << 20
-	maxJobs    = 100 // that are kept, ended ones; older ones go
-	maxSkipped = 100 // that a job lists
+	maxJobs    = 100      // that are kept, ended ones; older ones go
+	maxSkipped = 100      // that a job lists
 	deletesDir = "deletes"
 	jobSuffix  = ".json"
 	keyFile    = "key"
 	keyBytes   = 32
 )
 
+// MaxLooked is how many bytes [Reach.Look] may return.
+const MaxLooked = 8 << 20
+
 // Reach is something beside the store that keeps what events say.
 type Reach struct {
 	Name string // of the step; it stays the same over restarts
 	// Look, when it is set, is called before anything is deleted, and returns what Forget will need to know of the events: at most
-	// maxLooked bytes. It is kept in the job's file until the job ends.
+	// [MaxLooked] bytes. It is kept in the job's file until the job ends.
 	Look func(context.Context, *query.DeleteScope) ([]byte, error)
 	// Forget removes what it keeps of the events of a scope, which no search finds any more. It may be called again for the same.
 	Forget func(ctx context.Context, scope *query.DeleteScope, looked []byte) error

@@ -226,8 +226,8 @@ func (d *deleter) look(ctx context.Context, j *deletion) error {
 			continue
 		}
 		data, err := r.Look(ctx, &j.scope)
-		if err == nil && len(data) > maxLooked {
-			err = fmt.Errorf("%d bytes are to be noted, the most is %d", len(data), maxLooked)
+		if err == nil && len(data) > MaxLooked {
+			err = fmt.Errorf("%d bytes are to be noted, the most is %d", len(data), MaxLooked)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/query/querytest"
+	"github.com/lookoutlog/lookout/index/segment"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -48,7 +49,13 @@ func TestSearchesDuringADeletion(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 7))
-			s := open(t, Options{byHand: true, logSegment: 8 << 10, NoSync: true})
+			o := Options{byHand: true, logSegment: 8 << 10, NoSync: true}
+			if seed%2 == 1 {
+				o.Classify = func(service string) (string, func(*event.Event) string) {
+					return []string{segment.DefaultClass, "audit", "noise"}[len(service)%3], nil
+				}
+			}
+			s := open(t, o)
 			c := querytest.NewCorpus(rng)
 			var all []event.Event
 			for range 8 {
@@ -727,5 +734,29 @@ func TestJobFiles(t *testing.T) {
 	}
 	if list := s.Deletes(); list[1].State != query.DeleteFailed || !strings.Contains(list[1].Error, "query") || list[0].State != query.DeleteDone {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A full disk costs a deletion nothing but time.
+func TestDeletionOnAFullDisk(t *testing.T) {
+	disk := vfs.NewCrash(1)
+	s := open(t, Options{Dir: "/store", FS: disk, byHand: true, CompactShare: 1})
+	fill(t, s, 3)
+	mustDelete(t, s, query.DeleteRequest{DeleteScope: query.DeleteScope{Query: parse(t, "secret")}})
+	for _, space := range []int64{0, 100, 300} {
+		disk.SetSpace(space)
+		if err := deleteByHand(s); err == nil || !strings.Contains(err.Error(), "no space") {
+			t.Errorf("with room for %d bytes: %v", space, err)
+		}
+		if n := count(t, s, "plain"); n != 30 {
+			t.Errorf("%d events of 30 are left", n)
+		}
+	}
+	disk.SetSpace(-1)
+	if err := deleteByHand(s); err != nil {
+		t.Fatal(err)
+	}
+	if d := s.Deletes()[0]; d.State != query.DeleteDone || d.Deleted != 30 || d.Error != "" || count(t, s, "secret") != 0 || count(t, s, "plain") != 30 {
+		t.Errorf("%+v", d)
 	}
 }

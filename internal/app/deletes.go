@@ -58,12 +58,28 @@ func (a *App) lookAtKinds(ctx context.Context, scope *query.DeleteScope) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	var names []kindName
+	return noteKinds(kinds, func(left int64) {
+		a.log.Warn("a deletion touches too many kinds of lines: of the further ones the ledger keeps its own", "events", left)
+	})
+}
+
+// noteKinds writes the kinds down, as many as there is room for. beyond is told of how many events the others are.
+func noteKinds(kinds *query.Kinds, beyond func(events int64)) ([]byte, error) {
+	names, size, left := []kindName{}, 0, kinds.Other
 	for _, k := range kinds.List {
-		names = append(names, kindName{k.Service, k.Template})
+		name := kindName{k.Service, k.Template}
+		text, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(text) + len(","); size+len("[]") > index.MaxLooked {
+			left += k.Events
+			continue
+		}
+		names = append(names, name)
 	}
-	if kinds.Other > 0 {
-		a.log.Warn("a deletion touches too many kinds of lines: the ledger keeps those beyond the limit", "limit", query.MaxKinds)
+	if left > 0 {
+		beyond(left)
 	}
 	return json.Marshal(names)
 }

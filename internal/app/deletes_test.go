@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lookoutlog/lookout/index"
 	"github.com/lookoutlog/lookout/index/query"
 )
 
@@ -109,5 +111,25 @@ func TestDeleteOverHTTP(t *testing.T) {
 	}
 	if _, answer := get(t, a, "/api/v1/deletes", true); !strings.Contains(answer, `{"deletes":[{"id":"1","state":"done"`) {
 		t.Error(answer)
+	}
+}
+
+// More kinds than there is room for do not hold a deletion up.
+func TestNoteKinds(t *testing.T) {
+	kinds := &query.Kinds{Other: 2}
+	for i := range 10 {
+		kinds.List = append(kinds.List, query.KindCount{Kind: query.Kind{Service: "a", Template: fmt.Sprint(i, strings.Repeat("<x>", index.MaxLooked/50))}, Events: 3})
+	}
+	var left int64
+	data, err := noteKinds(kinds, func(n int64) { left = n })
+	var names []kindName
+	if err := errors.Join(err, json.Unmarshal(data, &names)); err != nil {
+		t.Fatal(err)
+	}
+	if len(names) == 0 || len(names) == 10 || len(data) > index.MaxLooked || left != 2+3*int64(10-len(names)) {
+		t.Errorf("%d kinds in %d bytes, %d events beyond", len(names), len(data), left)
+	}
+	if data, err = noteKinds(&query.Kinds{}, func(int64) { t.Error("nothing is beyond") }); err != nil || string(data) != "[]" {
+		t.Errorf("%s, %v", data, err)
 	}
 }
