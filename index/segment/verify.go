@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -27,8 +28,8 @@ const sampleRows = 16
 const maxSeen = 1 << 31
 
 // Verify reads the whole segment and returns what is wrong with it: each checksum; and with deep set every event, and what the footer says of
-// the blocks: times, sequences, levels, hosts, names of fields, forms and where they are, counts, and of one row of 16 whether its tokens and
-// values are in the block's filter. progress is called with bytes as they are done. The error is that of ctx.
+// the blocks: times, sequences, levels, hosts, names of fields, forms and where they are, counts, of one row of 16 whether its tokens and
+// values are in the block's filter, and of two rows whether a search for their messages comes to the block. progress is called with bytes as they are done. The error is that of ctx.
 func (s *Segment) Verify(ctx context.Context, deep bool, progress func(bytes int64)) ([]Flaw, error) {
 	v := &verifying{s: s}
 	for _, err := range s.Damage {
@@ -177,6 +178,11 @@ func (v *verifying) block(e *Entry, b *block.Block) error {
 				return fmt.Errorf("row %d: %w", row, err)
 			}
 		}
+		if v.forms != nil && (row == 0 || row == len(seqs)/2) {
+			if err := v.found(e); err != nil {
+				return fmt.Errorf("row %d: %w", row, err)
+			}
+		}
 	}
 	if err := rows.compare(&b.Meta); err != nil {
 		return err
@@ -269,6 +275,30 @@ func (v *verifying) inFilter(filter []byte) error {
 		if !held {
 			return fmt.Errorf("%w: a token of the event is not in the block's filter in the footer", block.ErrCorrupt)
 		}
+	}
+	return nil
+}
+
+// found tells whether a search for the message that was read last comes to its block, as the footer's forms and their holes have it.
+func (v *verifying) found(e *Entry) error {
+	const longest = 4 << 10 // longer ones are no patterns, and slow to look for
+	text := string(v.ev.Message)
+	if text == "" || len(text) > longest || !utf8.ValidString(text) {
+		return nil
+	}
+	q, err := query.Parse(query.Quote(text))
+	if err != nil {
+		return nil // what cannot be asked for cannot be missed
+	}
+	blocks := bitset.New(len(v.s.Blocks))
+	blocks.Add(e.index)
+	j, err := v.s.Judge(q, blocks)
+	if err != nil {
+		return nil // a flaw of the footer's already
+	}
+	facts, _ := j.Block(e.index)
+	if _, most := q.Bounds(facts); most == 0 {
+		return fmt.Errorf("%w: the footer says that the block holds no %q", block.ErrCorrupt, text)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,9 +32,17 @@ func TestVerifyFooter(t *testing.T) {
 		"form":     {func(i *block.Info) { i.Texts[0].Pattern.Text = []byte("request \x00 lasted \x00") }, "the footer says"},
 		"place":    {func(i *block.Info) { i.Texts[0].Local++ }, "the block does not have"},
 		"values":   {func(i *block.Info) { i.Texts[0].Values++ }, "the footer says"},
-		"missing":  {func(i *block.Info) { i.Texts = i.Texts[1:] }, "the footer does not have"},
-		"numbers":  {func(i *block.Info) { numbersOf(i).Hi = 100 }, "numbers from"},
-		"column":   {func(i *block.Info) { numbersOf(i).Name = "state" }, "a column of"},
+		"missing":  {func(i *block.Info) { i.Texts = i.Texts[:len(i.Texts)-1] }, "the footer does not have"},
+		"no form":  {func(i *block.Info) { i.Texts = i.Texts[1:] }, "holds no"},
+		"holes": {func(i *block.Info) {
+			holes := slices.Clone(i.Texts[0].Holes)
+			holes[0].Set, holes[0].Min, holes[0].Max = query.CharSet{}, 2, 2
+			holes[0].Set.Add('z')
+			i.Texts = slices.Clone(i.Texts)
+			i.Texts[0].Holes = holes
+		}, "holds no"},
+		"numbers": {func(i *block.Info) { numbersOf(i).Hi = 100 }, "numbers from"},
+		"column":  {func(i *block.Info) { numbersOf(i).Name = "state" }, "a column of"},
 		"constant": {func(i *block.Info) {
 			i.Texts[len(i.Texts)-1].Pattern = query.Pattern{Text: []byte("v\x00"), Holes: make([]query.Hole, 1)}
 		}, "the footer says"},
