@@ -78,7 +78,7 @@ func (p *program) delete(ctx context.Context, args []string, f *deleteFlags) err
 		if d.Over() {
 			return p.deletionEnded(d)
 		}
-		_, err = fmt.Fprintf(p.stdout, "deletion %d ends; %s are gone by now\n", d.ID, counted(d.Deleted, "event"))
+		_, err = fmt.Fprintf(p.stdout, "deletion %d ends; %s by now\n", d.ID, gone(d.Deleted))
 		return err
 	case len(args) == 0:
 		return errors.New("delete what? give a query; see `lookout delete --help`")
@@ -191,7 +191,9 @@ func (p *program) awaitDeletion(ctx context.Context, c *sdk.Client, d *sdk.Delet
 	b := p.progress("deleting")
 	defer b.end()
 	for said := ""; !d.Over(); {
-		b.set(int64(d.Looked), int64(d.Segments), "files")
+		if d.Segments > 0 {
+			b.set(int64(d.Looked), int64(d.Segments), "files")
+		}
 		if d.Error != "" && d.Error != said {
 			said = d.Error
 			b.end()
@@ -216,9 +218,17 @@ func (p *program) awaitDeletion(ctx context.Context, c *sdk.Client, d *sdk.Delet
 	return p.deletionEnded(d)
 }
 
+// gone says how many events were deleted.
+func gone(n int64) string {
+	if n == 1 {
+		return "1 event is gone"
+	}
+	return counted(n, "event") + " are gone"
+}
+
 // deletionEnded says how a deletion ended; only one that is done is no error.
 func (p *program) deletionEnded(d *sdk.Deletion) error {
-	text := fmt.Sprintf("deletion %d is %s: %s are gone", d.ID, d.State, counted(d.Deleted, "event"))
+	text := fmt.Sprintf("deletion %d is %s: %s", d.ID, d.State, gone(d.Deleted))
 	if d.Error != "" {
 		text += "; " + d.Error
 	}

@@ -136,14 +136,18 @@ func deletionEvent(b *event.Batch, d *query.Deletion, now time.Time) {
 	if by == "" {
 		by = "somebody"
 	}
+	gone := fmt.Sprintf("%d events are gone", d.Deleted)
+	if d.Deleted == 1 {
+		gone = "1 event is gone"
+	}
 	text := ""
 	switch d.State {
 	case query.DeleteRunning:
 		text = fmt.Sprintf("deletion %d, asked for by %s, begins", d.ID, by)
 	case query.DeleteDone:
-		text = fmt.Sprintf("deletion %d, asked for by %s, is done: %d events are gone", d.ID, by, d.Deleted)
+		text = fmt.Sprintf("deletion %d, asked for by %s, is done: %s", d.ID, by, gone)
 	default:
-		text = fmt.Sprintf("deletion %d, asked for by %s, ended %s: %d events are gone", d.ID, by, d.State, d.Deleted)
+		text = fmt.Sprintf("deletion %d, asked for by %s, ended %s: %s", d.ID, by, d.State, gone)
 	}
 	e.Message = b.CopyString(text)
 	add := func(name, value string, kind event.Kind) {
