@@ -94,8 +94,8 @@ type run struct {
 	have    map[string]int64 // sizes of the objects by hash
 	earlier map[string]Entry // of the newest backup, by path
 	pace    pace
-	done    int64
-	total   int64
+	done    int64 // half bytes: a file that is sent is read twice, once for its hash
+	total   int64 // bytes
 	sum     Summary
 	marker  string
 	marked  time.Time
@@ -249,7 +249,7 @@ func (r *run) save(ctx context.Context, f *File) (Entry, error) {
 	if was, ok := r.earlier[f.Path]; ok && !f.ModTime.IsZero() && was.Size == f.Size && was.Modified.Equal(f.ModTime) {
 		if size, ok := r.have[was.SHA256]; ok && size == f.Size {
 			e.SHA256 = was.SHA256
-			r.progress(f.Size)
+			r.progress(2 * f.Size)
 			return e, nil
 		}
 	}
@@ -285,10 +285,11 @@ func (r *run) save(ctx context.Context, f *File) (Entry, error) {
 	return e, nil
 }
 
+// progress counts half bytes as done.
 func (r *run) progress(n int64) {
 	r.done += n
 	if r.o.Progress != nil {
-		r.o.Progress(r.done, r.total)
+		r.o.Progress(r.done/2, r.total)
 	}
 }
 
@@ -299,7 +300,7 @@ func (r *run) hash(ctx context.Context, f *File) (sum [sha256.Size]byte, err err
 	}
 	defer content.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, &pacedReader{ctx: ctx, r: content, pace: &r.pace, read: func(int64) {}})
+	n, err := io.Copy(h, &pacedReader{ctx: ctx, r: content, pace: &r.pace, read: r.progress})
 	if err == nil && n != f.Size {
 		err = fmt.Errorf("it has %d bytes where %d belong", n, f.Size)
 	}
