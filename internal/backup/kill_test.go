@@ -66,7 +66,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for n := rng.IntN(40); n >= 0 && lines.Scan(); n-- {
+		for n := rng.IntN(80); n >= 0 && lines.Scan(); n-- {
 			if len(lines.Text()) > 6 && lines.Text()[:6] == "broken" {
 				t.Fatal(lines.Text())
 			}
@@ -88,7 +88,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kills == 0 || sum.SentFiles > 30 {
+	if kills == 0 || sum.SentFiles > 36 {
 		t.Errorf("%d kills, and then %d files were sent: nothing of what was sent before was found", kills, sum.SentFiles)
 	}
 	again := 0
