@@ -70,6 +70,18 @@ func (c *compactor) run() {
 	tick := time.NewTicker(compactTick)
 	defer tick.Stop()
 	var failed time.Time
+	merge := func() (merged bool) {
+		if s.ctx.Err() != nil || !failed.IsZero() && time.Since(failed) < retryAfter {
+			return false
+		}
+		merged, err := c.next(s.ctx)
+		if failed = (time.Time{}); err != nil && s.ctx.Err() == nil {
+			failed = time.Now()
+			s.stats.compact.failures.Add(1)
+			s.o.Log.Error("merging segments failed; it is tried again in a minute", "error", err)
+		}
+		return merged
+	}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -78,24 +90,11 @@ func (c *compactor) run() {
 		case <-s.compacts:
 		}
 		c.retainAll(s.ctx)
-		for c.deleter.step(s.ctx) { // one at a time, so that merging comes on as well
+		for c.deleter.step(s.ctx) { // one at a time, so that the others come on as well
 			c.retainAll(s.ctx)
-			if _, err := c.next(s.ctx); err != nil {
-				break // it says so below
-			}
+			merge()
 		}
-		for merged := true; merged && (failed.IsZero() || time.Since(failed) >= retryAfter); {
-			var err error
-			merged, err = c.next(s.ctx)
-			if s.ctx.Err() != nil {
-				return
-			}
-			failed = time.Time{}
-			if err != nil {
-				failed = time.Now()
-				s.stats.compact.failures.Add(1)
-				s.o.Log.Error("merging segments failed; it is tried again in a minute", "error", err)
-			}
+		for merge() {
 		}
 		c.builder, c.loaded = nil, loaded{}
 	}
