@@ -3,6 +3,7 @@ package backup
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -29,7 +30,11 @@ func killed() contents {
 // TestKilledChild is the process that TestKilled kills.
 func TestKilledChild(t *testing.T) {
 	to := &Folder{Dir: os.Getenv(killTo)}
-	progress := func(done, _ int64) { fmt.Println(done) }
+	next := bufio.NewReader(os.Stdin)
+	progress := func(done, _ int64) {
+		fmt.Println(done)
+		_, _ = next.ReadByte() // it goes on when it is told to
+	}
 	var err error
 	switch os.Getenv(killDo) {
 	case "save":
@@ -62,6 +67,10 @@ func TestKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		in, err := child.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +79,7 @@ func TestKilled(t *testing.T) {
 			if len(lines.Text()) > 6 && lines.Text()[:6] == "broken" {
 				t.Fatal(lines.Text())
 			}
+			_, _ = io.WriteString(in, ".") // it may have ended
 		}
 		_ = child.Process.Kill() // it may have ended
 		return child.Wait() == nil
