@@ -84,6 +84,16 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 	return next, nil
 }
 
+// Sealed returns the highest sequence that is in a segment.
+func (s *Store) Sealed() (sealed uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, seg := range s.segments {
+		sealed = max(sealed, seg.Hi)
+	}
+	return sealed
+}
+
 // kindsShared is the reader that calls of Patterns share, one at a time: what one segment has the next one mostly has as well.
 type kindsShared struct {
 	sync.Mutex

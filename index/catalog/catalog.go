@@ -42,6 +42,8 @@ type Source interface {
 	// Patterns tells the kinds of lines in the next of what is sealed behind a sequence, and returns the sequence to go on
 	// from, after itself when there is nothing. Between pieces of work it calls rest.
 	Patterns(ctx context.Context, after uint64, rest func() error, fn func(*query.Kind) error) (next uint64, err error)
+	// Sealed returns the highest sequence that is sealed.
+	Sealed() uint64
 }
 
 // Options configure a catalogue. Dir and Source are needed.
@@ -52,7 +54,8 @@ type Options struct {
 	Source Source
 	// Share is the part of one core's time that reading segments takes at most, above 0 and at most 1. Default 0.25.
 	Share float64
-	// Every is how often Run looks for new segments. Default 10 s: while much comes in, what is new is indexed together.
+	// Every is how often Run looks for new segments. Default 5 s. While each look finds newer ones it waits, for a minute at most: what
+	// was merged meanwhile is cheaper to read, and many kinds are cheaper to index than few.
 	Every time.Duration
 	// Log takes what an operator should know; silent unless set.
 	Log *slog.Logger
@@ -76,6 +79,8 @@ type Catalog struct {
 	wanted  atomic.Int32
 	worked  time.Time // since when the reader works
 	fresh   int       // kinds that Run has read since it extended the index
+	sealed  uint64    // as Run saw it last
+	waiting time.Time // since when there is something that Run has not read
 
 	building sync.Mutex // held by whoever builds an index
 	progress atomic.Int64
@@ -100,7 +105,7 @@ func Open(o Options) (*Catalog, error) {
 		o.Share = 0.25
 	}
 	if o.Every == 0 {
-		o.Every = 10 * time.Second
+		o.Every = 5 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -115,7 +120,7 @@ func Open(o Options) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{o: o, ledger: l}
+	c := &Catalog{o: o, ledger: l, sealed: o.Source.Sealed()}
 	if c.index, err = c.openIndex(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -145,7 +150,10 @@ func (c *Catalog) Run(ctx context.Context) error {
 	defer tick.Stop()
 	failing := ""
 	for {
-		err := c.catchUp(ctx)
+		var err error
+		if c.due(time.Now()) {
+			err = c.catchUp(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -163,6 +171,27 @@ func (c *Catalog) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// patience is how long Run waits for a pause in which nothing is sealed.
+const patience = time.Minute
+
+// due tells whether Run is to work now.
+func (c *Catalog) due(now time.Time) bool {
+	sealed := c.o.Source.Sealed()
+	quiet := sealed == c.sealed
+	c.sealed = sealed
+	switch {
+	case sealed == c.ledger.position():
+		quiet = true // there may be an index to be built
+	case c.waiting.IsZero():
+		c.waiting = now
+	}
+	if !quiet && now.Sub(c.waiting) < patience {
+		return false
+	}
+	c.waiting = time.Time{}
+	return true
 }
 
 // catchUp reads all that is sealed, and sees to it that there is an index.

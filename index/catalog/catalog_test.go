@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
@@ -48,6 +49,8 @@ func (s *source) Patterns(_ context.Context, after uint64, rest func() error, fn
 	}
 	return after + 1, nil
 }
+
+func (s *source) Sealed() uint64 { return uint64(len(s.sealed)) }
 
 func kind(service string, level event.Level, template string, first, last int64) query.Kind {
 	return query.Kind{Hash: mask.Hash(service, level, []byte(template), new([]byte)), Service: service, Level: level, Template: template, First: first, Last: last}
@@ -672,6 +675,41 @@ func TestLedgerThatCannotBeRead(t *testing.T) {
 		}
 		if err := errors.Join(c.Close(), os.Remove(asides[0])); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// While much comes in, what is sealed is read only now and then.
+func TestDue(t *testing.T) {
+	s := &source{}
+	c := open(t, Options{Dir: t.TempDir(), Source: s})
+	at := time.Unix(1000, 0)
+	for i, tt := range []struct {
+		after time.Duration
+		seals int
+		due   bool
+	}{
+		{0, 0, true},                // an index may be missing
+		{5 * time.Second, 1, false}, // something new: there may be more
+		{5 * time.Second, 0, true},
+		{5 * time.Second, 0, true},
+		{5 * time.Second, 2, false},
+		{5 * time.Second, 1, false},
+		{40 * time.Second, 1, false},
+		{10 * time.Second, 1, false},
+		{5 * time.Second, 1, true}, // it has waited for long enough
+		{5 * time.Second, 1, false},
+	} {
+		at = at.Add(tt.after)
+		for range tt.seals {
+			s.sealed = append(s.sealed, nil)
+		}
+		due := c.due(at)
+		if due != tt.due {
+			t.Errorf("%d: due %v", i, due)
+		}
+		if due {
+			catchUp(t, c)
 		}
 	}
 }

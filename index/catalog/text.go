@@ -18,6 +18,7 @@ import (
 
 	"github.com/blevesearch/bleve/v2"
 	"github.com/blevesearch/bleve/v2/analysis/analyzer/keyword"
+	"github.com/blevesearch/bleve/v2/index/scorch"
 	"github.com/blevesearch/bleve/v2/mapping"
 
 	"github.com/lookoutlog/lookout/index/query"
@@ -60,8 +61,14 @@ type textIndex struct {
 	state state
 }
 
-// A batch is small, because bleve holds several of them: with 100,000 kinds that makes some ten seconds of CPU time and some tens of MB.
-const batchKinds = 1000
+// batchKinds is how many kinds are indexed at once: the fewer times, the less bleve merges; some tens of MB of memory.
+const batchKinds = 5000
+
+// settings are bleve's. Its merging takes as much time as indexing itself: what is there may lie in twice as many parts as it would have it, and
+// small parts wait until there are some.
+var settings = map[string]any{
+	"scorchMergePlanOptions": map[string]any{"MaxSegmentsPerTier": 20, "MaxSegmentSize": 5_000_000, "TierGrowth": 10.0, "SegmentsPerMergeTask": 20, "FloorSegmentSize": 100, "ReclaimDeletesWeight": 2.0},
+}
 
 // bleve has one queue of analyzing goroutines for all indexes, made when the program starts: here there is one goroutine, while
 // an index is open.
@@ -111,7 +118,7 @@ func newMapping() mapping.IndexMapping {
 // makeIndex makes an empty index.
 func makeIndex(path, ledger string) (*textIndex, error) {
 	startAnalyzing()
-	x, err := bleve.New(path, newMapping())
+	x, err := bleve.NewUsing(path, newMapping(), scorch.Name, bleve.Config.DefaultKVStore, settings)
 	if err != nil {
 		stopAnalyzing()
 		return nil, fmt.Errorf("making an index of patterns: %w", err)
