@@ -83,7 +83,7 @@ func (p *program) importFiles(ctx context.Context, args []string, producer strin
 	if accepted == 0 {
 		return errNothingToSend
 	}
-	p.say("imported %s", counted(accepted, "event"))
+	p.say("imported %s; those of an import before are stored once", counted(accepted, "event"))
 	return nil
 }
 

@@ -134,6 +134,9 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 	if err != nil {
 		return err
 	}
+	if r.Search != "" && answer.Total == 0 && !strings.ContainsAny(r.Search, `~"*`) {
+		p.say("no pattern has these words; --search '%s~' finds them with slips as well", strings.Join(strings.Fields(r.Search), "~ "))
+	}
 	if left := answer.Total - len(answer.Patterns); left > 0 {
 		p.say("%s more; -n shows more of them", counted(int64(left), "pattern"))
 	}
