@@ -134,8 +134,12 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 	if err != nil {
 		return err
 	}
-	if r.Search != "" && answer.Total == 0 && !strings.ContainsAny(r.Search, `~"*`) {
-		p.say("no pattern has these words; --search '%s~' finds them with slips as well", strings.Join(strings.Fields(r.Search), "~ "))
+	if r.Search != "" && answer.Total == 0 {
+		mend := ""
+		if !strings.ContainsAny(r.Search, `~"*`) {
+			mend = fmt.Sprintf("; with slips: --search '%s~'", strings.Join(strings.Fields(r.Search), "~ "))
+		}
+		p.say("no pattern has these words; one that is new has them some ten minutes later%s", mend)
 	}
 	if left := answer.Total - len(answer.Patterns); left > 0 {
 		p.say("%s more; -n shows more of them", counted(int64(left), "pattern"))
