@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -521,6 +522,28 @@ func TestRebuild(t *testing.T) {
 	if list, err := c.generations(); err != nil || len(list) != 1 {
 		t.Error(list, err)
 	}
+}
+
+// Two catalogues of one process build their indexes at once, each in its own folder.
+func TestTwoRebuilds(t *testing.T) {
+	var building sync.WaitGroup
+	for _, template := range []string{"one", "two"} {
+		c := open(t, Options{Dir: t.TempDir(), Source: &source{sealed: [][]query.Kind{{kind("shop", event.Error, template, 1, 5)}}}})
+		building.Go(func() {
+			for range 3 {
+				if err := c.catchUp(context.Background()); err != nil {
+					t.Error(err)
+				}
+				if err := c.Rebuild(context.Background(), nil); err != nil {
+					t.Error(err)
+				}
+			}
+			if a, err := c.Search(context.Background(), query.KindSearch{Limit: 10}); err != nil || len(a.Kinds) != 1 || a.Kinds[0].Template != template {
+				t.Errorf("%+v %v, want %q", a, err, template)
+			}
+		})
+	}
+	building.Wait()
 }
 
 // An index that is missing, flipped, of another version or of another ledger is built anew.

@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,7 +66,7 @@ type textIndex struct {
 const batchKinds = 5000
 
 // settings are bleve's. Its merging takes as much time as indexing itself: what is there may lie in twice as many parts as it would have it, and
-// small parts wait until there are some.
+// small parts wait until there are some. Each index takes a copy: bleve writes the index's path into it.
 var settings = map[string]any{
 	"scorchMergePlanOptions": map[string]any{"MaxSegmentsPerTier": 20, "MaxSegmentSize": 5_000_000, "TierGrowth": 10.0, "SegmentsPerMergeTask": 20, "FloorSegmentSize": 100, "ReclaimDeletesWeight": 2.0},
 }
@@ -118,7 +119,7 @@ func newMapping() mapping.IndexMapping {
 // makeIndex makes an empty index.
 func makeIndex(path, ledger string) (*textIndex, error) {
 	startAnalyzing()
-	x, err := bleve.NewUsing(path, newMapping(), scorch.Name, bleve.Config.DefaultKVStore, settings)
+	x, err := bleve.NewUsing(path, newMapping(), scorch.Name, bleve.Config.DefaultKVStore, maps.Clone(settings))
 	if err != nil {
 		stopAnalyzing()
 		return nil, fmt.Errorf("making an index of patterns: %w", err)
