@@ -98,6 +98,12 @@ func TestAggregateEqualsBruteForce(t *testing.T) {
 					if rng.IntN(3) == 0 {
 						r.Top = 1 + rng.IntN(5)
 					}
+					if rng.IntN(4) == 0 {
+						r.MinSeq = uint64(1 + rng.IntN(len(all)+1))
+					}
+					if rng.IntN(4) == 0 {
+						r.MaxSeq = r.MinSeq + uint64(rng.IntN(len(all)+1))
+					}
 					compareStats(t, s, all, r)
 				}
 			}
@@ -116,7 +122,7 @@ func sameGroups(a, b []query.StatsGroup) bool {
 func compareStats(t *testing.T, s *Store, all []event.Event, r query.StatsRequest) {
 	t.Helper()
 	tally := query.NewTally(&r, query.NewBudget(query.StatsMemory))
-	for _, e := range brute(all, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}) {
+	for _, e := range brute(all, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq}) {
 		tally.Add(&e)
 	}
 	want := tally.Stats()
@@ -124,7 +130,7 @@ func compareStats(t *testing.T, s *Store, all []event.Event, r query.StatsReques
 	if err != nil {
 		t.Fatal(err)
 	}
-	what := fmt.Sprintf("%s by %q every %s %v top %d from %d to %d", r.Query, r.By, time.Duration(r.Every), r.Aggs, r.Top, r.Since, r.Until)
+	what := fmt.Sprintf("%s by %q every %s %v top %d from %d to %d, sequences %d to %d", r.Query, r.By, time.Duration(r.Every), r.Aggs, r.Top, r.Since, r.Until, r.MinSeq, r.MaxSeq)
 	if !got.Summary.Complete || got.Summary.Matched != want.Summary.Matched || got.LeftOut != want.LeftOut || !slices.Equal(got.Unused, want.Unused) {
 		t.Fatalf("%s: %+v, %d left out, unused %q; want %d, %d, %q", what, got.Summary, got.LeftOut, got.Unused, want.Summary.Matched, want.LeftOut, want.Unused)
 	}

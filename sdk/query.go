@@ -27,8 +27,9 @@ type QueryRequest struct {
 	CountOnly bool
 	// Before and After ask for so many events around each match, of the same source. Rows then come in groups.
 	Before, After int
-	// MaxSequence leaves out events that arrived later; 0 for none.
-	MaxSequence uint64
+	// AfterSequence leaves out the event of this sequence and those that arrived before it, MaxSequence those that arrived after
+	// this one; 0 leaves out none.
+	AfterSequence, MaxSequence uint64
 	// NoReports leaves out what probes and containers say regularly (results, measurements), unless Query names a service
 	// or a stream.
 	NoReports bool
@@ -59,6 +60,9 @@ func (q *QueryRequest) params() url.Values {
 	}
 	if q.NoReports {
 		v.Set("reports", "false")
+	}
+	if q.AfterSequence != 0 {
+		v.Set("after_sequence", strconv.FormatUint(q.AfterSequence, 10))
 	}
 	if q.MaxSequence != 0 {
 		v.Set("sequence", strconv.FormatUint(q.MaxSequence, 10))

@@ -92,7 +92,7 @@ func TestQuery(t *testing.T) {
 	c, seen := script(t, `{"event":{"id":"7","time":"2026-11-21T11:22:33.123456789Z","received":"2026-11-21T11:22:34Z","level":"error","service":"s","env":"e","host":"h","container":"c","stream":"stdout","message":"a\nb","fields":{"status":200,"user":"u1","tags":["a",1,null,true],"o":{"a":[]},"n":1e400}},"context":true,"group":2}`+"\n"+
 		event(8, "x")+done)
 	since := time.Date(2026, 11, 21, 12, 0, 0, 1, time.FixedZone("", 3600))
-	rows, err := c.Query(t.Context(), QueryRequest{Query: "a b", Since: since, Until: since.Add(time.Hour), Limit: 5, Newest: true, Before: 1, After: 2, MaxSequence: 77})
+	rows, err := c.Query(t.Context(), QueryRequest{Query: "a b", Since: since, Until: since.Add(time.Hour), Limit: 5, Newest: true, Before: 1, After: 2, AfterSequence: 7, MaxSequence: 77})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestQuery(t *testing.T) {
 		t.Error(r.URL, r.Header)
 	}
 	body, _ := io.ReadAll(r.Body)
-	if want := "after=2&before=1&limit=5&order=newest&q=a+b&sequence=77&since=2026-11-21T11%3A00%3A00.000000001Z&until=2026-11-21T12%3A00%3A00.000000001Z"; string(body) != want {
+	if want := "after=2&after_sequence=7&before=1&limit=5&order=newest&q=a+b&sequence=77&since=2026-11-21T11%3A00%3A00.000000001Z&until=2026-11-21T12%3A00%3A00.000000001Z"; string(body) != want {
 		t.Errorf("got %s\nwant %s", body, want)
 	}
 }

@@ -15,6 +15,8 @@ type StatsRequest struct {
 	Query        string
 	Since, Until time.Time
 	NoReports    bool
+	// AfterSequence and MaxSequence are as in [QueryRequest].
+	AfterSequence, MaxSequence uint64
 	// By are the fields whose values make the groups; none is one group of all.
 	By []string
 	// Every parts the groups by time as well, in steps that begin at the Unix epoch; 0 does not.
@@ -80,7 +82,7 @@ func (g *Group) UnmarshalJSON(text []byte) error {
 // Stats asks for aggregates. When the server could not read a part, or there were too many groups, the error is an
 // [*IncompleteError] and the answer holds what there is. One that is about a parameter is an [*Error] with the place in it.
 func (c *Client) Stats(ctx context.Context, r StatsRequest) (*Stats, error) {
-	q := QueryRequest{Query: r.Query, Since: r.Since, Until: r.Until, NoReports: r.NoReports}
+	q := QueryRequest{Query: r.Query, Since: r.Since, Until: r.Until, NoReports: r.NoReports, AfterSequence: r.AfterSequence, MaxSequence: r.MaxSequence}
 	params := q.params()
 	if len(r.By) > 0 {
 		by := make([]string, len(r.By))

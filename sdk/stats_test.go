@@ -15,7 +15,7 @@ func TestStats(t *testing.T) {
 		`"summary":{"searched":{"events":3,"bytes":40,"blocks":2,"pruned":6,"segments":4,"range":1,"filter":2,"forms":3,"counted":0},"matched":10,"complete":true,"sequence":9,"took_ms":1.5,"warnings":["w"]}}`
 	c, seen := script(t, answer, `{"groups":[],"summary":{"complete":false,"reasons":["r"]}}`, `{"groups":[]}`, `400 {"error":{"code":"bad_parameter","message":"m","text":"a(","position":1,"end":2}}`)
 	at := time.Date(2026, 11, 21, 11, 20, 0, 0, time.UTC)
-	r := StatsRequest{Query: "x", Since: at, NoReports: true, By: []string{"service", "user, name"}, Every: 5 * time.Minute, Aggs: []string{"count", "avg(d)"}, Top: 2}
+	r := StatsRequest{Query: "x", Since: at, NoReports: true, AfterSequence: 3, MaxSequence: 8, By: []string{"service", "user, name"}, Every: 5 * time.Minute, Aggs: []string{"count", "avg(d)"}, Top: 2}
 	got, err := c.Stats(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestStats(t *testing.T) {
 	buf := make([]byte, 1000)
 	n, _ := (*seen)[0].Body.Read(buf)
 	sent, _ := url.ParseQuery(string(buf[:n]))
-	if diff := cmp.Diff(url.Values{"q": {"x"}, "since": {"2026-11-21T11:20:00Z"}, "reports": {"false"}, "by": {`service,"user, name"`}, "every": {"5m0s"}, "agg": {"count,avg(d)"}, "top": {"2"}}, sent); diff != "" {
+	if diff := cmp.Diff(url.Values{"q": {"x"}, "since": {"2026-11-21T11:20:00Z"}, "reports": {"false"}, "after_sequence": {"3"}, "sequence": {"8"}, "by": {`service,"user, name"`}, "every": {"5m0s"}, "agg": {"count,avg(d)"}, "top": {"2"}}, sent); diff != "" {
 		t.Error(diff)
 	}
 	var incomplete *IncompleteError

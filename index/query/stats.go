@@ -14,6 +14,8 @@ type StatsRequest struct {
 	Query *Query
 	// Since and Until bound the events' time as in [Request].
 	Since, Until int64
+	// MinSeq and MaxSeq leave out events that arrived before and after these sequences as in [Request].
+	MinSeq, MaxSeq uint64
 	// By are the fields whose values make the groups, as [ParseBy] returns them; none is one group of all.
 	By []string
 	// Every parts the groups by time as well, in steps of so many ns that begin at the Unix epoch; 0 does not.

@@ -50,7 +50,7 @@ func (g *gate) enter(ctx context.Context) (leave func(), err error) {
 var errBusy = &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: "too many searches are running", Mend: "try again in a moment", RetryAfter: time.Second}
 
 func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.Request, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "sequence", "reports")
+	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "after_sequence", "sequence", "reports")
 	if err != nil {
 		return s, err
 	}
@@ -61,7 +61,7 @@ func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.
 		func() (err error) { limit, err = p.number("limit", math.MaxInt32); return },
 		func() (err error) { before, err = p.number("before", maxContext); return },
 		func() (err error) { after, err = p.number("after", maxContext); return },
-		func() (err error) { s.MaxSeq, err = p.number("sequence", math.MaxUint64); return },
+		func() (err error) { s.MinSeq, s.MaxSeq, err = p.sequences(); return },
 		func() (err error) { s.CountOnly, err = p.flag("count"); return },
 	} {
 		if err := read(); err != nil {
@@ -91,6 +91,25 @@ func (p params) timeRange(now time.Time) (since, until int64, err error) {
 		return 0, 0, badParameter("since", "is later than until", "exchange them")
 	}
 	return since, until, nil
+}
+
+// sequences is the parameters after_sequence and sequence: the first and the last sequence that is asked for, 0 for an open
+// end.
+func (p params) sequences() (least, most uint64, err error) {
+	after, err := p.number("after_sequence", math.MaxUint64-1)
+	if err != nil {
+		return 0, 0, err
+	}
+	if most, err = p.number("sequence", math.MaxUint64); err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case after == 0:
+		return 0, most, nil
+	case most != 0 && most < after:
+		return 0, 0, badParameter("after_sequence", "is higher than sequence", "exchange them")
+	}
+	return after + 1, most, nil
 }
 
 func (a *API) query(w http.ResponseWriter, r *http.Request) {

@@ -42,7 +42,7 @@ func (a *API) stats(w http.ResponseWriter, r *http.Request) {
 }
 
 func readStats(w http.ResponseWriter, r *http.Request, now time.Time) (s query.StatsRequest, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "reports")
+	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "after_sequence", "sequence", "reports")
 	if err != nil {
 		return s, err
 	}
@@ -50,6 +50,7 @@ func readStats(w http.ResponseWriter, r *http.Request, now time.Time) (s query.S
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },
 		func() (err error) { s.Since, s.Until, err = p.timeRange(now); return },
+		func() (err error) { s.MinSeq, s.MaxSeq, err = p.sequences(); return },
 		func() (err error) { s.By, err = query.ParseBy(p["by"]); return ofParameter("by", err) },
 		func() (err error) { s.Aggs, err = query.ParseAggs(p["agg"]); return ofParameter("agg", err) },
 		func() (err error) { s.Every, err = p.every(); return },

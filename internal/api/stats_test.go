@@ -39,6 +39,7 @@ func TestStats(t *testing.T) {
 		{"by=level,user&agg=count,avg(duration_ms)", `{"groups":[{"by":{"level":"info","user":"anna"},"count":2,"avg(duration_ms)":8.5},{"by":{"level":"info","user":"ben"},"count":1,"avg(duration_ms)":20.5},` +
 			`{"by":{"level":"info","user":null},"count":1,"avg(duration_ms)":null},{"by":{"level":null,"user":null},"count":1,"avg(duration_ms)":null}]`},
 		{"by=service&agg=max(duration_ms)&q=duration_ms:*", `{"groups":[{"by":{"service":"pay"},"max(duration_ms)":20.5},{"by":{"service":"web"},"max(duration_ms)":7}]`},
+		{"by=service&after_sequence=2&sequence=5", `{"groups":[{"by":{"service":"web"},"count":2},{"by":{"service":null},"count":1}]`},
 		{"every=1m", `{"groups":[{"by":{},"time":"2027-01-15T08:00:00.000000000Z","count":1},{"by":{},"time":"2027-01-15T08:01:00.000000000Z","count":2},{"by":{},"time":"2027-01-15T08:02:00.000000000Z","count":2}]`},
 		{"by=user&top=1", `{"groups":[{"by":{"user":"anna"},"count":2}],"other":{"groups":2,"values":[{"count":3}]}`},
 		{"by=user&top=1&every=1h", `{"groups":[{"by":{"user":"anna"},"time":"2027-01-15T08:00:00.000000000Z","count":2}],"other":{"groups":2,"values":[{"time":"2027-01-15T08:00:00.000000000Z","count":3}]}`},

@@ -98,7 +98,7 @@ func (m *memory) Search(ctx context.Context, r query.Request, fn func(query.Row)
 
 func (m *memory) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
 	tally := query.NewTally(&r, query.NewBudget(query.StatsMemory))
-	summary, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, func(row query.Row) error {
+	summary, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq}, func(row query.Row) error {
 		tally.Add(row.Event)
 		return tally.Err()
 	})
