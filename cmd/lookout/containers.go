@@ -73,13 +73,7 @@ func listCommand[T any](p *program, cmd *cobra.Command, name string, service fun
 		return p.completeServices(cmd, word)
 	}
 	cmd.RunE = func(cmd *cobra.Command, globs []string) error {
-		if f.json {
-			f.form = formJSON
-		}
-		if f.form != formAuto && f.form != formJSON {
-			return fmt.Errorf("-o: there is no form %q; use auto or json", f.form)
-		}
-		color, err := p.colors(f.color)
+		color, err := f.check(p)
 		if err != nil {
 			return err
 		}

@@ -52,13 +52,7 @@ under retention.`,
   lookout retention -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.json {
-				f.form = formJSON
-			}
-			if f.form != formAuto && f.form != formJSON {
-				return fmt.Errorf("-o: there is no form %q; use auto or json", f.form)
-			}
-			color, err := p.colors(f.color)
+			color, err := f.check(p)
 			if err != nil {
 				return err
 			}

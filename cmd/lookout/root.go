@@ -36,7 +36,7 @@ type program struct {
 	env            func(name string) (string, bool)
 	now            func() time.Time
 
-	url, tokenFile string // --url, --token-file
+	url, server, tokenFile string // --url, --server, --token-file
 }
 
 // run is the whole program but for the exit: it returns the code.
@@ -118,7 +118,8 @@ func (p *program) root() *cobra.Command {
   lookout tail payments                the last 10 lines, then live
 
 The commands that read ask the server at LOOKOUT_URL (http://localhost:7171) with the
-token in LOOKOUT_TOKEN; on the server's own machine the token is found without.`,
+token in LOOKOUT_TOKEN; on the server's own machine the token is found without. Servers
+may have names: see lookout config.`,
 		Example: `  docker logs web 2>&1 | lookout send --service web
   lookout grep -c timeout -s today
   lookout grep --stdin 'level>=error' < app.log`,
@@ -131,7 +132,11 @@ token in LOOKOUT_TOKEN; on the server's own machine the token is found without.`
 	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.url, "url", "", "the server's `address` (LOOKOUT_URL; else "+sdk.DefaultURL+")")
+	flags.StringVar(&p.server, "server", "", "the `name` of a server in the file of `lookout config` (LOOKOUT_CONTEXT)")
 	flags.StringVar(&p.tokenFile, "token-file", "", "the `file` with the token (LOOKOUT_TOKEN_FILE, or the token itself in LOOKOUT_TOKEN)")
-	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand(), p.configCommand())
+	if err := root.RegisterFlagCompletionFunc("server", p.completeServerNames); err != nil {
+		panic(err) // a slip of the pen that every run would show
+	}
 	return root
 }

@@ -23,6 +23,17 @@ func (f *listFlags) add(cmd *cobra.Command) {
 	complete(cmd, "color", "auto", "always", "never")
 }
 
+// check says whether to use colours, and that the form is one there is.
+func (f *listFlags) check(p *program) (color bool, err error) {
+	if f.json {
+		f.form = formJSON
+	}
+	if f.form != formAuto && f.form != formJSON {
+		return false, fmt.Errorf("-o: there is no form %q; use auto or json", f.form)
+	}
+	return p.colors(f.color)
+}
+
 // cell is one place of a table; color may be empty.
 type cell struct{ text, color string }
 
