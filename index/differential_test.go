@@ -275,6 +275,41 @@ func (l *life) check(text string, r query.Request) (err error) {
 	return nil
 }
 
+// checkPages sees to it that pages of random sizes, with some of a store's life between them, join to the one answer that a search gives
+// before it all. Deletions are left out: what they take is gone from the pages that come.
+func (l *life) checkPages(rng *rand.Rand, text string, r query.Request, between func() error) (err error) {
+	if r.Query, err = query.Parse(text); err != nil || r.MinSeq == r.MaxSeq && r.MinSeq > 0 {
+		return err
+	}
+	r.Limit, r.Before, r.After, r.MaxSeq = 0, 0, 0, l.last
+	if r.MaxSeq == 0 {
+		return nil
+	}
+	var got, want []string
+	for _, e := range brute(l.all, r) {
+		want = append(want, showRow(query.Row{Event: &e}))
+	}
+	for more := true; more; {
+		r.Limit = 1 + rng.IntN(1+len(want)/2)
+		n := 0
+		sum, err := l.s.Search(context.Background(), r, func(row query.Row) error {
+			n++
+			got = append(got, showRow(row))
+			r.Behind = &query.Place{Time: row.Event.Time, Seq: row.Event.Seq}
+			return nil
+		})
+		if err != nil || !sum.Complete {
+			return fmt.Errorf("a page of %d: %v, %+v", r.Limit, err, sum)
+		}
+		if more = n == r.Limit; more {
+			if err := between(); err != nil {
+				return err
+			}
+		}
+	}
+	return sameRows(want, got)
+}
+
 // checkBudget sees to it that a search with a limit of bytes delivers the answer's beginning, and says whether that is all.
 func (l *life) checkBudget(r query.Request, budget int64, want []string) error {
 	r.MaxBytes = budget
@@ -428,6 +463,9 @@ func drawRequest(rng *rand.Rand, all []event.Event) query.Request {
 			r.MaxSeq = r.MinSeq
 		}
 	}
+	if rng.IntN(4) == 0 {
+		r.Behind = &query.Place{Time: at(), Seq: uint64(rng.IntN(n + 2))}
+	}
 	if rng.IntN(5) == 0 {
 		r.Before, r.After = rng.IntN(4), rng.IntN(4)
 	}
@@ -478,6 +516,26 @@ func try(seed uint64, searches *int) (*scenario, error) {
 		sc.steps = append(sc.steps, st)
 		if err := l.step(&st); err != nil {
 			return sc, err
+		}
+		if rng.IntN(4) == 0 && len(l.all) > 0 {
+			r, text := drawRequest(rng, l.all), querytest.Query(rng, &l.all[rng.IntN(len(l.all))])
+			err := l.checkPages(rng, text, r, func() error {
+				var b event.Batch
+				for range rng.IntN(20) {
+					c.Event(&b)
+				}
+				st := step{kind: []stepKind{stepAppend, stepAppend, stepSeal, stepCompact, stepRestart, stepCrash}[rng.IntN(6)]}
+				if st.kind == stepAppend {
+					for i := range b.Events {
+						st.events = append(st.events, b.Events[i].Clone())
+					}
+				}
+				sc.steps = append(sc.steps, st)
+				return l.step(&st)
+			})
+			if err != nil {
+				return sc, fmt.Errorf("pages of %q %+v: %w", text, r, err)
+			}
 		}
 		if rng.IntN(4) == 0 && len(l.all) > 0 {
 			if err := l.checkFollow(rng.IntN(len(l.all))); err != nil {
@@ -621,7 +679,7 @@ func (sc *scenario) String() string {
 	for _, st := range sc.steps {
 		fmt.Fprintf(&b, "\t%s\n", st)
 	}
-	fmt.Fprintf(&b, "\tquery %s\n\trequest %+v\n", sc.text, sc.request)
+	fmt.Fprintf(&b, "\tquery %s\n\trequest %+v behind %+v\n", sc.text, sc.request, sc.request.Behind)
 	return b.String()
 }
 

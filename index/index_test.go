@@ -114,8 +114,11 @@ nosuchword
 nosuch.field:1
 "user login" OR (refused -level>=error)`, "\n")
 
-// inRange tells whether an event is in a request's range of time and sequence.
+// inRange tells whether an event is in a request's range of time and sequence, and behind its place.
 func inRange(e *event.Event, r query.Request) bool {
+	if at := (query.Place{Time: e.Time, Seq: e.Seq}); r.Behind != nil && (r.Newest && !at.Less(*r.Behind) || !r.Newest && !r.Behind.Less(at)) {
+		return false
+	}
 	return (r.Since == 0 || e.Time >= r.Since) && (r.Until == 0 || e.Time < r.Until) && e.Seq >= r.MinSeq && (r.MaxSeq == 0 || e.Seq <= r.MaxSeq)
 }
 

@@ -18,7 +18,8 @@ type plan struct {
 	all            bool         // every event matches
 	since, until   int64        // since <= time < until; an open side is the extreme
 	minSeq, maxSeq uint64
-	keys           []uint64 // every block with a match has them in its filter
+	low, high      *query.Place // what is asked for lies behind low and before high; nil for no such bound. since and until have their times
+	keys           []uint64     // every block with a match has them in its filter
 	needles        []query.Needle
 	beside         bool // rows beside matches are wanted too: what cannot hold a match may hold those
 }
@@ -38,6 +39,11 @@ func newPlan(r *query.Request, newest uint64) plan {
 	if p.maxSeq == 0 || p.maxSeq > newest {
 		p.maxSeq = newest
 	}
+	if b := r.Behind; b != nil && r.Newest {
+		p.high, p.until = b, min(p.until, b.Time+min(1, math.MaxInt64-b.Time))
+	} else if b != nil {
+		p.low, p.since = b, max(p.since, b.Time)
+	}
 	if !p.all {
 		p.keys, p.needles = r.Query.FilterKeys(), r.Query.Needles()
 	}
@@ -46,17 +52,25 @@ func newPlan(r *query.Request, newest uint64) plan {
 
 // touches tells whether a block may hold rows in range.
 func (p *plan) touches(m *block.Meta) bool {
-	return m.MaxTime >= p.since && m.MinTime < p.until && m.MaxSeq >= p.minSeq && m.MinSeq <= p.maxSeq
+	return m.MaxTime >= p.since && m.MinTime < p.until && m.MaxSeq >= p.minSeq && m.MinSeq <= p.maxSeq &&
+		p.between(query.Place{Time: m.MaxTime, Seq: m.MaxSeq}, query.Place{Time: m.MinTime, Seq: m.MinSeq})
 }
 
 // inside tells whether all rows of a block are in range.
 func (p *plan) inside(m *block.Meta) bool {
-	return m.MinTime >= p.since && m.MaxTime < p.until && m.MinSeq >= p.minSeq && m.MaxSeq <= p.maxSeq
+	return m.MinTime >= p.since && m.MaxTime < p.until && m.MinSeq >= p.minSeq && m.MaxSeq <= p.maxSeq &&
+		p.between(query.Place{Time: m.MinTime, Seq: m.MinSeq}, query.Place{Time: m.MaxTime, Seq: m.MaxSeq})
 }
 
 // has tells whether an event of this time and sequence is in range.
 func (p *plan) has(time int64, seq uint64) bool {
-	return time >= p.since && time < p.until && seq >= p.minSeq && seq <= p.maxSeq
+	at := query.Place{Time: time, Seq: seq}
+	return time >= p.since && time < p.until && seq >= p.minSeq && seq <= p.maxSeq && p.between(at, at)
+}
+
+// between tells whether lower lies behind low, and upper before high.
+func (p *plan) between(lower, upper query.Place) bool {
+	return (p.low == nil || p.low.Less(lower)) && (p.high == nil || upper.Less(*p.high))
 }
 
 // allOf tells whether every event of the service matches.
@@ -180,6 +194,12 @@ func (p *plan) inRange(pc *piece, t *block.Table, set bitset.Set) (bitset.Set, e
 		lo = sort.Search(n, func(i int) bool { return times[i] >= p.since })
 		hi = max(lo, sort.Search(n, func(i int) bool { return times[i] >= p.until }))
 	}
+	if p.low != nil && m.MinTime <= p.low.Time || p.high != nil && m.MaxTime >= p.high.Time {
+		var err error
+		if lo, hi, err = p.cut(t, lo, hi); err != nil {
+			return nil, err
+		}
+	}
 	set.AddRange(lo, hi)
 	if m.MinSeq < p.minSeq || m.MaxSeq > p.maxSeq {
 		seqs, err := t.Seqs()
@@ -193,6 +213,27 @@ func (p *plan) inRange(pc *piece, t *block.Table, set bitset.Set) (bitset.Set, e
 		}
 	}
 	return set, nil
+}
+
+// cut narrows a range of a table's rows, which are in order of time and sequence, to those between low and high.
+func (p *plan) cut(t *block.Table, lo, hi int) (int, int, error) {
+	times, err := t.Times()
+	if err != nil {
+		return 0, 0, err
+	}
+	seqs, err := t.Seqs()
+	if err != nil {
+		return 0, 0, err
+	}
+	at := func(i int) query.Place { return query.Place{Time: times[lo+i], Seq: seqs[lo+i]} }
+	first, end := 0, hi-lo
+	if p.low != nil {
+		first = sort.Search(end, func(i int) bool { return p.low.Less(at(i)) })
+	}
+	if p.high != nil {
+		end = first + sort.Search(end-first, func(i int) bool { return !at(first + i).Less(*p.high) })
+	}
+	return lo + first, lo + end, nil
 }
 
 // match tells whether an encoded event matches, whatever its time and sequence; e holds it afterwards when it does. The

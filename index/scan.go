@@ -30,9 +30,9 @@ type visitor interface {
 func scanWorkers() int { return cores }
 
 // scan lets v see all that may hold matches of a request, in no order. The summary's Matched and Services are the visitor's
-// matter, and it has nothing to do with the request's limit, order and context.
+// matter, and it has nothing to do with the request's limit and context; the order says only which side of [query.Request.Behind] is asked for.
 func (s *Store) scan(ctx context.Context, r query.Request, v visitor) (query.Summary, error) {
-	r.Limit, r.Newest, r.Before, r.After = 0, false, 0, 0
+	r.Limit, r.Before, r.After = 0, 0, 0
 	return s.search(ctx, r, v, func(q *search) error {
 		for q.ctx.Err() == nil {
 			if q.dispatch(); len(q.running) == 0 {

@@ -237,7 +237,8 @@ func (q *search) addHead(v *headView) {
 		if hi < q.since || lo >= q.until || first > q.maxSeq || last < q.minSeq {
 			continue
 		}
-		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq
+		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq &&
+			q.between(query.Place{Time: lo, Seq: first}, query.Place{Time: hi, Seq: last})
 		q.waiting.push(&job{key: q.key(lo, hi), cost: int64(len(rows)) * eventBytes, work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
 	}
 }

@@ -25,10 +25,22 @@ type Request struct {
 	// MinSeq and MaxSeq leave out events that arrived before and after these sequences; MaxSeq 0 is the newest at the start
 	// of the search. The same in both is one event, which is found at the price of one segment.
 	MinSeq, MaxSeq uint64
+	// Behind leaves out everything up to this place in the search's order: the search goes on behind another one that ended there. nil
+	// begins at the beginning.
+	Behind *Place
 	// MaxBytes ends the search when it has looked at so many bytes of events, uncompressed; 0 is no limit. What has been
 	// delivered is then complete as far as it goes, and the summary says from which time on nothing was looked at.
 	MaxBytes int64
 }
+
+// Place is where an event stands in the order of an answer: by its time, in ns since the Unix epoch, and of equal times by its sequence.
+type Place struct {
+	Time int64
+	Seq  uint64
+}
+
+// Less tells whether p comes before o when the oldest come first.
+func (p Place) Less(o Place) bool { return p.Time < o.Time || p.Time == o.Time && p.Seq < o.Seq }
 
 // Row is one event of an answer, valid until the function it was given to returns.
 type Row struct {
