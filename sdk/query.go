@@ -33,6 +33,9 @@ type QueryRequest struct {
 	// NoReports leaves out what probes and containers say regularly (results, measurements), unless Query names a service
 	// or a stream.
 	NoReports bool
+	// Cursor goes on where an answer of the same request ended: it is that one's Summary.Next. Only Limit may differ. What arrived
+	// since the first page is left out. See [Client.QueryPages].
+	Cursor string
 }
 
 func (q *QueryRequest) params() url.Values {
@@ -64,6 +67,9 @@ func (q *QueryRequest) params() url.Values {
 	if q.AfterSequence != 0 {
 		v.Set("after_sequence", strconv.FormatUint(q.AfterSequence, 10))
 	}
+	if q.Cursor != "" {
+		v.Set("cursor", q.Cursor)
+	}
 	if q.MaxSequence != 0 {
 		v.Set("sequence", strconv.FormatUint(q.MaxSequence, 10))
 	}
@@ -84,6 +90,9 @@ type Summary struct {
 	Took     time.Duration    // on the server
 	Services map[string]int64 // matches by service
 	Warnings []string         // about the query: a field that no event has, …
+	// Next is the Cursor for what follows, when the answer ended because of its Limit: there may be more. Empty otherwise, and always
+	// with Before or After.
+	Next string
 }
 
 // Scan says how a search dealt with the blocks of the store.
@@ -110,13 +119,14 @@ type wireSummary struct {
 	TookMS   float64          `json:"took_ms"`
 	Services map[string]int64 `json:"services"`
 	Warnings []string         `json:"warnings"`
+	Next     string           `json:"next"`
 }
 
 // summary returns the summary; an answer that is not complete is an error besides.
 func (w *wireSummary) summary() (Summary, error) {
 	s := Summary{
 		Matched: w.Matched, Events: w.Searched.Events, Bytes: w.Searched.Bytes, Blocks: w.Searched.Blocks, Pruned: w.Searched.Pruned, Scan: w.Searched.Scan,
-		Sequence: w.Sequence, Took: time.Duration(w.TookMS * float64(time.Millisecond)), Services: w.Services, Warnings: w.Warnings,
+		Sequence: w.Sequence, Took: time.Duration(w.TookMS * float64(time.Millisecond)), Services: w.Services, Warnings: w.Warnings, Next: w.Next,
 	}
 	if !w.Complete {
 		return s, &IncompleteError{Reasons: w.Reasons}
@@ -147,6 +157,35 @@ func (c *Client) Query(ctx context.Context, q QueryRequest) (*Rows, error) {
 		return nil, err
 	}
 	return &Rows{c: c, ctx: ctx, cancel: cancel, body: resp.Body, lines: newLineReader(resp.Body)}, nil
+}
+
+// QueryPages returns all rows of a request, asked for in pages of size rows, so that no request takes longer than the server allows. Later
+// pages leave out what arrived after the first, and q.Limit bounds them all together. Leaving the range statement ends it; the last pair
+// has an error when not all came.
+func (c *Client) QueryPages(ctx context.Context, q QueryRequest, size int) iter.Seq2[*Row, error] {
+	return func(yield func(*Row, error) bool) {
+		for left := q.Limit; ; {
+			if q.Limit = size; left > 0 {
+				q.Limit = min(size, left)
+			}
+			rows, err := c.Query(ctx, q)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			came := 0
+			for row, err := range rows.All() {
+				came++
+				if !yield(row, err) || err != nil {
+					return
+				}
+			}
+			if q.Cursor = rows.Summary().Next; q.Cursor == "" || left > 0 && came >= left {
+				return
+			}
+			left -= min(came, left)
+		}
+	}
 }
 
 // Count is [Client.Query] for the summary alone.

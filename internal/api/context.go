@@ -62,7 +62,7 @@ func (a *API) context(w http.ResponseWriter, r *http.Request) {
 	defer out.end()
 	own := appendRow(nil, query.Row{Event: found, Group: 1}, true)
 	// What can fail is the connection.
-	for _, row := range slices.Concat(sides[0], [][]byte{own}, sides[1], [][]byte{summaryLine(everything, &sum, time.Since(start))}) {
+	for _, row := range slices.Concat(sides[0], [][]byte{own}, sides[1], [][]byte{summaryLine(summaryOf(everything, &sum, time.Since(start)))}) {
 		_ = out.line(row)
 	}
 }

@@ -49,15 +49,24 @@ func (g *gate) enter(ctx context.Context) (leave func(), err error) {
 
 var errBusy = &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: "too many searches are running", Mend: "try again in a moment", RetryAfter: time.Second}
 
-func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.Request, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "limit", "order", "count", "before", "after", "after_sequence", "sequence", "reports")
+// searchParams are the parameters of a search.
+var searchParams = []string{"q", "since", "until", "limit", "order", "count", "before", "after", "after_sequence", "sequence", "reports", "cursor"}
+
+// searchRequest is a search as it was asked for.
+type searchRequest struct {
+	query.Request
+	key string // what its cursors belong to
+}
+
+func (a *API) readSearch(w http.ResponseWriter, r *http.Request) (s searchRequest, err error) {
+	p, err := readParams(w, r, searchParams...)
 	if err != nil {
 		return s, err
 	}
 	var limit, before, after uint64
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },
-		func() (err error) { s.Since, s.Until, err = p.timeRange(now); return },
+		func() (err error) { s.Since, s.Until, err = p.timeRange(a.o.Clock()); return },
 		func() (err error) { limit, err = p.number("limit", math.MaxInt32); return },
 		func() (err error) { before, err = p.number("before", maxContext); return },
 		func() (err error) { after, err = p.number("after", maxContext); return },
@@ -76,7 +85,13 @@ func readSearch(w http.ResponseWriter, r *http.Request, now time.Time) (s query.
 	default:
 		return s, badParameter("order", "is neither oldest nor newest", "write oldest or newest")
 	}
-	return s, nil
+	s.key = p.searchKey()
+	if p["cursor"] == "" {
+		return s, nil
+	}
+	c, err := p.cursor(a.o.Store.LastSeq())
+	s.Behind, s.Since, s.Until, s.MaxSeq = &c.place, c.since, c.until, c.maxSeq
+	return s, err
 }
 
 // timeRange is the parameters since and until.
@@ -113,7 +128,7 @@ func (p params) sequences() (least, most uint64, err error) {
 }
 
 func (a *API) query(w http.ResponseWriter, r *http.Request) {
-	s, err := readSearch(w, r, a.o.Clock())
+	s, err := a.readSearch(w, r)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -122,14 +137,20 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) {
 	defer out.end()
 	start := time.Now()
 	withContext := s.Before > 0 || s.After > 0
-	summary, err := a.search(r.Context(), s, func(row query.Row) error {
+	var last query.Place
+	summary, err := a.search(r.Context(), s.Request, func(row query.Row) error {
+		last = query.Place{Time: row.Event.Time, Seq: row.Event.Seq}
 		return out.add(func(dst []byte) []byte { return appendRow(dst, row, withContext) })
 	})
 	if err != nil {
 		out.fail(err)
 		return
 	}
-	_ = out.line(summaryLine(s.Query, &summary, time.Since(start))) // what can fail is the connection
+	line := summaryOf(s.Query, &summary, time.Since(start))
+	if s.Limit > 0 && summary.Matched == int64(s.Limit) && !s.CountOnly {
+		line.Next = s.nextCursor(last, summary.Sequence)
+	}
+	_ = out.line(summaryLine(line)) // what can fail is the connection
 }
 
 // search runs one search. Its error is fn's, or an *apiError.
@@ -219,6 +240,7 @@ type summaryJSON struct {
 	TookMS   float64          `json:"took_ms"`
 	Services map[string]int64 `json:"services,omitempty"`
 	Warnings []string         `json:"warnings,omitempty"`
+	Next     string           `json:"next,omitempty"` // the cursor of what follows
 }
 
 func summaryOf(q *query.Query, s *query.Summary, took time.Duration) *summaryJSON {
@@ -234,13 +256,7 @@ func summaryOf(q *query.Query, s *query.Summary, took time.Duration) *summaryJSO
 // milliseconds is a duration as the API writes it, to the microsecond.
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func summaryLine(q *query.Query, s *query.Summary, took time.Duration) []byte {
-	b, err := json.Marshal(map[string]*summaryJSON{"summary": summaryOf(q, s, took)})
-	if err != nil {
-		panic(err) // texts and numbers
-	}
-	return b
-}
+func summaryLine(s *summaryJSON) []byte { return marshal(map[string]*summaryJSON{"summary": s}) }
 
 // warnings are what the query may not mean.
 func warnings(q *query.Query, s *query.Summary) []string {

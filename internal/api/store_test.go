@@ -70,7 +70,7 @@ func (m *memory) Search(ctx context.Context, r query.Request, fn func(query.Row)
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
-		if r.Since != 0 && e.Time < r.Since || r.Until != 0 && e.Time >= r.Until || r.Query != nil && !r.Query.Match(e) {
+		if r.Since != 0 && e.Time < r.Since || r.Until != 0 && e.Time >= r.Until || !behind(e, r) || r.Query != nil && !r.Query.Match(e) {
 			continue
 		}
 		s.Matched++
@@ -94,6 +94,12 @@ func (m *memory) Search(ctx context.Context, r query.Request, fn func(query.Row)
 		}
 	}
 	return s, nil
+}
+
+// behind tells whether an event is behind the place of a request.
+func behind(e *event.Event, r query.Request) bool {
+	at := query.Place{Time: e.Time, Seq: e.Seq}
+	return r.Behind == nil || r.Newest && at.Less(*r.Behind) || !r.Newest && r.Behind.Less(at)
 }
 
 func (m *memory) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
