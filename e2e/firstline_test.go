@@ -137,7 +137,7 @@ func TestReload(t *testing.T) {
 		}
 		eventually(t, said, 10*time.Second, func() bool { return strings.Contains(s.log.String(), said) })
 	}
-	reload("the rules are read again")
+	reload("the configuration is read again")
 	told("beta")
 	write(`{ name: third, qerry: "gamma" }`)
 	reload("the configuration stays as it was")

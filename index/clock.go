@@ -83,17 +83,23 @@ func (c *clock) pause(mono int64) time.Duration {
 	return time.Duration(max(c.steady-mono, 0))
 }
 
-// startClock looks at the clock for the first time; nobody else uses the store.
+// startClock looks at the clock for the first time: nothing else changes the store's state or segments meanwhile but commits and seals.
 func (s *Store) startClock() {
 	newest := int64(0)
 	if s.state.Look.At == 0 { // a store from before there was retention
 		last := uint64(0)
-		for _, seg := range s.segments {
+		s.mu.RLock()
+		segments, release := s.snapshot()
+		s.mu.RUnlock()
+		defer release()
+		for _, seg := range segments {
 			if _, r, err := seg.Received(); err == nil && r.Seq > last {
 				last, newest = r.Seq, r.Received
 			}
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.clock.start(s.state, s.o.Now().UnixNano(), s.o.mono(), s.last, newest)
 }
 
@@ -101,6 +107,12 @@ func (s *Store) startClock() {
 // age; an error means not at all for now.
 func (c *compactor) watchClock() (pause time.Duration, err error) {
 	s := c.s
+	s.mu.RLock()
+	known := s.clock.known
+	s.mu.RUnlock()
+	if !known { // nothing was removed by age until now
+		s.startClock()
+	}
 	now, mono := s.o.Now().UnixNano(), s.o.mono()
 	s.mu.Lock()
 	s.clock.look(now, mono, s.last)

@@ -30,6 +30,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lookoutlog/lookout/index/query"
@@ -58,7 +59,7 @@ type Options struct {
 	// every event. A name that no class can have counts as [segment.DefaultClass], which all events belong to unless it is set. It is
 	// asked when events are sealed, by several goroutines never at once; what has a class keeps it.
 	Classify func(service string) (class string, each func(*event.Event) string)
-	// Retention says how long events are kept.
+	// Retention says how long events are kept. [Store.SetRetention] changes this and Classify.
 	Retention Retention
 	// Passed returns the sequence up to which all have read who must see every event: retention removes nothing above it. Without it
 	// nobody is waited for. It is called by the store's own goroutine, at any time from Open on.
@@ -105,6 +106,7 @@ type Store struct {
 	damage   []error                       // parts of the store that cannot be read, beside those that segments list
 	state    *state                        // replaced as a whole, never changed
 	clock    clock
+	rules    atomic.Pointer[rules]
 	last     uint64        // newest visible sequence
 	opened   time.Time     // when active got its first event
 	changed  chan struct{} // closed and replaced when frozen changes
@@ -169,6 +171,7 @@ func Open(o Options) (*Store, error) {
 		o: o, services: map[string]*query.ServiceInfo{}, changed: make(chan struct{}),
 		seals: make(chan struct{}, 1), compacts: make(chan struct{}, 1), version: newVersion(),
 	}
+	s.rules.Store(&rules{o.Retention, o.Classify})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
 	if err := errors.Join(s.openState(), s.openDeletes()); err != nil {
@@ -476,7 +479,7 @@ func (s *Store) commit(e *wal.Entry) {
 	if s.active.bytes == 0 {
 		s.opened = s.o.Now()
 	}
-	if s.o.Retention.ages() && s.clock.doubtful(e.Received) {
+	if s.clock.known && s.clock.doubtful(e.Received) {
 		s.clock.look(e.Received, s.o.mono(), e.First-1)
 	}
 	if err := s.active.add(e.First, e.Received, e.Data); err != nil {

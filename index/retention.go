@@ -12,6 +12,7 @@ import (
 
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
+	"github.com/lookoutlog/lookout/internal/event"
 )
 
 // Retention says how long events are kept. The zero value keeps them for ever, until they fill half of the file system.
@@ -59,10 +60,23 @@ func (r *Retention) ages() bool {
 	return r.Age > 0
 }
 
+// rules are what [Store.SetRetention] sets; never changed.
+type rules struct {
+	Retention
+	classify func(service string) (class string, each func(*event.Event) string)
+}
+
+// SetRetention puts other rules in the place of [Options.Retention] and [Options.Classify]: what is not to be kept any longer goes within
+// seconds. The class of what is in a segment stays as it is. r is not changed any more.
+func (s *Store) SetRetention(r Retention, classify func(service string) (class string, each func(*event.Event) string)) {
+	s.rules.Store(&rules{r, classify})
+	kick(s.compacts)
+}
+
 // segmentBytes is the size up to which segments of a class are merged: small enough that a limit is kept by a tenth.
 func (s *Store) segmentBytes(class string) int64 {
-	size := s.o.SegmentBytes
-	for _, most := range []int64{s.o.Retention.MaxBytes, s.o.Retention.Class(class).MaxBytes} {
+	size, rules := s.o.SegmentBytes, s.rules.Load()
+	for _, most := range []int64{rules.MaxBytes, rules.Class(class).MaxBytes} {
 		if most > 0 {
 			size = min(size, most/10)
 		}
@@ -94,14 +108,14 @@ type retentionCounters struct {
 
 // retain removes what is not to be kept any longer.
 func (c *compactor) retain() error {
-	s, stats := c.s, &c.s.stats.retention
+	s, stats, rules := c.s, &c.s.stats.retention, c.s.rules.Load()
 	pause, trusted := time.Duration(0), false
 	var err error
-	if s.o.Retention.ages() {
+	if rules.ages() {
 		pause, err = c.watchClock()
 		trusted = err == nil && pause == 0
-		stats.paused.Store(int64(pause))
 	}
+	stats.paused.Store(int64(pause))
 	s.mu.RLock()
 	segments, release := s.snapshot()
 	st := s.state
@@ -111,20 +125,20 @@ func (c *compactor) retain() error {
 	if trusted {
 		now := s.o.Now().UnixNano()
 		for class, segments := range e.classes {
-			if age := s.o.Retention.Class(class).Age; age > 0 {
+			if age := rules.Class(class).Age; age > 0 {
 				e.expire(class, aged(segments, st, now, int64(age)))
 			}
 		}
 	}
 	byAge := e.count()
 	for class, segments := range e.classes {
-		if most := s.o.Retention.Class(class).MaxBytes; most > 0 {
+		if most := rules.Class(class).MaxBytes; most > 0 {
 			e.shrink(map[string][]*segment.Segment{class: segments}, most)
 		}
 	}
-	if most := s.o.Retention.limit(s.space.total.Load()); most > 0 {
+	if most := rules.limit(s.space.total.Load()); most > 0 {
 		// A class with a limit of its own has its share; the others make room first.
-		e.shrink(e.classes, most, func(class string) bool { return s.o.Retention.Class(class).MaxBytes == 0 })
+		e.shrink(e.classes, most, func(class string) bool { return rules.Class(class).MaxBytes == 0 })
 		e.shrink(e.classes, most)
 	}
 	waiting := 0
@@ -267,7 +281,7 @@ func (s *Store) expire(e *expiry, all []*segment.Segment) error {
 
 // Retention says what the store holds, for how long, and what that leads to.
 func (s *Store) Retention() query.RetentionInfo {
-	rules, now := &s.o.Retention, s.o.Now().UnixNano()
+	rules, now := s.rules.Load(), s.o.Now().UnixNano()
 	s.mu.RLock()
 	segments, release := s.snapshot()
 	st, pause := s.state, s.clock.pause(s.o.mono())

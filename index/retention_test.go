@@ -172,6 +172,59 @@ func TestRetentionByAgeOfClasses(t *testing.T) {
 	a.want(9)
 }
 
+// Other rules of a store that is open, as a reload of the configuration sets them.
+func TestSetRetention(t *testing.T) {
+	a := newAging(t, Retention{}, func(o *Options) { o.Classify = nil })
+	a.say("shop")
+	a.say("audit")
+	a.pass(10 * days) // of which nothing watches the clock
+	a.say("shop")
+	a.want(1, 2, 3)
+	a.s.SetRetention(Retention{Age: 2 * days, Classes: map[string]ClassRetention{"audit": {Age: 4 * days}}}, byName)
+	if info := a.s.Retention(); len(info.Classes) != 2 || info.Classes[0].Age != 2*days || info.Classes[1].Age != 4*days {
+		t.Errorf("%+v", info)
+	}
+	a.look()
+	a.want(3)
+	a.say("audit") // by its service's class from now on
+	a.say("shop")
+	a.pass(3 * days)
+	a.want(4)
+	a.s.SetRetention(Retention{Age: 30 * days}, nil) // the class stays, its rules are gone
+	a.pass(20 * days)
+	a.want(4)
+	a.say("audit")
+	if info := a.s.Retention(); info.Classes[0].Name != segment.DefaultClass || info.Classes[0].Events != 1 {
+		t.Errorf("%+v", info)
+	}
+	a.s.SetRetention(Retention{MaxBytes: 1}, nil)
+	a.look()
+	a.want()
+	a.s.SetRetention(Retention{}, nil)
+	a.say("shop")
+	a.pass(400 * days)
+	a.want(7)
+}
+
+// A clock that jumps before retention by age is turned on, and afterwards.
+func TestSetRetentionWithAWrongClock(t *testing.T) {
+	a := newAging(t, Retention{})
+	a.say("default")
+	a.jump(365 * days)
+	a.look()
+	a.s.SetRetention(Retention{Age: 30 * days}, nil)
+	a.look()
+	if got := a.s.Retention().PausedFor; got != days {
+		t.Errorf("paused for %v", got)
+	}
+	a.want(1)
+	a.jump(-365 * days)
+	a.pass(3 * days)
+	a.want(1)
+	a.pass(30 * days)
+	a.want()
+}
+
 // The clock is put a year forward and back, at once or in turns, running or stopped: nothing is removed by it, and what is due is
 // removed a day after.
 func TestClockJumps(t *testing.T) {

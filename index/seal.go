@@ -228,12 +228,13 @@ type classPart struct {
 // split parts a generation by class. The default class comes last, and comes even when it has nothing: its segment says that the
 // generation is whole.
 func (s *Store) split(g *generation) []classPart {
+	classify := s.rules.Load().classify
 	heads := map[string][]headView{segment.DefaultClass: nil}
 	for _, name := range slices.Sorted(maps.Keys(g.heads)) {
 		view := g.view(g.heads[name])
 		class, each := segment.DefaultClass, (func(*event.Event) string)(nil)
-		if s.o.Classify != nil {
-			class, each = s.o.Classify(name)
+		if classify != nil {
+			class, each = classify(name)
 		}
 		if each == nil {
 			class = classOf(class)

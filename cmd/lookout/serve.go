@@ -31,7 +31,7 @@ one, and every setting can come from the environment (LOOKOUT_…).
 With LOOKOUT_FORWARD_URL it is an agent: it collects, and forwards everything to that server.
 
 It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.
-SIGHUP reads the configuration again and puts its rules and probes in force, unless something is wrong with it.`,
+SIGHUP reads the configuration again and puts its rules, retention and probes in force, unless something is wrong with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, warnings, err := config.Load(file, p.env)
@@ -89,7 +89,7 @@ func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger,
 			if err != nil {
 				log.Error("the configuration stays as it was", "error", err)
 			} else {
-				log.Info("the rules are read again", "rules", len(c.Rules), "probes", len(c.Probes))
+				log.Info("the configuration is read again", "rules", len(c.Rules), "probes", len(c.Probes), "kept", a.Kept())
 			}
 		}
 	}

@@ -97,8 +97,11 @@ func (a *App) readersAreKnown() {
 	a.readers.Store(&fn)
 }
 
-// Kept says in words how long events are kept.
+// Kept says in words how long events are kept; nothing in an agent.
 func (a *App) Kept() string {
+	if a.store == nil {
+		return ""
+	}
 	info := a.store.Retention()
 	text := "for ever"
 	if age := info.Classes[0].Age; age > 0 { // the default class comes first

@@ -102,6 +102,32 @@ retention:
 	}
 }
 
+func TestReloadOfRetention(t *testing.T) {
+	a := start(t, options(t, map[string]string{"LOOKOUT_SLACK_TOKEN": "xoxb-test", "LOOKOUT_SLACK_CHANNEL": "#x", "LOOKOUT_SLACK_API": "http://127.0.0.1:1/"}))
+	c := *a.o.Config
+	c.Retention = *retentionConfig(t, "retention: {default: 3d, max_bytes: 5GB, classes: {audit: 1y}}")
+	if err := a.Reload(&c); err != nil {
+		t.Fatal(err)
+	}
+	const want = "3 days, at most 5 GB; lookout retention says more"
+	if got := a.Kept(); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	// Rules that cannot be put in force leave all as it was.
+	c.Retention = *retentionConfig(t, "retention: {default: 1d}")
+	c.Rules = append(c.Rules, c.Rules[0])
+	if err := a.Reload(&c); err == nil {
+		t.Error("two rules of one name are taken")
+	}
+	if got := a.Kept(); got != want {
+		t.Errorf("after a refused configuration: %s, want %s", got, want)
+	}
+	agent := start(t, options(t, map[string]string{"LOOKOUT_FORWARD_URL": "http://127.0.0.1:1", "LOOKOUT_FORWARD_TOKEN": "w-1", "LOOKOUT_GELF": ""}))
+	if err := agent.Reload(&c); err != nil || agent.Kept() != "" {
+		t.Errorf("an agent keeps %q: %v", agent.Kept(), err)
+	}
+}
+
 // Retention waits for the rules, where there are any, and for nobody before that is known.
 func TestPassed(t *testing.T) {
 	if got := new(App).passed(); got != 0 {

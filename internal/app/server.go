@@ -131,8 +131,8 @@ func rules(c *config.Config) []alerting.Rule {
 	return list
 }
 
-// Reload puts the rules and probes of another configuration in force; its other settings need a restart. After an error
-// the old rules stay.
+// Reload puts the rules, the retention and the probes of another configuration in force; its other settings need a restart. After an
+// error of the rules all stays as it was.
 func (a *App) Reload(c *config.Config) error {
 	// Which ways there are stays as it was at the start.
 	now := *c
@@ -145,6 +145,9 @@ func (a *App) Reload(c *config.Config) error {
 		}
 	case a.queue == nil && len(list) > 0:
 		return errors.New("alerting was off at the start: restart to turn it on")
+	}
+	if a.store != nil {
+		a.store.SetRetention(retention(&c.Retention), classify(&c.Retention))
 	}
 	return errors.Join(a.prober.Set("configuration", configured(c))...)
 }
