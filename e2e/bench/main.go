@@ -5,6 +5,7 @@
 //	go run ./e2e/bench -soak 50000000 [-rate 100000]
 //	go run ./e2e/bench -growth [-growth-from 2000000] [-growth-to 20000000]
 //	go run ./e2e/bench -delete 10000000 [-rate 20000]
+//	go run ./e2e/bench -catalog 4000000
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -30,6 +31,10 @@
 // -delete measures how long a body of 64 KiB waits for its answer, at a moderate rate over one connection, for half a minute before
 // one event of a hundred is deleted, while that goes on, and for half a minute after it. Searches meanwhile, about ten a second, must
 // find all that is kept, and never more of what goes than before; they cost what the answers then wait for as well.
+//
+// -catalog measures what the catalogue of patterns takes of ingest: the CPU time of the server with it and of one that was built
+// without its feeder, in turns, until all is answered, and until the server is idle again, everything merged and read. Nearly all patterns
+// are new in the first half of the events, and known in the second.
 package main
 
 import (
@@ -69,6 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
 	rate := flags.Int("rate", 0, "with -soak and -delete: events a second; 0 for as fast as they are acknowledged")
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
+	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
@@ -94,6 +100,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 				*rate = 20_000
 			}
 			return b.delete(dir, *del, *rate)
+		case *catalog > 0:
+			return b.catalog(dir, *catalog)
 		case *growth:
 			return b.growth(dir, *from, *to)
 		}

@@ -60,6 +60,9 @@ const StopTimeout = 10 * time.Second
 // garbage collector would take half of the CPU time. GOMEMLIMIT overrides it.
 const memoryLimit = 264 << 20
 
+// feedCatalog is "off" in the binary with which e2e/bench compares, set by -ldflags=-X: the catalogue then learns of nothing.
+var feedCatalog string
+
 // Options are what an App needs.
 type Options struct {
 	Config  *config.Config
@@ -193,7 +196,7 @@ func (a *App) Start() error {
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
 	}
-	if a.catalog != nil {
+	if a.catalog != nil && feedCatalog != "off" {
 		a.run("catalogue", a.catalog.Run)
 	}
 	if a.queue != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,9 +29,9 @@ type Lookout struct {
 	env    []string
 }
 
-// BuildLookout builds ./cmd/lookout of the working folder's module into a file.
-func BuildLookout(ctx context.Context, file string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "./cmd/lookout")
+// BuildLookout builds ./cmd/lookout of the working folder's module into a file; flags are more of go build's.
+func BuildLookout(ctx context.Context, file string, flags ...string) error {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build", "-o", file}, flags, []string{"./cmd/lookout"})...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("building lookout: %w", err)
