@@ -95,14 +95,14 @@ func differences(want, got []string) (d []string) {
 // settles waits until there is no difference left, and names those that remain.
 func settles(t *testing.T, what string, limit time.Duration, differences func() []string) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(patience * limit)
 	for {
 		d := differences()
 		if len(d) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("%s, after %v: %d differences:\n\t%s", what, limit, len(d), strings.Join(d[:min(len(d), 30)], "\n\t"))
+			t.Errorf("%s, after %v: %d differences:\n\t%s", what, patience*limit, len(d), strings.Join(d[:min(len(d), 30)], "\n\t"))
 			return
 		}
 		time.Sleep(50 * time.Millisecond) // the real clock of a real process is the only one there is

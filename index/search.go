@@ -26,7 +26,8 @@ import (
 // Every job has a key: no row it leads to comes before that place in the order. So what is not needed yet is not looked at,
 // an answer that has its limit leaves the rest alone, and only what overlaps in time is held at once.
 
-// cores is how many goroutines work on a search. It is taken once: the runtime may change its mind while a search is under way.
+// cores is how many goroutines work on a search. It is taken once, when the program starts: the runtime may change its mind while a
+// search is under way, and a server adds places that are no cores (cmd/lookout/serve.go).
 var cores = runtime.GOMAXPROCS(0)
 
 const (

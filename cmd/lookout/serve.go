@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -57,7 +58,17 @@ SIGHUP reads the configuration again and puts its rules, retention and probes in
 	return cmd
 }
 
+// sparePlaces lets two goroutines more run than there are cores. Sealing and merging take milliseconds at a time; when they and a
+// search have all of Go's places, a request that comes is not even seen until one of them is interrupted, after 10 ms. With places
+// to spare the kernel shares the cores out, and it lets what has slept go first (docs/adr/0008-places.md). GOMAXPROCS overrides it.
+func sparePlaces() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	}
+}
+
 func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger, again func() (*config.Config, error)) error {
+	sparePlaces()
 	info, _ := debug.ReadBuildInfo()
 	name := release(version, info)
 	a, err := app.New(app.Options{Config: c, Version: name, Log: log})

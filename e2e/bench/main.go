@@ -48,6 +48,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,8 @@ import (
 )
 
 func main() {
+	// Making the load must not keep this program from seeing answers: what waits for the network has a place of its own.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 8)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
