@@ -227,6 +227,9 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 					Mend: "report it with what the log says about request " + id})
 			}
 		}
+		if abort == nil {
+			w.finish()
+		}
 		a.metrics.request(pattern, r.Method, w.code(), took)
 		a.o.Log.Debug("request", "request_id", id, "method", knownMethod(r.Method), "route", pattern, "status", w.code(), "bytes", w.bytes, "took", took, "from", r.RemoteAddr)
 		w.limitBody()

@@ -28,12 +28,16 @@ type response struct {
 	control  *http.ResponseController
 	body     bool // the request has one
 	status   int
-	bytes    int64
+	bytes    int64 // on the wire
+	pack     packer
 }
 
 func newResponse(w http.ResponseWriter, r *http.Request) *response {
 	control := http.NewResponseController(w)
 	n := &response{ResponseWriter: w, deadline: deadline{set: control.SetWriteDeadline}, control: control, body: r.Body != nil && r.Body != http.NoBody}
+	if n.pack.coding = noCoding; r.Method != http.MethodHead {
+		n.pack.coding = accepted(r.Header)
+	}
 	n.limitBody()
 	return n
 }
@@ -46,20 +50,37 @@ func (w *response) limitBody() {
 }
 
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 && status >= 200 {
-		w.status = status
+	if status < 200 {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if w.status != 0 {
+		return
+	}
+	w.status = status
+	if mayPack(status, w.Header()) {
+		w.Header().Add("Vary", "Accept-Encoding")
+		if w.pack.waiting = w.pack.coding != noCoding; w.pack.waiting {
+			return
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
-	w.deadline.extend()
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
+	if w.pack.waiting {
+		if len(w.pack.first)+len(p) < minCompressed {
+			w.pack.first = append(w.pack.first, p...)
+			return len(p), nil
+		}
+		if err := w.begin(true); err != nil {
+			return 0, err
+		}
+	}
+	return w.writeOut(p)
 }
 
 // Hijack is http.Hijacker, for WebSockets.

@@ -20,6 +20,7 @@ func TestWork(t *testing.T) {
 		out := newResponse(w, r)
 		_, _ = io.ReadAll(r.Body)
 		a.work(out, r, do)
+		out.finish()
 	}))
 	defer server.Close()
 	ask := func(ctx context.Context) (int, string, error) {
