@@ -93,6 +93,8 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	fl.BoolVar(&f.stdin, "stdin", false, "search standard input, with no server; prints the lines as they are")
 	f.add(cmd)
+	fl.Bool("line-buffered", true, "lines are passed on within 20 ms anyway")
+	hide(cmd, "line-buffered")
 	fl.BoolVar(&f.stats, "stats", false, "say what was searched, ruled out and read")
 	for _, name := range []string{"max-count", "tail"} {
 		fl.Lookup(name).DefValue = "0" // pflag then leaves it out of the help
@@ -127,6 +129,13 @@ func (f *grepFlags) compile(patterns, services []string) (*query.Query, error) {
 		var err error
 		if level, err = parseLevel(f.level); err != nil {
 			return nil, err
+		}
+	}
+	if !f.fixed && !f.regex {
+		for _, pattern := range patterns {
+			if err := foreignQuery(pattern); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if f.whole && !f.fixed && !f.regex {
@@ -178,7 +187,7 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 		{[]string{"follow"}, []string{"until", "end", "reverse", "count", "services-with-match", "services-without-match", "after-context", "before-context", "context", "stdin"}},
 		{[]string{"services-with-match"}, []string{"services-without-match"}},
 		{[]string{"max-count"}, []string{"tail"}},
-		{[]string{"stdin"}, []string{"since", "start", "until", "end", "all", "reverse", "stats"}},
+		{[]string{"stdin"}, []string{"since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
 	} {
 		if a, b := given(pair.one...), given(pair.others...); a != "" && b != "" {
 			return fmt.Errorf("%s and %s do not go together", a, b)

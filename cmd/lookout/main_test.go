@@ -6,9 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -17,7 +20,26 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lookout": main})
+	testscript.Main(m, map[string]func(){"lookout": mainAt})
+}
+
+// mainAt is main, at the time that LOOKOUT_TEST_NOW says it is.
+func mainAt() {
+	text := os.Getenv("LOOKOUT_TEST_NOW")
+	if text == "" {
+		main()
+		return
+	}
+	now, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.LookupEnv, now: func() time.Time { return now }}
+	code := p.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
 }
 
 // TestScript runs the scripts of testdata/script, each beside a server of its own. $LOOKOUT_URL and $LOOKOUT_TOKEN lead

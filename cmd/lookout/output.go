@@ -19,7 +19,7 @@ type lookFlags struct {
 	form, template, color, tz       string
 	fields                          []string
 	noPrefix, noTime, service, only bool
-	rawControl, utc                 bool
+	rawControl, utc, timestamps     bool
 	highlight                       []string
 }
 
@@ -33,6 +33,8 @@ func (f *lookFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.service, "with-service", "H", false, "put the service before raw lines and counts")
 	fl.BoolVar(&f.noPrefix, "no-prefix", false, "no time, service and level before the message")
 	fl.BoolVar(&f.noTime, "no-timestamps", false, "no time before the message")
+	fl.BoolVarP(&f.timestamps, "timestamps", "t", false, "the time before the message, as it is anyway")
+	hide(cmd, "timestamps")
 	fl.StringVar(&f.color, "color", "auto", "`when`: auto, always, never (auto honours NO_COLOR)")
 	fl.StringArrayVar(&f.highlight, "highlight", nil, "mark what a `regex` matches, without searching for it")
 	fl.BoolVar(&f.rawControl, "raw-control", false, "pass control characters to a terminal as they are")
@@ -40,6 +42,15 @@ func (f *lookFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.utc, "utc", false, "the same as --tz UTC")
 	complete(cmd, "output", forms...)
 	complete(cmd, "color", "auto", "always", "never")
+}
+
+// hide leaves flags out of the help: habits from other tools that change nothing here.
+func hide(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		if err := cmd.Flags().MarkHidden(name); err != nil {
+			panic(err) // no such flag: a slip of the pen that every run would show
+		}
+	}
 }
 
 // complete lets a shell complete a flag by fixed words.
@@ -61,11 +72,13 @@ func (f *lookFlags) look(p *program, cmd *cobra.Command) (look, error) {
 	}
 	switch {
 	case !slices.Contains(forms, l.form):
-		return l, fmt.Errorf("-o: there is no form %q; use one of %s", l.form, strings.Join(forms, ", "))
+		return l, noForm(l.form)
 	case l.form == formTemplate && f.template == "":
 		return l, errors.New("-o template needs --template")
 	case l.form != formTemplate && f.template != "":
 		return l, fmt.Errorf("--template does not go with -o %s", l.form)
+	case f.timestamps && (f.noTime || f.noPrefix || l.form == formRaw):
+		return l, errors.New("-t does not go with -o raw, --no-prefix or --no-timestamps: the time is printed without them")
 	case l.only && l.form != formAuto && l.form != formRaw:
 		return l, fmt.Errorf("--only-matching does not go with -o %s", l.form)
 	}

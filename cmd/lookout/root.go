@@ -42,11 +42,15 @@ type program struct {
 // run is the whole program but for the exit: it returns the code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env func(string) (string, bool)) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env, now: time.Now}
+	return p.run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
 	root := p.root()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	return p.exit(ctx, root.ExecuteContext(ctx))
 }
 
@@ -127,9 +131,7 @@ may have names: see lookout config.`,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see `%s --help`, and put a query that begins with - behind --", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.url, "url", "", "the server's `address` (LOOKOUT_URL; else "+sdk.DefaultURL+")")
 	flags.StringVar(&p.server, "server", "", "the `name` of a server in the file of `lookout config` (LOOKOUT_CONTEXT)")
@@ -138,5 +140,6 @@ may have names: see lookout config.`,
 	if err := root.RegisterFlagCompletionFunc("server", p.completeServerNames); err != nil {
 		panic(err) // a slip of the pen that every run would show
 	}
+	root.AddCommand(p.foreignCommands()...)
 	return root
 }

@@ -72,12 +72,16 @@ var units = []struct {
 	unit time.Duration
 }{
 	{"ns", time.Nanosecond}, {"us", time.Microsecond}, {"µs", time.Microsecond}, {"ms", time.Millisecond},
-	{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour}, {"w", 7 * 24 * time.Hour},
+	{"seconds", time.Second}, {"second", time.Second}, {"sec", time.Second}, {"s", time.Second},
+	{"minutes", time.Minute}, {"minute", time.Minute}, {"min", time.Minute}, {"m", time.Minute},
+	{"hours", time.Hour}, {"hour", time.Hour}, {"hr", time.Hour}, {"h", time.Hour},
+	{"days", 24 * time.Hour}, {"day", 24 * time.Hour}, {"d", 24 * time.Hour},
+	{"weeks", 7 * 24 * time.Hour}, {"week", 7 * 24 * time.Hour}, {"w", 7 * 24 * time.Hour},
 }
 
-// parseAgo reads a duration back from now: 15m, -15m, 1h30m, 1.5h, 2h ago.
+// parseAgo reads a duration back from now: 15m, -15m, 1h30m, 1.5h, 2h ago, 10 minutes ago, 1 hour.
 func parseAgo(s string) (time.Duration, bool) {
-	s = strings.TrimSuffix(s, " ago")
+	s = strings.ReplaceAll(strings.TrimSuffix(s, " ago"), " ", "")
 	s = strings.TrimPrefix(s, "-")
 	if s == "" {
 		return 0, false

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"regexp/syntax"
 	"strings"
 	"unicode"
@@ -478,6 +479,8 @@ func (p *parser) word() (node, *Error) {
 	}
 	switch core := strings.Trim(w, "*"); {
 	case core == "":
+	case regexLike(w):
+		p.hint(start, end, "this is text here, no regular expression", "write "+QuoteRegex(w)+", or use -E")
 	case !strings.Contains(core, "*") && core != w:
 		p.hint(start, end, "words are substrings already; * is a plain character here", "write "+Quote(core))
 	case core != w || strings.Contains(core, "*"):
@@ -496,6 +499,19 @@ func (p *parser) beforeSpaced(start int) bool {
 // alone tells whether the query is nothing but src[start:end].
 func (p *parser) alone(start, end int) bool {
 	return strings.TrimSpace(p.src[:start]) == "" && strings.TrimSpace(p.src[end:]) == ""
+}
+
+// regexHabit is what stands in the regular expressions that people type, and seldom in a log line: .* and .+, an anchor,
+// \d and its like (but not the \d of C:\dir), an escaped character, a range in brackets.
+var regexHabit = regexp.MustCompile(`\.[*+]|^\^[\pL\pN"\\\[]|[\pL\pN*+\])]\$$|\\[dwsbDWSB](?:[^\pL]|$)|\\[.\[\]{}?+*^$/]|\[\^?[a-zA-Z0-9]-[a-zA-Z0-9]`)
+
+// regexLike tells whether a word was probably meant as a regular expression.
+func regexLike(w string) bool {
+	if !regexHabit.MatchString(w) {
+		return false
+	}
+	_, err := syntax.Parse(w, syntax.Perl)
+	return err == nil
 }
 
 func (p *parser) hint(pos, end int, message, mend string) {
