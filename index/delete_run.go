@@ -140,7 +140,9 @@ func (d *deleter) work(ctx context.Context, j *deletion) (outcome, error) {
 	case 1:
 		did, err = d.log(j)
 	case 2:
-		did, err = d.segments(ctx, j)
+		if did, err = d.segments(ctx, j); did == done {
+			s.sealed.drop() // what is told of them from now on is read from them
+		}
 	default:
 		if err = s.o.Reach[i-first].Forget(ctx, &j.scope, j.Seen[steps[i]]); err != nil {
 			err = fmt.Errorf("%s: %w", steps[i], err)

@@ -124,6 +124,7 @@ type Store struct {
 	stats    counters
 	tables   tableCache
 	kinds    kindsShared
+	sealed   sealedKinds
 	deletes  deletions
 	space    space
 }
@@ -422,6 +423,7 @@ func (s *Store) openLog(f found) error {
 		}
 	}
 	s.active, s.last = newGeneration(f.sealed), f.sealed
+	s.sealed.forget(f.sealed)
 	for _, name := range f.leftovers {
 		if err := s.o.FS.Remove(name); err != nil {
 			s.log.Close()

@@ -23,7 +23,8 @@ import (
 // behind after may be told again, also one at or below it; an error of fn or rest ends the reading and is returned. What cannot be read is left
 // out and said in the log. A sequence above the newest there is, as after the store was removed, is taken for the beginning.
 //
-// It reads of a block the forms of its messages, levels and times, and the messages that have no form.
+// What was sealed since the call before, which the seals have noted, is told at once, without reading it again. Of other segments'
+// blocks it reads the forms of the messages, levels and times, and the messages that have no form.
 func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, fn func(*query.Kind) error) (next uint64, err error) {
 	if err := s.enter(); err != nil {
 		return after, err
@@ -41,6 +42,17 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 	asked := after
 	if after > last {
 		after = 0
+	}
+	if noted, upTo := s.sealed.take(after); upTo > 0 {
+		for i := range noted {
+			if err := fn(&noted[i]); err != nil {
+				return asked, err
+			}
+		}
+		if err := rest(); err != nil {
+			return asked, err
+		}
+		return upTo, nil
 	}
 	// The nearest end of a segment: in order of sequence nothing is left out, whatever the ranges of the others are.
 	next = math.MaxUint64
@@ -67,6 +79,7 @@ func (s *Store) Patterns(ctx context.Context, after uint64, rest func() error, f
 			if ctx.Err() != nil {
 				return asked, context.Cause(ctx)
 			}
+			s.kinds.blocks++
 			if err := r.read(e); err != nil {
 				s.quarantine(e, err)
 				continue
@@ -94,10 +107,80 @@ func (s *Store) Sealed() (sealed uint64) {
 	return sealed
 }
 
+// sealedKinds are the kinds of lines of what was sealed lately, so that [Store.Patterns] need not read it again. Seals note them once
+// somebody has asked for any.
+type sealedKinds struct {
+	mu       sync.Mutex
+	wanted   bool
+	from, to uint64 // kinds are those of the sequences above from, up to to
+	kindReader
+}
+
+// maxSealedKinds bounds what is kept until it is taken: some 5 MB. What is beyond is read from the segments.
+const maxSealedKinds = 20_000
+
+// note returns what notes the kinds of the next seal; nil when nobody wants them. Only the sealer calls it.
+func (k *sealedKinds) note() *kindReader {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.wanted {
+		return nil
+	}
+	if k.patterns == nil {
+		k.patterns = map[uint64]string{}
+	}
+	return &kindReader{byHash: map[uint64]int{}, patterns: k.patterns}
+}
+
+// add adds the kinds of what was sealed, above lo up to hi; nil when they were not noted.
+func (k *sealedKinds) add(lo, hi uint64, noted *kindReader) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if noted == nil || k.to != lo || len(k.kinds)+len(noted.kinds) > maxSealedKinds {
+		k.forget(hi)
+		return
+	}
+	if k.to = hi; k.byHash == nil {
+		k.kinds, k.byHash = noted.kinds, noted.byHash
+		return
+	}
+	for _, n := range noted.kinds {
+		if !k.again(n.Hash, n.First, n.Last) {
+			k.fresh(n)
+		}
+	}
+}
+
+// forget lets go of everything up to a sequence.
+func (k *sealedKinds) forget(upTo uint64) {
+	k.from, k.to, k.kinds, k.byHash = upTo, upTo, nil, nil
+}
+
+// drop lets go of everything, since some of it may have been deleted.
+func (k *sealedKinds) drop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.forget(k.to)
+}
+
+// take returns all kinds behind a sequence, and up to which one they are; 0 when it does not have them all.
+func (k *sealedKinds) take(after uint64) (kinds []query.Kind, upTo uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.wanted = true
+	if after < k.from || after >= k.to {
+		return nil, 0
+	}
+	kinds, upTo = k.kinds, k.to
+	k.forget(upTo)
+	return kinds, upTo
+}
+
 // kindsShared is the reader that calls of Patterns share, one at a time: what one segment has the next one mostly has as well.
 type kindsShared struct {
 	sync.Mutex
 	kindReader
+	blocks int // read so far, for tests
 }
 
 // kindReader finds the kinds of lines in one block after the other.
@@ -189,10 +272,23 @@ func (r *kindReader) readTable(t *block.Table) error {
 				}
 				pattern = r.pattern(text)
 			}
-			r.add(service, event.Level(level), []byte(pattern), times[r.first[at]-1], times[r.last[at]-1])
+			r.addForm(service, event.Level(level), pattern, times[r.first[at]-1], times[r.last[at]-1])
 		}
 	}
 	return nil
+}
+
+// readInfo adds the kinds of a block that was built.
+func (r *kindReader) readInfo(info *block.Info) {
+	for i := range info.Messages {
+		m := &info.Messages[i]
+		if m.Form {
+			r.addForm(info.Service, event.Level(m.Level), r.pattern(m.Text), m.First, m.Last)
+			continue
+		}
+		r.buf = mask.Pattern(r.buf[:0], m.Text)
+		r.add(info.Service, event.Level(m.Level), r.buf, m.First, m.Last)
+	}
 }
 
 // pattern masks a form's text.
@@ -212,15 +308,31 @@ func (r *kindReader) pattern(text []byte) string {
 
 // add puts together what has one hash.
 func (r *kindReader) add(service string, level event.Level, pattern []byte, first, last int64) {
-	h := mask.Hash(service, level, pattern, &r.scratch)
-	i, ok := r.byHash[h]
-	if !ok {
-		r.byHash[h] = len(r.kinds)
-		r.kinds = append(r.kinds, query.Kind{Hash: h, Service: service, Level: level, Template: string(pattern), First: first, Last: last})
-		return
+	if h := mask.Hash(service, level, pattern, &r.scratch); !r.again(h, first, last) {
+		r.fresh(query.Kind{Hash: h, Service: service, Level: level, Template: string(pattern), First: first, Last: last})
 	}
-	k := &r.kinds[i]
-	k.First, k.Last = min(k.First, first), max(k.Last, last)
+}
+
+// addForm is add of a pattern that is kept.
+func (r *kindReader) addForm(service string, level event.Level, pattern string, first, last int64) {
+	if h := mask.Hash(service, level, pattern, &r.scratch); !r.again(h, first, last) {
+		r.fresh(query.Kind{Hash: h, Service: service, Level: level, Template: pattern, First: first, Last: last})
+	}
+}
+
+// again tells whether there is a kind of a hash already, which was seen at these times as well.
+func (r *kindReader) again(h uint64, first, last int64) bool {
+	i, ok := r.byHash[h]
+	if ok {
+		k := &r.kinds[i]
+		k.First, k.Last = min(k.First, first), max(k.Last, last)
+	}
+	return ok
+}
+
+func (r *kindReader) fresh(k query.Kind) {
+	r.byHash[k.Hash] = len(r.kinds)
+	r.kinds = append(r.kinds, k)
 }
 
 func (r *kindReader) readPlain(b *block.Block) error {

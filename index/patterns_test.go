@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -215,6 +216,98 @@ func compareFields(t *testing.T, s *Store, all []event.Event, r query.FieldsRequ
 	if wanted := slices.Sorted(maps.Keys(want)); !slices.Equal(names, wanted) {
 		t.Fatalf("%s: fields %q, want %q", r.Query, names, wanted)
 	}
+}
+
+// What seals have noted is told without reading segments, and never what is not there any more.
+func TestPatternsOfSeals(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, byHand: true})
+	position := uint64(0)
+	patterns := func() (list []string) {
+		t.Helper()
+		for {
+			next, err := s.Patterns(t.Context(), position, func() error { return nil }, func(k *query.Kind) error {
+				list = append(list, fmt.Sprintf("%s %d-%d", k.Template, k.First, k.Last))
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if next == position {
+				slices.Sort(list)
+				return slices.Compact(list)
+			}
+			position = next
+		}
+	}
+	at := int64(0)
+	say := func(texts ...string) {
+		t.Helper()
+		var b event.Batch
+		for _, text := range texts {
+			at++
+			line(&b, "shop", text, at)
+		}
+		if err := s.Append(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		seal(t, s)
+	}
+	want := func(read bool, want ...string) {
+		t.Helper()
+		if d := cmp.Diff(want, patterns()); d != "" {
+			t.Error(d)
+		}
+		if was := s.kinds.blocks > 0; was != read {
+			t.Errorf("segments were read: %v", was)
+		}
+		s.kinds.blocks = 0
+	}
+	say("order 1 sent", "order 2 sent")
+	want(true, "order # sent 1-2") // nobody had asked
+	say("order 3 sent", "order 4 lost")
+	say("order 5 sent", strings.Repeat("long ", 10_000))
+	want(false, strings.TrimSpace("long "+strings.Repeat("long ", 101)+"lo")+" 6-6", "order # lost 4-4", "order # sent 3-5")
+	want(false)
+
+	// After a start, and when an answer did not come through, it is read.
+	say("order 7 sent")
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir, byHand: true})
+	say("order 8 sent")
+	want(true, "order # sent 7-7", "order # sent 8-8")
+	say("order 9 sent")
+	stop := errors.New("stop")
+	if next, err := s.Patterns(t.Context(), position, func() error { return stop }, func(*query.Kind) error { return nil }); next != position || err != stop {
+		t.Fatal(next, err)
+	}
+	want(true, "order # sent 9-9")
+
+	// Too many to be kept.
+	say("order 10 sent")
+	var texts []string
+	for i := range maxSealedKinds {
+		texts = append(texts, "kind "+strings.Map(func(r rune) rune { return 'g' + r - '0' }, fmt.Sprint(i)))
+	}
+	say(texts...)
+	if got := patterns(); len(got) != len(texts)+1 {
+		t.Errorf("%d patterns of %d", len(got), len(texts)+1)
+	}
+	s.kinds.blocks = 0
+	say("order 11 sent")
+	want(false, fmt.Sprintf("order # sent %d-%d", at, at))
+
+	// What was deleted before it was told is not told.
+	say("secret word", "order 12 sent")
+	if _, err := s.Delete(t.Context(), query.DeleteRequest{DeleteScope: query.DeleteScope{Query: parse(t, "secret")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := deleteByHand(s); err != nil {
+		t.Fatal(err)
+	}
+	want(true, fmt.Sprintf("order # sent %d-%d", at, at))
 }
 
 // An error of the caller's ends the reading, and nothing is taken for read.

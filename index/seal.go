@@ -183,8 +183,9 @@ func (s *Store) sealAll(ctx context.Context) error {
 // seal writes a generation as segments, lets the searches see these instead, and frees the log.
 func (s *Store) seal(g *generation) error {
 	classes := s.split(g)
+	noted := s.sealed.note()
 	for _, c := range classes {
-		if err := s.write(g, c); err != nil {
+		if err := s.write(g, c, noted); err != nil {
 			return err
 		}
 	}
@@ -211,6 +212,7 @@ func (s *Store) seal(g *generation) error {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
+	s.sealed.add(g.lo, g.hi, noted)
 	s.stats.seals.Add(1)
 	kick(s.compacts)
 	if err := s.log.Trim(g.hi); err != nil {
@@ -280,14 +282,16 @@ func classOf(name string) string {
 	return segment.DefaultClass
 }
 
-// write writes the segment of a class: its services one behind the other, each in blocks in order of (time, sequence).
-func (s *Store) write(g *generation, c classPart) (err error) {
+// write writes the segment of a class: its services one behind the other, each in blocks in order of (time, sequence). Noted, which may
+// be nil, gets the kinds of its lines.
+func (s *Store) write(g *generation, c classPart, noted *kindReader) (err error) {
 	if s.builder == nil {
 		if s.builder, err = newBlockBuilder(); err != nil {
 			return err
 		}
 	}
 	b := s.builder
+	b.noted, b.NoteMessages = noted, noted != nil
 	w, err := segment.NewWriter(s.o.FS, s.segmentDir(), g.lo, g.hi, c.name)
 	if err != nil {
 		return err
@@ -311,6 +315,8 @@ type blockBuilder struct {
 	*block.Builder
 	rows []block.Row // scratch memory
 	buf  []byte
+	// noted gets the kinds of the lines of all that is added; nil for none.
+	noted *kindReader
 }
 
 func newBlockBuilder() (*blockBuilder, error) {
@@ -327,6 +333,9 @@ func (b *blockBuilder) add(w *segment.Writer, rows []block.Row, received []block
 			return err
 		}
 		b.buf = data
+		if b.noted != nil {
+			b.noted.readInfo(info)
+		}
 		if err := w.Add(data, info); err != nil {
 			return err
 		}

@@ -403,7 +403,7 @@ func TestHalfAGeneration(t *testing.T) {
 			before := everything(t, s)
 			if !trimmed {
 				g := s.active
-				if err := s.write(g, s.split(g)[0]); err != nil {
+				if err := s.write(g, s.split(g)[0], nil); err != nil {
 					t.Fatal(err)
 				}
 				stopped, cancel := context.WithCancel(context.Background())

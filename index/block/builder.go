@@ -35,6 +35,9 @@ const (
 
 // Builder makes pattern blocks; it keeps its memory between them. It is not safe for concurrent use.
 type Builder struct {
+	// NoteMessages has [Builder.Append] fill [Info.Messages], whose texts are the builder's and the rows' own.
+	NoteMessages bool
+
 	sections sectionWriter
 	keys     keySet
 	scan     scanner
@@ -66,6 +69,7 @@ type Builder struct {
 	dataSections, offsets []int
 	next                  []int
 	order, locals         []int32
+	spans                 []rowSpan
 	byForm, raws          []int32
 	column                []span
 	holes                 []query.Hole
@@ -253,7 +257,7 @@ func (b *Builder) reset(rows int) {
 	b.shapes.reset()
 	b.rest, b.restAt = b.rest[:0], b.restAt[:0]
 	b.holes = b.holes[:0]
-	b.info = Info{Texts: b.info.Texts[:0], Keys: b.info.Keys[:0], Counts: b.info.Counts[:0]}
+	b.info = Info{Texts: b.info.Texts[:0], Keys: b.info.Keys[:0], Counts: b.info.Counts[:0], Messages: b.info.Messages[:0]}
 }
 
 var errOrder = errors.New("rows of a block are not in order of time")
@@ -295,6 +299,9 @@ func (b *Builder) finish(dst []byte, received []ReceivedRun) ([]byte, error) {
 	}
 	dir = b.appendShapes(dir)
 	dir = b.text.append(dir, 0, "", b, nil)
+	if b.NoteMessages {
+		b.noteMessages()
+	}
 	b.text.keys(b)
 	dir = binary.AppendUvarint(dir, uint64(len(b.fields)))
 	for i, c := range b.fields {
@@ -319,6 +326,36 @@ func (b *Builder) finish(dst []byte, received []ReceivedRun) ([]byte, error) {
 	binary.LittleEndian.PutUint32(head[12:], uint32(len(head)-fixedLen))
 	binary.LittleEndian.PutUint32(head[16:], headerCRC(head))
 	return append(dst, b.sections.body...), nil
+}
+
+// rowSpan is the first row of something and the one behind its last; the zero value is none.
+type rowSpan struct{ first, end int32 }
+
+// noteMessages fills the info's messages, when their column has been written and no other.
+func (b *Builder) noteMessages() {
+	levels := &b.dicts[levelColumn]
+	n := len(b.order) * len(levels.values)
+	b.spans = append(b.spans[:0], make([]rowSpan, n)...)
+	note := func(text []byte, form bool, level uint16, rows rowSpan) {
+		b.info.Messages = append(b.info.Messages, MessageTimes{text, form, levels.values[level][0], int64(b.times[rows.first]), int64(b.times[rows.end-1])})
+	}
+	for row, form := range b.ids { // in order of time
+		rows, level := rowSpan{int32(row), int32(row) + 1}, levels.ids[row]
+		if int(form) == len(b.order) {
+			note(b.text.values[row], false, level, rows)
+			continue
+		}
+		s := &b.spans[int(form)*len(levels.values)+int(level)]
+		if s.end > 0 {
+			rows.first = s.first
+		}
+		*s = rows
+	}
+	for i, rows := range b.spans {
+		if rows.end > 0 {
+			note(b.info.Texts[i/len(levels.values)].Text, true, uint16(i%len(levels.values)), rows)
+		}
+	}
 }
 
 // addRow takes an event apart.

@@ -22,8 +22,18 @@ type Info struct {
 	Texts []Text
 	// Keys are the distinct filter keys: whatever [query.Query.FilterKeys] may ask for is among them.
 	Keys []uint64
+	// Messages say when the block has messages of each form and level, and each one without a form; see [Builder.NoteMessages].
+	Messages []MessageTimes
 	// Counts are the block's events by level and bucket of time, each pair once, in order of bucket and level.
 	Counts []Count
+}
+
+// MessageTimes say when the messages of one form and level are first and last.
+type MessageTimes struct {
+	Text        []byte // the form's, with a query.HoleMark in each hole, or a message that has none
+	Form        bool
+	Level       uint8 // event.Level
+	First, Last int64 // ns since the Unix epoch
 }
 
 // Count is the number of events of one level in one bucket of time.

@@ -72,7 +72,7 @@ func isHole(token []byte) bool {
 
 // Hash is what the fingerprint of a pattern says: of the events of one service and level whose messages [Pattern] makes the
 // same. scratch is reused between calls.
-func Hash(service string, level event.Level, pattern []byte, scratch *[]byte) uint64 {
+func Hash[T string | []byte](service string, level event.Level, pattern T, scratch *[]byte) uint64 {
 	buf := append((*scratch)[:0], service...)
 	buf = append(buf, 0, byte(level))
 	buf = append(buf, pattern...)
