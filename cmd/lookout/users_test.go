@@ -292,7 +292,7 @@ func outputs(t *testing.T, lines []string) map[string]string {
 			live = append(live, line)
 		default:
 			out, code := u.sh(line)
-			if code != 0 || strings.TrimSpace(out) == "" {
+			if code != 0 || strings.TrimSpace(out) == "" || strings.Contains(out, "\nUsage:\n") {
 				t.Errorf("%s: exit code %d\n%s", line, code, out)
 			}
 			all[line] = steady(out)
