@@ -38,6 +38,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Err is the cause when the client made the error.
 	Err error
+	// RequestID is what the server's log calls the request.
+	RequestID string
 
 	counts *eventsAnswer // what the server did before the error, of a request with events
 }
@@ -71,10 +73,11 @@ type wireError struct {
 	Text     string `json:"text"`
 	Position int    `json:"position"`
 	End      int    `json:"end"`
+	Request  string `json:"request_id"`
 }
 
 func (w *wireError) error(status int) *Error {
-	e := &Error{Status: status, Code: w.Code, Message: w.Message, Mend: w.Mend, Text: w.Text, Position: w.Position, End: w.End}
+	e := &Error{Status: status, Code: w.Code, Message: w.Message, Mend: w.Mend, Text: w.Text, Position: w.Position, End: w.End, RequestID: w.Request}
 	// A position outside of the text would make whoever points at it fail.
 	e.Position = min(max(e.Position, 0), len(e.Text))
 	e.End = min(max(e.End, e.Position), len(e.Text))

@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -87,12 +88,12 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "the page is read only", http.StatusMethodNotAllowed)
+		fail(w, http.StatusMethodNotAllowed, "bad_method", "the page is read only", "use GET or HEAD")
 		return
 	case f == nil:
 		// A page that is open while the server is replaced may ask for what is no more.
 		h.Set("Cache-Control", "no-store")
-		http.Error(w, "there is nothing at this address: load the page again", http.StatusNotFound)
+		fail(w, http.StatusNotFound, "not_found", "there is nothing at this address", "load the page again")
 		return
 	}
 	content, etag := f.plain, `"`+f.etag+`"`
@@ -116,6 +117,13 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		_, _ = io.Copy(w, bytes.NewReader(content)) // what can fail is the connection
 	}
+}
+
+// fail answers with an error as the API does.
+func fail(w http.ResponseWriter, status int, code, message, mend string) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"error":{"code":%q,"message":%q,"mend":%q,"request_id":%q}}`+"\n", code, message, mend, w.Header().Get("X-Request-Id")) // what can fail is the connection
 }
 
 // acceptsGzip tells whether gzip is named in an Accept-Encoding and not refused by q=0.

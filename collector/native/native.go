@@ -306,6 +306,9 @@ func (h *Handler) refuse(rw http.ResponseWriter, w *worker, f *failure) {
 	text = flatjson.AppendString(text, []byte(f.message))
 	text = append(text, `,"mend":`...)
 	text = flatjson.AppendString(text, []byte(f.mend))
+	if id := rw.Header().Get("X-Request-Id"); id != "" {
+		text = flatjson.AppendString(append(text, `,"request_id":`...), []byte(id))
+	}
 	text = append(text, "},"...)
 	text = w.appendCounts(text)
 	answer(rw, f.status, append(text, "}\n"...))

@@ -223,12 +223,15 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 			a.o.Log.Error("a request failed: this is a bug in lookout", "request_id", id, "route", pattern, "panic", panicText(abort), "stack", string(debug.Stack()))
 			if w.status == 0 {
 				abort = nil
-				writeError(w, &apiError{Status: http.StatusInternalServerError, Code: "internal", Message: "the request failed: this is a bug in lookout",
+				writeError(w, &apiError{Status: http.StatusInternalServerError, Code: codeInternal, Message: "the request failed: this is a bug in lookout",
 					Mend: "report it with what the log says about request " + id})
 			}
 		}
 		if abort == nil {
 			w.finish()
+		}
+		if e := w.failed; e != nil && e.broken() && e.Code != codeInternal {
+			a.o.Log.Error("a request failed", "request_id", id, "route", pattern, "status", e.Status, "code", e.Code, "error", e.Message)
 		}
 		a.metrics.request(pattern, r.Method, w.code(), took)
 		a.o.Log.Debug("request", "request_id", id, "method", knownMethod(r.Method), "route", pattern, "status", w.code(), "bytes", w.bytes, "took", took, "from", r.RemoteAddr)

@@ -944,3 +944,58 @@ func FuzzRequests(f *testing.F) {
 		}
 	})
 }
+
+// Whatever goes wrong, the answer is JSON with the request's id, and what the server is to blame for is in its log under that id.
+func TestErrorsOfEveryStatus(t *testing.T) {
+	f := newFixture(t)
+	f.store.append(line("a", "x", 1))
+	f.exact["/panics"] = &route{pattern: "/panics", handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("kaputt") })}
+	broken := newFixture(t, func(o *Options) { o.Store = failing{f.store, errors.New("disk gone")} })
+	busy := newFixture(t, func(o *Options) { o.Limits.Searches, o.Limits.Queue = 1, -1 })
+	busy.searches.running <- struct{}{}
+	for _, c := range []struct {
+		f                    *fixture
+		method, target, body string
+		header               []string
+		status               int
+		code                 string
+	}{
+		{f, "GET", "/api/v1/query?limit=x", "", nil, 400, "bad_parameter"},
+		{f, "GET", "/api/v1/query?q=(", "", nil, 400, "bad_query"},
+		{f, "GET", "/api/v1/query", "", []string{"Authorization", "Bearer x"}, 401, "unauthorized"},
+		{f, "GET", "/api/v1/query", "", []string{"Authorization", "Bearer " + writer}, 403, "forbidden"},
+		{f, "GET", "/nowhere", "", nil, 404, "not_found"},
+		{f, "GET", "/api/v1/context?id=7", "", nil, 404, "no_event"},
+		{f, "PUT", "/api/v1/query", "", nil, 405, "bad_method"},
+		{f, "DELETE", "/", "", nil, 405, "bad_method"},
+		{f, "POST", "/api/v1/query", strings.Repeat("x", maxForm+1), []string{"Content-Type", "application/json"}, 413, "too_large"},
+		{f, "GET", "/" + strings.Repeat("x", maxPath), "", nil, 414, "bad_path"},
+		{f, "POST", "/api/v1/query", "x", []string{"Content-Type", "text/plain"}, 415, "bad_body"},
+		{busy, "GET", "/api/v1/query", "", nil, 429, "busy"},
+		{f, "GET", "/panics", "", nil, 500, "internal"},
+		{broken, "GET", "/api/v1/query?count=true", "", nil, 500, "store"},
+		{broken, "GET", "/api/v1/query", "", nil, 200, "store"},
+		{f, "GET", "/loki/x", "", nil, 501, "not_implemented"},
+	} {
+		w := c.f.do(c.method, c.target, c.body, append(c.header, "X-Request-Id", "id-17")...)
+		lines := strings.Split(strings.TrimSpace(w.Body.String()), "\n")
+		var a struct {
+			Error struct {
+				RequestID string `json:"request_id"`
+			}
+		}
+		err := json.Unmarshal([]byte(lines[len(lines)-1]), &a)
+		if got := errorOf(t, []byte(lines[len(lines)-1])); err != nil || w.Code != c.status || got.Error.Code != c.code || a.Error.RequestID != "id-17" || w.Header().Get("X-Request-Id") != "id-17" {
+			t.Errorf("%s %.50s: %d %s", c.method, c.target, w.Code, w.Body)
+		}
+		if (w.Code == 405) != (w.Header().Get("Allow") != "") || (w.Code == 429) != (w.Header().Get("Retry-After") != "") {
+			t.Errorf("%s %.50s: %v", c.method, c.target, w.Header())
+		}
+	}
+	if n := strings.Count(broken.log.String(), `level=ERROR msg="a request failed" request_id=id-17 route=/api/v1/query`); n != 2 {
+		t.Errorf("%d of 2 failures are logged:\n%s", n, broken.log)
+	}
+	if n := strings.Count(f.log.String(), "level=ERROR"); n != 1 { // the panic
+		t.Errorf("%d errors are logged:\n%s", n, f.log)
+	}
+}

@@ -88,8 +88,8 @@ func TestCompressed(t *testing.T) {
 		{"GET", "/", "gzip", "", "", ""}, // static files are the page's matter
 		{"GET", "/", "gzip", "x", "", ""},
 	} {
-		w := f.do(c.method, c.target, "", "Accept-Encoding", c.accept, "If-None-Match", c.more)
-		plain := f.do(c.method, c.target, "", "If-None-Match", c.more)
+		w := f.do(c.method, c.target, "", "Accept-Encoding", c.accept, "If-None-Match", c.more, "X-Request-Id", "one")
+		plain := f.do(c.method, c.target, "", "If-None-Match", c.more, "X-Request-Id", "one")
 		got, err := io.ReadAll(unpacked(t, w.Header(), w.Body))
 		if h := w.Header(); err != nil || h.Get("Content-Encoding") != c.want || h.Get("Vary") != c.vary || w.Code != plain.Code {
 			t.Errorf("%s %s, %s: %d %v, %v", c.method, c.target, c.accept, w.Code, h, err)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
@@ -21,6 +20,8 @@ type apiError struct {
 	Message string `json:"message"`
 	Field   string `json:"field,omitempty"` // the parameter at fault
 	Mend    string `json:"mend,omitempty"`
+	// RequestID is the answer's X-Request-Id, which the server's log has too.
+	RequestID string `json:"request_id,omitempty"`
 	// Of a query that does not parse: its text and the byte offsets of the place.
 	Position *int    `json:"position,omitempty"`
 	End      *int    `json:"end,omitempty"`
@@ -29,13 +30,22 @@ type apiError struct {
 
 func (e *apiError) Error() string { return e.Message + "; " + e.Mend }
 
-// body is the error as one line, without a newline.
-func (e *apiError) body() []byte {
-	b, err := json.Marshal(map[string]*apiError{"error": e})
-	if err != nil {
-		panic(err) // texts and numbers
+// errorLine is an error as one line, without a newline, for an answer that ends with it: the request has failed, and the log says why.
+func errorLine(w http.ResponseWriter, err error) []byte {
+	e := *asError(err)
+	e.RequestID = w.Header().Get("X-Request-Id")
+	if n, ok := w.(*response); ok {
+		n.failed = &e
 	}
-	return b
+	return marshal(map[string]*apiError{"error": &e})
+}
+
+// codeInternal is that of a bug in lookout, which is logged where it is met.
+const codeInternal = "internal"
+
+// broken tells whether the server is at fault: not the request, its load, or what the server is not made for.
+func (e *apiError) broken() bool {
+	return e.Status == http.StatusInternalServerError || e.Status == http.StatusGatewayTimeout || e.Code == "gap"
 }
 
 func badParameter(field, message, mend string) *apiError {
@@ -59,11 +69,12 @@ func asError(err error) *apiError {
 // writeError answers with err, as what nothing was written of yet.
 func writeError(w http.ResponseWriter, err error) {
 	e := asError(err)
+	text := errorLine(w, e)
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
 	w.WriteHeader(e.Status)
-	_, _ = w.Write(append(e.body(), '\n')) // what can fail is the connection
+	_, _ = w.Write(append(text, '\n')) // what can fail is the connection
 }

@@ -199,7 +199,6 @@ func (a *API) run(parent context.Context, fn func(context.Context) error) error 
 		return &apiError{Status: http.StatusGatewayTimeout, Code: "timeout", Message: "the search took longer than " + a.o.Limits.QueryTimeout.String() + " and was ended; the result is incomplete",
 			Mend: "search a shorter range or one service, set a limit, or raise limits.query_timeout"}
 	}
-	a.o.Log.Error("a search failed", "error", err)
 	return asError(err)
 }
 

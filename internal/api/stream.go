@@ -28,7 +28,8 @@ type response struct {
 	control  *http.ResponseController
 	body     bool // the request has one
 	status   int
-	bytes    int64 // on the wire
+	bytes    int64     // on the wire
+	failed   *apiError // what the answer is, or ended with
 	pack     packer
 }
 
@@ -216,7 +217,7 @@ func (s *stream) fail(err error) {
 		}
 		return
 	}
-	s.buf = append(append(s.buf, asError(err).body()...), '\n')
+	s.buf = append(append(s.buf, errorLine(s.w, err)...), '\n')
 	s.flush()
 }
 

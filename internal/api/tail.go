@@ -145,7 +145,6 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 			return &apiError{Code: "gap", Message: fmt.Sprintf("the events %d to %d cannot be read: %v", gap.From, gap.To, gap.Err),
 				Mend: fmt.Sprintf("follow again with after=%d to go on behind them", max(gap.To, follower.Position()))}
 		case err != nil && ctx.Err() == nil && !errors.Is(wait.Err(), context.DeadlineExceeded):
-			a.o.Log.Error("a live tail failed", "error", err)
 			return asError(err)
 		}
 		for i := range events {
@@ -295,7 +294,7 @@ func (a *API) tailSocket(ctx context.Context, cancel context.CancelFunc, w http.
 		if ended(ctx) != nil {
 			code = websocket.ClosePolicyViolation
 		}
-		_ = out.line(asError(err).body()) // what can fail is the connection
+		_ = out.line(errorLine(w, err)) // what can fail is the connection
 	}
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(stopTime))
 }

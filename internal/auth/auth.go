@@ -299,5 +299,10 @@ func refuse(w http.ResponseWriter, err error) {
 	}
 	w.WriteHeader(e.Status)
 	// An error of writing is the client's: it is gone.
-	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": e.Code, "message": e.Message, "mend": e.Mend}})
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": struct {
+		Code      string `json:"code"`
+		Message   string `json:"message"`
+		Mend      string `json:"mend"`
+		RequestID string `json:"request_id,omitempty"`
+	}{e.Code, e.Message, e.Mend, h.Get("X-Request-Id")}})
 }
