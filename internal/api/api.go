@@ -19,7 +19,7 @@
 //
 // What a request may cost is bounded: so many searches run, so many wait, others are told 429; each has a time limit; a
 // client that does not read for 30 s is cut off. A search ends when its client is gone. A tail that cannot keep up loses
-// nothing: it reads the store at its own pace.
+// nothing: it reads the store at its own pace, or says exactly what it left out.
 package api
 
 import (
@@ -38,6 +38,7 @@ import (
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/tail"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/fleet"
 )
@@ -117,6 +118,8 @@ type API struct {
 	prefixes []*route
 	unknown  *route
 	searches gate
+	hub      *tail.Hub     // nil without a store
+	counting chan struct{} // how many tails count at once what they have left out
 	metrics  *metrics
 
 	closing context.Context // ends when Close is called
@@ -150,6 +153,10 @@ func New(o Options) *API {
 		o.Ready = func() error { return nil }
 	}
 	a := &API{o: o, searches: gate{running: make(chan struct{}, l.Searches), queue: int64(l.Queue)}}
+	a.counting = make(chan struct{}, 2)
+	if o.Store != nil {
+		a.hub = tail.New(tail.Options{Source: o.Store})
+	}
 	a.closing, a.close = context.WithCancel(context.Background())
 	a.metrics = newMetrics(o.Registry, a)
 	a.routes()

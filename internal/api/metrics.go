@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lookoutlog/lookout/index/tail"
 )
 
 // metrics are the API's own. Labels come from the table of routes, never from a request.
@@ -16,6 +18,8 @@ type metrics struct {
 	searchTime prometheus.Histogram
 	refused    prometheus.Counter
 	logins     *prometheus.CounterVec
+
+	tailSent, tailSkipped prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, a *API) *metrics {
@@ -26,16 +30,30 @@ func newMetrics(r prometheus.Registerer, a *API) *metrics {
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_http_panics_total", Help: "Requests that failed because of a bug in lookout."}),
 		searchTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lookout_search_duration_seconds", Help: "Time of a search without its wait for a turn.",
 			Buckets: buckets}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+		refused:  prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+		tailSent: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_tail_events_total", Help: "Events that live tails have sent."}),
+		tailSkipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_tail_skipped_events_total",
+			Help: "Events that matched and were left out by live tails that could not keep up, which they were told."}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lookout_logins_total",
 			Help: "Logins at the page: ok, refused (a wrong code or token), limited (too many of these) or failed."}, []string{"result"}),
 	}
-	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused, m.logins,
+	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused, m.logins, m.tailSent, m.tailSkipped,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_sessions", Help: "Sessions of browsers that are logged in."}, func() float64 { return float64(a.o.Auth.Sessions()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_running", Help: "Searches that run now."}, func() float64 { return float64(len(a.searches.running)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_waiting", Help: "Searches that wait for their turn."}, func() float64 { return float64(a.searches.waiting.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_open", Help: "Live tails that are open."}, func() float64 { return float64(a.openTails()) }))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_open", Help: "Live tails that are open."}, func() float64 { return float64(a.openTails()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_behind", Help: "Live tails that read the store, because they began in the past or cannot keep up."},
+			func() float64 { return float64(a.tailStats().Behind) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tail_lag_events", Help: "Events between the newest one and the position of the live tail that is farthest behind."},
+			func() float64 { return float64(a.tailStats().Lag) }))
 	return m
+}
+
+func (a *API) tailStats() tail.Stats {
+	if a.hub == nil {
+		return tail.Stats{}
+	}
+	return a.hub.Stats()
 }
 
 func (m *metrics) request(pattern, method string, code int, took time.Duration) {

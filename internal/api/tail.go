@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,9 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/tail"
 	"github.com/lookoutlog/lookout/internal/auth"
+	"github.com/lookoutlog/lookout/internal/event"
 )
 
 const tailPath = "/api/v1/tail"
@@ -33,10 +36,11 @@ type follow struct {
 	query *query.Query
 	after uint64 // the sequence to go on behind
 	last  int
+	skip  bool // when it cannot keep up it leaves out events, and says which
 }
 
 func (a *API) readFollow(w http.ResponseWriter, r *http.Request) (f follow, err error) {
-	p, err := readParams(w, r, "q", "after", "last", "reports")
+	p, err := readParams(w, r, "q", "after", "last", "slow", "reports")
 	if err != nil {
 		return f, err
 	}
@@ -48,6 +52,15 @@ func (a *API) readFollow(w http.ResponseWriter, r *http.Request) (f follow, err 
 		return f, err
 	}
 	f.last = int(last)
+	switch p["slow"] {
+	case "":
+		f.skip = websocket.IsWebSocketUpgrade(r)
+	case "wait":
+	case "skip":
+		f.skip = true
+	default:
+		return f, badParameter("slow", "is neither wait nor skip", "write wait for every event, however late, or skip for the newest, with a word about what is left out")
+	}
 	newest := a.o.Store.LastSeq()
 	if p["after"] == "" {
 		f.after = newest
@@ -118,10 +131,10 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 		return err
 	}
 	var buf []byte
-	follower := a.o.Store.Follow(f.after)
-	defer follower.Close()
+	t := a.hub.Open(f.after, f.skip)
+	defer t.Close()
 	position := func(notes []string) error {
-		if err := out.line(appendPosition(buf[:0], follower.Position(), notes)); err != nil {
+		if err := out.line(appendPosition(buf[:0], t.Position(), notes)); err != nil {
 			return err
 		}
 		return out.flushNow()
@@ -130,12 +143,13 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 	if position(notes) != nil {
 		return nil
 	}
-	said := time.Now()
+	said, sent := time.Now(), 0
 	for {
 		wait, cancel := context.WithDeadline(ctx, said.Add(positionEvery))
-		events, err := follower.Next(wait)
+		batch, err := t.Next(wait)
 		cancel()
 		var gap *query.GapError
+		var skipped *tail.SkippedError
 		switch {
 		case errors.As(err, &gap):
 			// The position stands behind the gap: a client that comes back with it goes on there.
@@ -143,34 +157,93 @@ func (a *API) follow(ctx context.Context, f follow, out lines) error {
 				return nil
 			}
 			return &apiError{Code: "gap", Message: fmt.Sprintf("the events %d to %d cannot be read: %v", gap.From, gap.To, gap.Err),
-				Mend: fmt.Sprintf("follow again with after=%d to go on behind them", max(gap.To, follower.Position()))}
-		case err != nil && ctx.Err() == nil && !errors.Is(wait.Err(), context.DeadlineExceeded):
-			return asError(err)
-		}
-		for i := range events {
-			if !f.query.Match(&events[i]) {
-				continue
+				Mend: fmt.Sprintf("follow again with after=%d to go on behind them", max(gap.To, t.Position()))}
+		case errors.As(err, &skipped):
+			if buf, err = a.appendSkipped(ctx, buf[:0], f.query, skipped); err != nil {
+				return err
 			}
-			buf = appendRow(buf[:0], query.Row{Event: &events[i]}, false)
-			if out.line(buf) != nil {
+			if len(buf) > 0 && out.line(buf) != nil {
 				return nil
 			}
+		case err != nil && ctx.Err() == nil && !errors.Is(wait.Err(), context.DeadlineExceeded):
+			return asError(err)
+		case batch != nil:
+			for i := range batch.Events {
+				if !f.query.Match(&batch.Events[i]) {
+					continue
+				}
+				if buf = batch.AppendLine(buf[:0], i, appendTailRow); out.line(buf) != nil {
+					return nil
+				}
+				sent++
+			}
 		}
+		a.metrics.tailSent.Add(float64(sent))
+		sent = 0
 		if ctx.Err() != nil { // only now: the position is behind these events
 			_ = position(nil) // so that a client knows where to go on when the server stops
 			return ended(ctx)
 		}
-		caughtUp := behind && follower.Position() >= a.o.Store.LastSeq()
-		if caughtUp || time.Since(said) >= positionEvery {
+		caughtUp := behind && t.Position() >= a.o.Store.LastSeq()
+		switch {
+		case caughtUp || time.Since(said) >= positionEvery:
 			said, behind = time.Now(), behind && !caughtUp
 			err = position(nil)
-		} else {
+		case !t.Ready():
 			err = out.flushNow()
+		default:
+			err = nil // what follows at once is written with it
 		}
 		if err != nil {
 			return nil
 		}
 	}
+}
+
+// appendTailRow appends a row of a live tail.
+func appendTailRow(dst []byte, e *event.Event) []byte {
+	return appendRow(dst, query.Row{Event: e}, false)
+}
+
+// appendSkipped appends the line that says what a tail left out, nothing when none of it matches. A search of the same range finds
+// exactly these events, because such a search counts them.
+func (a *API) appendSkipped(ctx context.Context, dst []byte, q *query.Query, s *tail.SkippedError) ([]byte, error) {
+	select {
+	case a.counting <- struct{}{}:
+		defer func() { <-a.counting }()
+	case <-ctx.Done():
+		return dst, errStopping
+	}
+	var sum query.Summary
+	for {
+		var err error
+		sum, err = a.o.Store.Search(ctx, query.Request{Query: q, MinSeq: s.After + 1, MaxSeq: s.To, CountOnly: true}, func(query.Row) error { return nil })
+		switch {
+		case ctx.Err() != nil:
+			return dst, cmp.Or(ended(ctx), error(errStopping))
+		case err != nil:
+			a.o.Log.Error("a live tail failed: what it left out cannot be counted", "error", err)
+			return dst, asError(err)
+		}
+		if sum.Sequence >= s.To {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond): // a follower may see events a moment before searches do
+		case <-ctx.Done():
+		}
+	}
+	if sum.Matched == 0 && sum.Complete {
+		return dst, nil
+	}
+	a.metrics.tailSkipped.Add(float64(sum.Matched))
+	dst = strconv.AppendInt(append(dst, `{"skipped":{"events":`...), sum.Matched, 10)
+	dst = strconv.AppendUint(append(dst, `,"after":`...), s.After, 10)
+	dst = strconv.AppendUint(append(dst, `,"to":`...), s.To, 10)
+	if !sum.Complete {
+		dst = append(dst, `,"complete":false`...)
+	}
+	return append(dst, "}}"...), nil
 }
 
 // writeLast writes the newest events up to where following begins, oldest first, and returns what is to be said about

@@ -20,6 +20,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/lookoutlog/lookout/index/query"
+	"github.com/lookoutlog/lookout/index/tail"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
@@ -30,6 +31,11 @@ type tailLine struct {
 		Sequence uint64
 		Warnings []string
 	}
+	Skipped *struct {
+		Events    int
+		After, To uint64
+		Complete  *bool
+	}
 	Error *struct{ Code, Message, Mend string }
 }
 
@@ -39,6 +45,12 @@ func (l tailLine) String() string {
 		return "event " + l.Event.ID
 	case l.Position != nil:
 		return fmt.Sprintf("position %d%s", l.Position.Sequence, strings.Join(l.Position.Warnings, ""))
+	case l.Skipped != nil:
+		text := fmt.Sprintf("skipped %d of (%d,%d]", l.Skipped.Events, l.Skipped.After, l.Skipped.To)
+		if l.Skipped.Complete != nil {
+			text += fmt.Sprintf(" complete %v", *l.Skipped.Complete)
+		}
+		return text
 	case l.Error != nil:
 		return "error " + l.Error.Code
 	}
@@ -304,60 +316,55 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// busy is a store whose followers always have more, and look at no context.
-type busy struct {
-	*memory
-	step func()
-}
+// much is a store whose followers soon have more than anything on the way to a client holds.
+type much struct{ *memory }
 
-type busyFollower struct {
+type muchFollower struct {
 	query.Follower
-	step func()
-	at   uint64
+	at uint64
 }
 
-func (b busy) Follow(after uint64) query.Follower {
-	return &busyFollower{b.memory.Follow(after), b.step, after}
+func (m much) Follow(after uint64) query.Follower {
+	return &muchFollower{m.memory.Follow(after), after}
 }
 
-func (f *busyFollower) Position() uint64 { return f.at }
+func (f *muchFollower) Position() uint64 { return f.at }
 
-func (f *busyFollower) Next(context.Context) ([]event.Event, error) {
-	f.step()
+func (f *muchFollower) Next(ctx context.Context) ([]event.Event, error) {
+	if f.at == 50 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	f.at++
 	return []event.Event{{Seq: f.at, Message: make([]byte, 100_000)}}, nil
 }
 
+// closer is a client with whose first event the server begins to stop.
+type closer struct {
+	recorder
+	close func()
+}
+
+func (c *closer) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), `"event"`) {
+		c.close()
+	}
+	return c.recorder.Write(p)
+}
+
 // Events that came as the server began to stop are delivered before their position is said.
 func TestCloseLosesNothing(t *testing.T) {
-	for _, q := range []string{"", "never"} {
-		var f *fixture
-		stepped := uint64(0)
-		f = newFixture(t, func(o *Options) {
-			o.Store = busy{o.Store.(*memory), func() { stepped++; f.API.close() }}
-		})
-		r := f.open(t, f.server(t), "q="+q)
-		events, position := uint64(0), uint64(0)
-		for {
-			text, err := r.next()
-			if err != nil {
-				break
-			}
-			var l tailLine
-			if err := json.Unmarshal([]byte(text), &l); err != nil {
-				t.Fatal(err)
-			}
-			if l.Event != nil {
-				events++
-			} else {
-				position = l.Position.Sequence
-			}
-		}
-		f.API.open.Wait()
-		if want := map[string]uint64{"": stepped, "never": 0}[q]; events != want || position != stepped || stepped == 0 {
-			t.Errorf("q=%s: %d events of %d came, then position %d", q, events, stepped, position)
-		}
+	f := newFixture(t)
+	for range 3 {
+		f.store.append(line("a", strings.Repeat("x", flushBytes-10_000), 1)) // each second one is written at once
 	}
+	out := &closer{recorder{http.Header{}, make(chan string, 100)}, f.API.close}
+	r := httptest.NewRequest("GET", "/api/v1/tail?after=0", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	f.ServeHTTP(out, r)
+	close(out.lines)
+	tail := tailer{t, func() (string, error) { return <-out.lines, nil }}
+	tail.want("position 0", "event 1", "event 2", "event 3", "position 3")
 }
 
 // pipes is a listener of connections that hold nothing: what is not read blocks its writer.
@@ -424,7 +431,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		"on":   {func(*fixture) {}, writeTime},
 	} {
 		t.Run(name, func(t *testing.T) {
-			endless := func(o *Options) { o.Store = busy{o.Store.(*memory), func() {}} }
+			endless := func(o *Options) { o.Store = much{o.Store.(*memory)} }
 			piped(t, &http.Server{}, endless, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
 				lines, err := dial("", "")
 				if err != nil {
@@ -608,6 +615,141 @@ func (r *recorder) Write(p []byte) (int, error) {
 		r.lines <- l
 	}
 	return len(p), nil
+}
+
+// slowClient follows with a client that reads a line when it is told to, and a queue of ten events.
+func slowClient(t *testing.T, params string, test func(f *fixture, tail tailer)) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.API.hub = tail.New(tail.Options{Source: f.store, QueueEvents: 10})
+		ctx, cancel := context.WithCancel(t.Context())
+		out := &recorder{http.Header{}, make(chan string)}
+		r := httptest.NewRequestWithContext(ctx, "GET", "/api/v1/tail?"+params, nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.ServeHTTP(out, r)
+		}()
+		defer func() {
+			cancel()
+			for {
+				select {
+				case <-out.lines:
+				case <-done:
+					return
+				}
+			}
+		}()
+		test(f, tailer{t, func() (string, error) {
+			select {
+			case l := <-out.lines:
+				return l, nil
+			case <-time.After(positionEvery / 2):
+				return "", errors.New("nothing came")
+			}
+		}})
+	})
+}
+
+// pour appends so many events, each second of which is an x.
+func (f *fixture) pour(n int) {
+	for range n {
+		f.store.append(line("a", []string{"y", "x"}[len(f.store.events)%2], 1))
+	}
+	synctest.Wait()
+}
+
+// A tail that skips is told exactly how many events it would have got, and goes on with what is new.
+func TestSlowSkips(t *testing.T) {
+	slowClient(t, "q=x&slow=skip", func(f *fixture, tail tailer) {
+		tail.want("position 0")
+		f.pour(4)
+		f.pour(26) // the tail is stuck with the first ones
+		tail.want("event 2", "event 4", "skipped 13 of (4,30]")
+		f.pour(2)
+		tail.want("event 32")
+		metrics := f.do("GET", "/metrics", "").Body.String()
+		for _, want := range []string{"lookout_tail_skipped_events_total 13\n", "lookout_tail_events_total 3\n", "lookout_tail_lag_events 0\n", "lookout_tails_behind 0\n", "lookout_tails_open 1\n"} {
+			if !strings.Contains(metrics, "\n"+want) {
+				t.Errorf("/metrics lacks %s", want)
+			}
+		}
+		n := 0
+		for range strings.Lines(f.do("GET", "/api/v1/query?q=x&after_sequence=4&sequence=30", "").Body.String()) {
+			n++
+		}
+		if n != 14 {
+			t.Errorf("a search of the range returns %d lines, 14 with its summary are right", n)
+		}
+	})
+}
+
+// What is left out and would not have been shown is not worth a word.
+func TestSlowSkipsNothing(t *testing.T) {
+	slowClient(t, "q=x&slow=skip", func(f *fixture, tail tailer) {
+		tail.want("position 0")
+		f.pour(2)
+		for range 30 {
+			f.store.append(line("a", "y", 1))
+		}
+		synctest.Wait()
+		tail.want("event 2")
+		synctest.Wait()
+		f.pour(2)
+		tail.want("event 34")
+	})
+}
+
+func TestSlowSkipsWhatCannotBeRead(t *testing.T) {
+	slowClient(t, "q=x&slow=skip", func(f *fixture, tail tailer) {
+		tail.want("position 0")
+		f.pour(2)
+		f.store.scan.Reasons = []string{"a block is corrupt"}
+		f.pour(28)
+		tail.want("event 2", "skipped 14 of (2,30] complete false")
+	})
+}
+
+// A tail that waits gets everything, as late as may be.
+func TestSlowWaits(t *testing.T) {
+	slowClient(t, "q=x", func(f *fixture, tail tailer) {
+		tail.want("position 0")
+		f.pour(4)
+		f.pour(26)
+		if s := f.API.hub.Stats(); s.Behind != 1 || s.Lag != 26 {
+			t.Errorf("%+v", s)
+		}
+		for i := range 15 {
+			tail.want(fmt.Sprint("event ", 2*i+2))
+		}
+		f.pour(2)
+		tail.want("event 32")
+		if s := f.API.hub.Stats(); s.Behind != 0 || s.Lag != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Programs that read lines wait unless they say otherwise, WebSockets skip.
+func TestSlowByDefault(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []struct {
+		params, upgrade string
+		want            bool
+	}{{"", "", false}, {"", "websocket", true}, {"slow=wait", "websocket", false}, {"slow=skip", "", true}} {
+		r := httptest.NewRequest("GET", "/api/v1/tail?"+c.params, nil)
+		if c.upgrade != "" {
+			r.Header.Set("Connection", "upgrade")
+			r.Header.Set("Upgrade", c.upgrade)
+		}
+		if got, err := f.API.readFollow(httptest.NewRecorder(), r); err != nil || got.skip != c.want {
+			t.Errorf("%v: %v, %v", c, got.skip, err)
+		}
+	}
+	if w := f.do("GET", "/api/v1/tail?slow=never", ""); w.Code != 400 || errorOf(t, w.Body.Bytes()).Error.Field != "slow" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
 
 // A quiet tail says its position every 10 s, a busy one too when nothing of it matches.
