@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lookoutlog/lookout/sdk"
 )
 
-// completeTime bounds what completing a word may take: a server that is slower completes nothing.
+// completeTime bounds what completing a word may take, unless LOOKOUT_COMPLETION_TIMEOUT says otherwise: a server that is
+// slower completes nothing.
 const completeTime = 300 * time.Millisecond
 
 // completeSpan is how far back the events lie whose fields and values complete words.
@@ -25,12 +27,75 @@ var builtinFields = []string{"container", "env", "host", "level", "message", "se
 
 // ask makes a client and a deadline for a completion; nil when there is none to ask.
 func (p *program) ask(cmd *cobra.Command) (context.Context, context.CancelFunc, *sdk.Client) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeTime)
+	most := completeTime
+	if d, err := time.ParseDuration(p.getenv("LOOKOUT_COMPLETION_TIMEOUT")); err == nil && d > 0 {
+		most = d
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), most)
 	c, err := p.client()
 	if err != nil {
 		c = nil
 	}
 	return ctx, cancel, c
+}
+
+// completeRest gives what a command's own code does not complete its words by their names in the help: a query is completed
+// as one wherever it stands, and where no file is meant none is offered.
+func (p *program) completeRest(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		p.completeRest(sub)
+	}
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
+		_, args, _ := strings.Cut(strings.Replace(cmd.Use, "[flags] ", "", 1), " ")
+		switch first, _, _ := strings.Cut(args, " "); strings.Trim(first, "[].") {
+		case "QUERY":
+			cmd.ValidArgsFunction = p.completeQuery
+		case "FILE", "DIR", "TO", "FROM", "AT":
+		default:
+			cmd.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
+	word := func(fn func(*cobra.Command, string) ([]string, cobra.ShellCompDirective)) cobra.CompletionFunc {
+		return func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+			return fn(cmd, word)
+		}
+	}
+	values := func(field string) cobra.CompletionFunc {
+		return word(func(cmd *cobra.Command, word string) ([]string, cobra.ShellCompDirective) {
+			return p.fieldValues(cmd, field, word), cobra.ShellCompDirectiveNoFileComp
+		})
+	}
+	fixed := func(words ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok || f.NoOptDefVal != "" {
+			return
+		}
+		fn := cobra.NoFileCompletions
+		switch what, _ := pflag.UnquoteUsage(f); what {
+		case "file", "folder":
+			return // what shells offer by themselves
+		case "query":
+			fn = word(p.completeTerm)
+		case "fields":
+			fn = word(p.completeFields)
+		case "service":
+			fn = word(p.completeServices)
+		case "environment":
+			fn = values("env")
+		case "host":
+			fn = values("host")
+		case "time":
+			fn = fixed("15m", "1h", "1d", "today", "yesterday")
+			if f.Name == "every" {
+				fn = fixed("1m", "5m", "1h", "1d")
+			}
+		}
+		if err := cmd.RegisterFlagCompletionFunc(f.Name, fn); err != nil {
+			panic(err) // no such flag: it has just been seen
+		}
+	})
 }
 
 // completeQuery completes the query and then the services of a command.

@@ -58,7 +58,7 @@ func cliPage() []byte {
 		}
 		b.WriteString("```\n")
 		for _, sub := range c.Commands() {
-			if sub.IsAvailableCommand() && sub.Name() != "completion" && sub.Name() != "help" {
+			if sub.IsAvailableCommand() && sub.Name() != "help" {
 				walk(sub)
 			}
 		}
