@@ -14,9 +14,9 @@
 // acknowledged, the CPU time of the server (merging and the searches meanwhile included; the seconds that finished merges have
 // worked stand beside it), the most RssAnon, and what /metrics says of the store when the tenth was answered. The ratios below
 // are of the last tenth to the first, and to the second, when merging has begun, above 1 when the last was faster; RssAnon of
-// the tenths 6 to 10 to that of 1 to 5. Each question was asked about once a second meanwhile, and as often when everything was
-// merged and the server idle; the ratio is of the two p99, though less was stored meanwhile. The count of all needs next to
-// nothing: it tells what waiting for a core costs. The run fails when an acknowledged event is not counted, or when what was
+// the tenths 6 to 10 to that of 1 to 5. Each question was asked about once a second meanwhile, and as often in a pause behind each
+// tenth, when the server was idle and as much was not sealed yet; the ratio is of these two p99. At the end, merged, they are asked
+// once more. The count of all needs next to nothing: it tells what waiting for a core costs. The run fails when an acknowledged event is not counted, or when what was
 // found once is not found any more. Merging comes in bouts, one for some 32 sealed generations of 0.11 million events each:
 // below 40 million events not every tenth has one, and the ratios say little. The generator runs on the same cores and slows
 // every tenth alike. With -rate so many events a second are sent: what searches cost beside a load that leaves room for them, the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"runtime"
@@ -73,21 +74,24 @@ func (b *bench) soak(dir string, n, rate int) error {
 	events.rate = rate
 	others := otherPrograms(s)
 	searches := newSearcher(s, events)
-	stopSearching := searches.run(b.ctx)
-	defer stopSearching()
-	begin, used := time.Now(), s.CPU()
+	var wall, used time.Duration
 	var tenths []tenth
 	for i := range 10 {
+		stopSearching := searches.run(b.ctx)
+		begin, before := time.Now(), s.CPU()
 		t, err := b.tenth(s, events, i+1, n*i/10, n*(i+1)/10)
-		if err != nil {
+		wall += time.Since(begin)
+		used += s.CPU() - before
+		if err := errors.Join(err, stopSearching()); err != nil {
 			return err
 		}
 		tenths = append(tenths, t)
-	}
-	wall := time.Since(begin)
-	used = s.CPU() - used
-	if err := stopSearching(); err != nil {
-		return err
+		if err := s.Process.Idle(b.ctx); err != nil {
+			return err
+		}
+		if err := searches.pause(b.ctx); err != nil {
+			return err
+		}
 	}
 	b.report("soak: all", "%d events in %.0f s, %.0f events/s, %.2f CPU-s per million; other programs took %.0f %% of the machine", n, wall.Seconds(),
 		float64(n)/wall.Seconds(), used.Seconds()/float64(n)*1e6, others())
@@ -197,9 +201,11 @@ func (b *bench) settleMerging(s *peer.Lookout, name string) error {
 // question is asked again and again.
 type question struct {
 	name, q, params string
-	hour            bool // of the last hour of the events' time; else of all
-	most            int  // matched so far: events do not vanish
-	busy, idle      []time.Duration
+	hour            bool            // of the last hour of the events' time; else of all
+	most            int             // matched so far: events do not vanish
+	busy            []time.Duration // while events come in
+	idle            []time.Duration // in the pauses, with the same stored and as much not sealed
+	merged          []time.Duration // at the end, sealed and merged
 }
 
 // searcher asks the same questions while events come in and afterwards.
@@ -264,7 +270,21 @@ func (r *searcher) run(ctx context.Context) (stop func() error) {
 	}
 }
 
-// compareSearches asks everything again as often and reports both.
+// pause asks each question as often as it was asked while events came in.
+func (r *searcher) pause(ctx context.Context) error {
+	for _, q := range r.questions {
+		for len(q.idle) < len(q.busy) {
+			wall, err := r.ask(ctx, q)
+			if err != nil {
+				return err
+			}
+			q.idle = append(q.idle, wall)
+		}
+	}
+	return nil
+}
+
+// compareSearches asks everything once more as often and reports all.
 func (b *bench) compareSearches(r *searcher) error {
 	used, rounds := r.s.CPU(), len(r.questions[0].busy)
 	for range rounds {
@@ -273,25 +293,28 @@ func (b *bench) compareSearches(r *searcher) error {
 			if err != nil {
 				return err
 			}
-			q.idle = append(q.idle, wall)
+			q.merged = append(q.merged, wall)
 		}
 	}
 	used = r.s.CPU() - used
-	b.report("soak: searches", "%d times all of them; %.1f CPU-ms each time when idle", rounds, ms(used)/float64(max(1, rounds)))
+	b.report("soak: searches", "%d times all of them; %.1f CPU-ms each time when all is merged", rounds, ms(used)/float64(max(1, rounds)))
 	for _, q := range r.questions {
 		if q.q != "nosuchword" && q.most == 0 {
 			return fmt.Errorf("query %s: nothing was found", q.q)
 		}
-		for i, wall := range slices.Concat(q.busy, q.idle) {
-			when := "ingest"
-			if i >= len(q.busy) {
-				when = "idle"
+		for when, walls := range map[string][]time.Duration{"ingest": q.busy, "pause": q.idle, "merged": q.merged} {
+			for _, wall := range walls {
+				b.lines.Line("Soak/search/"+q.name+"/when="+when, 1, "ns/op", float64(wall))
 			}
-			b.lines.Line("Soak/search/"+q.name+"/when="+when, 1, "ns/op", float64(wall))
 		}
-		p50, p99, idle50, idle99 := quantile(q.busy, 0.5), quantile(q.busy, 0.99), quantile(q.idle, 0.5), quantile(q.idle, 0.99)
-		b.report("soak: "+q.name, "while events came in p50 %.1f ms, p99 %.1f ms of %d; idle %.1f and %.1f ms of %d: p99 %.2f times that (goal 2); p50 %.2f",
-			ms(p50), ms(p99), len(q.busy), ms(idle50), ms(idle99), len(q.idle), float64(p99)/float64(idle99), float64(p50)/float64(idle50))
+		at := func(walls []time.Duration) (p50, p99 float64) {
+			return ms(quantile(walls, 0.5)), ms(quantile(walls, 0.99))
+		}
+		p50, p99 := at(q.busy)
+		idle50, idle99 := at(q.idle)
+		merged50, merged99 := at(q.merged)
+		b.report("soak: "+q.name, "while events came in p50 %.1f ms, p99 %.1f ms of %d; in the pauses %.1f and %.1f ms: p99 %.2f times that (goal 2), p50 %.2f; all merged %.1f and %.1f ms",
+			p50, p99, len(q.busy), idle50, idle99, p99/idle99, p50/idle50, merged50, merged99)
 	}
 	return nil
 }
