@@ -1,8 +1,10 @@
 package index
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -26,11 +28,20 @@ type kept struct {
 	own []byte
 }
 
-func (k *kept) keep(m *match) {
+// keep returns by how much the memory of kept rows has grown.
+func (k *kept) keep(m *match) (grown int) {
+	had := cap(k.own)
 	k.own = append(k.own[:0], m.data...)
 	k.match = *m
 	k.data = k.own
+	return cap(k.own) - had
 }
+
+// What a source and a kept row take beside names and the row's text, roughly, in bytes.
+const (
+	sourceCost = 256
+	keptCost   = 128
+)
 
 const (
 	// groupRows bounds what is held of one group; a longer one is delivered in parts of the same number.
@@ -55,6 +66,7 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		groups  int
 		past    int
 		looked  int64 // when the last match was found
+		held    int   // memory of rows that are kept, in bytes
 	)
 	deliver := func(n *neighbours) error {
 		for i := range n.group {
@@ -84,6 +96,11 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 		if n == nil {
 			n = &neighbours{}
 			sources[string(name)] = n
+			held += sourceCost + len(name)
+		}
+		if int64(held) > query.Memory(q.r.MaxMemory) {
+			q.fullAt(m)
+			return errStop
 		}
 		enough := q.r.Limit > 0 && q.matched >= int64(q.r.Limit)
 		if enough {
@@ -99,26 +116,26 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 				open = append(open, n)
 			}
 			for i := range n.before {
-				n.group = appendKept(n.group, &n.before[i].match)
+				held += appendKept(&n.group, &n.before[i].match)
 			}
 			n.before = n.before[:0]
-			n.group = appendKept(n.group, m)
+			held += appendKept(&n.group, m)
 			n.wanted = after
 			q.matched++
 			s.matched++
 			looked = q.total.events
 		case n.wanted > 0:
 			m.context = true
-			n.group = appendKept(n.group, m)
+			held += appendKept(&n.group, m)
 			n.wanted--
 		case n.number > 0 && (len(n.before) == before || enough):
 			// No later match can touch the group any more.
 			if err := closeGroup(n); err != nil {
 				return err
 			}
-			n.remember(m, before)
+			held += n.remember(m, before)
 		default:
-			n.remember(m, before)
+			held += n.remember(m, before)
 		}
 		if len(n.group) >= groupRows {
 			return deliver(n)
@@ -136,30 +153,47 @@ func (q *search) mergeContext(fn func(query.Row) error) error {
 	return nil
 }
 
-// remember keeps m among the last lines before a match that may come.
-func (n *neighbours) remember(m *match, limit int) {
+// fullAt says that the answer ends before a row because no more rows may be held.
+func (q *search) fullAt(m *match) {
+	side := "from %s on"
+	if q.r.Newest {
+		side = "of %s and before"
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.budget = query.BudgetMemory
+	q.reasons = append(q.reasons, fmt.Sprintf("the rows around matches need more than %s, as much as they may: events "+side+" are left out; "+
+		"ask for fewer rows around, search a shorter range or one service, or raise limits.query_memory",
+		sizeText(query.Memory(q.r.MaxMemory)), time.Unix(0, m.time).UTC().Format(time.RFC3339Nano)))
+}
+
+// remember keeps m among the last lines before a match that may come. It returns by how much the memory of kept rows has grown.
+func (n *neighbours) remember(m *match, limit int) (grown int) {
 	if limit == 0 {
-		return
+		return 0
 	}
 	m.context = true
 	if len(n.before) < limit {
-		n.before = appendKept(n.before, m)
-		return
+		return appendKept(&n.before, m)
 	}
 	oldest := n.before[0]
 	copy(n.before, n.before[1:])
-	oldest.keep(m)
+	grown = oldest.keep(m)
 	n.before[limit-1] = oldest
+	return grown
 }
 
-func appendKept(list []kept, m *match) []kept {
+// appendKept returns by how much the memory of kept rows has grown.
+func appendKept(to *[]kept, m *match) (grown int) {
+	list := *to
 	if len(list) < cap(list) {
 		list = list[:len(list)+1] // with the memory of an earlier row
 	} else {
 		list = append(list, kept{})
+		grown = keptCost
 	}
-	list[len(list)-1].keep(m)
-	return list
+	*to = list
+	return grown + list[len(list)-1].keep(m)
 }
 
 func appendSource(dst []byte, e *event.Event) []byte {

@@ -182,20 +182,32 @@ func (q *search) merged(fn func(s *stream, m *match) error) error {
 	return nil
 }
 
+// sizeText writes a number of bytes for people.
+func sizeText(bytes int64) string {
+	switch {
+	case bytes < 1e6:
+		return fmt.Sprintf("%d bytes", bytes)
+	case bytes < 10e9:
+		return fmt.Sprintf("%d MB", bytes/1e6)
+	}
+	return fmt.Sprintf("%d GB", bytes/1e9)
+}
+
 // ended says what was left out at the end of an answer.
 func (q *search) ended() error {
 	if q.wasCut {
-		at := q.cut
-		side := "from %s on"
-		if q.r.Newest {
-			at = ^at
-			side = "of %s and before"
+		const mend = "; search a shorter range or one service, or raise limits.query_scan"
+		looked := "the search has looked at " + sizeText(q.total.bytes) + " of events, as much as it may"
+		reason := looked + ", and not at the others" + mend
+		if q.visitor == nil {
+			at, side := q.cut, "from %s on"
+			if q.r.Newest {
+				at, side = ^at, "of %s and before"
+			}
+			reason = looked + ": events " + fmt.Sprintf(side, time.Unix(0, at).UTC().Format(time.RFC3339Nano)) + " are left out" + mend
+			q.cutAt = at
 		}
-		reason := fmt.Sprintf("the search has looked at %d MB of events, as much as it may: events "+side+" are left out; narrow the time range or the service",
-			q.total.bytes/1e6, time.Unix(0, at).UTC().Format(time.RFC3339Nano))
-		if q.visitor != nil {
-			reason = fmt.Sprintf("the search has looked at %d MB of events, as much as it may, and not at the others; narrow the time range or the service", q.total.bytes/1e6)
-		}
+		q.budget = query.BudgetScan
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.reasons = append(q.reasons, reason)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -355,13 +356,13 @@ func (r *kindReader) readPlain(b *block.Block) error {
 }
 
 // Kinds counts the events that match by kind of line. It is a scan that reads of a pattern block which forms the messages have. The answer holds what
-// could be read, and its summary says what could not. The error is ctx's.
+// could be read, and its summary says what could not, limits included. The error is ctx's.
 func (s *Store) Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds, error) {
-	v := &kindVisitor{r: r, step: r.StepLen(), workers: make([]kindWorker, scanWorkers())}
+	v := &kindVisitor{r: r, step: r.StepLen(), workers: make([]kindWorker, scanWorkers()), memory: query.NewBudget(query.Memory(r.MaxMemory))}
 	for i := range v.workers {
 		v.workers[i].kinds = map[uint64]*query.KindCount{}
 	}
-	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, v)
+	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MaxBytes: r.MaxBytes}, v)
 	if err != nil {
 		return nil, err
 	}
@@ -372,6 +373,8 @@ func (s *Store) Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds, 
 type kindVisitor struct {
 	r       query.KindsRequest
 	step    int64 // ns, 0 for none
+	memory  *query.Budget
+	full    atomic.Bool // the memory is used up
 	workers []kindWorker
 }
 
@@ -404,14 +407,27 @@ func (v *kindVisitor) kind(w *kindWorker, service string, level event.Level, pat
 		return ignored
 	case len(w.kinds) >= query.MaxKinds:
 		return beyond
+	case v.full.Load():
+		return beyond
+	}
+	steps := 0
+	if v.step > 0 {
+		steps = v.r.Steps
+	}
+	if !v.memory.Take(kindCost + int64(len(service)+len(pattern)+8*steps)) {
+		v.full.Store(true)
+		return beyond
 	}
 	k = &query.KindCount{Kind: query.Kind{Hash: h, Service: service, Level: level, Template: string(pattern), First: math.MaxInt64, Last: math.MinInt64}}
-	if v.step > 0 {
-		k.Steps = make([]int64, v.r.Steps)
+	if steps > 0 {
+		k.Steps = make([]int64, steps)
 	}
 	w.kinds[h] = k
 	return k
 }
+
+// kindCost is what a kind takes beside its texts and steps, roughly, its sample included, in bytes.
+const kindCost = 256 + maxSample/4
 
 // count counts an event.
 func (v *kindVisitor) count(w *kindWorker, k *query.KindCount, at int64) {
@@ -517,6 +533,11 @@ func (v *kindVisitor) answer(sum query.Summary) *query.Kinds {
 			}
 		}
 	}
+	if v.full.Load() {
+		sum.Budget, sum.Complete = query.BudgetMemory, false
+		sum.Reasons = append(slices.Clip(sum.Reasons), fmt.Sprintf("the patterns need more than %s, as much as they may: the events of further ones are counted as others; "+
+			"search a shorter range or one service, or raise limits.query_memory", sizeText(query.Memory(v.r.MaxMemory))))
+	}
 	out := &query.Kinds{Other: all.other, Summary: sum}
 	out.Summary.Matched = all.matched
 	for _, k := range all.kinds {
@@ -529,11 +550,11 @@ func (v *kindVisitor) answer(sum query.Summary) *query.Kinds {
 // many values are different from the values. The answer holds what could be read, and its summary says what could not. The error is ctx's.
 func (s *Store) Fields(ctx context.Context, r query.FieldsRequest) (*query.Fields, error) {
 	v := make(fieldVisitor, scanWorkers())
-	budget := query.NewBudget(query.StatsMemory)
+	budget := query.NewBudget(query.Memory(r.MaxMemory))
 	for i := range v {
 		v[i].tally = query.NewFieldTally(budget)
 	}
-	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, v)
+	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MaxBytes: r.MaxBytes}, v)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,8 @@ type search struct {
 	underway int64 // bytes of events that running jobs may look at
 	cut      int64 // what lies here and behind is left out, when wasCut: the budget is used up
 	wasCut   bool
+	cutAt    int64  // when it is said that events were left out, from where on
+	budget   string // the limit that was reached
 	todo     chan *job
 	results  chan *job
 	workers  sync.WaitGroup
@@ -280,7 +282,7 @@ func (q *search) summary() query.Summary {
 	scan := q.total.scan
 	return query.Summary{
 		Matched: q.matched, Events: q.total.events, Bytes: q.total.bytes, Blocks: scan.Opened, Pruned: scan.Range + scan.Filter + scan.Forms + scan.Counted, Scan: scan,
-		Complete: len(q.reasons) == 0, Reasons: q.reasons, Sequence: q.maxSeq, Services: q.services, UnknownFields: q.unknown,
+		Complete: len(q.reasons) == 0, Reasons: q.reasons, Budget: q.budget, Cut: q.cutAt, Sequence: q.maxSeq, Services: q.services, UnknownFields: q.unknown,
 	}
 }
 

@@ -98,7 +98,19 @@ func TestBudget(t *testing.T) {
 			if sum.Bytes > budget+size/9 { // a block more
 				t.Errorf("budget %d of %d: looked at %d", budget, size, sum.Bytes)
 			}
-			if !sum.Complete && (len(sum.Reasons) != 1 || !strings.Contains(sum.Reasons[0], "narrow the time range or the service")) {
+			if (sum.Budget == query.BudgetScan) == sum.Complete || (sum.Cut == 0) != sum.Complete {
+				t.Errorf("budget %d of %d: %q, cut at %d", budget, size, sum.Budget, sum.Cut)
+			}
+			if sum.Cut != 0 { // what is left out begins there
+				rest := query.Request{Since: sum.Cut}
+				if newest {
+					rest = query.Request{Until: sum.Cut + 1, Newest: true}
+				}
+				if more, _ := messages(t, s, rest); !cmp.Equal(append(slices.Clip(got), more...), all) {
+					t.Errorf("newest %v, budget %d of %d: cut at %d, behind %d events: %d more of %d", newest, budget, size, sum.Cut, len(got), len(more), len(all))
+				}
+			}
+			if !sum.Complete && (len(sum.Reasons) != 1 || !strings.Contains(sum.Reasons[0], "search a shorter range or one service, or raise limits.query_scan")) {
 				t.Errorf("%q", sum.Reasons)
 			}
 		}

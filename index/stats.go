@@ -2,6 +2,8 @@ package index
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -20,17 +22,17 @@ import (
 //	pattern blocks ─► matching rows ─► columns ───┼─► tallies ─► merge ─► answer
 //	heads, plain blocks ─► events ────────────────┘
 //
-// The answer holds what could be read, and its summary says what could not. The error is ctx's, or wraps
-// [query.ErrStatsMemory].
+// The answer holds what could be read, and its summary says what could not; when the request's limit of bytes or memory is
+// reached it is of what was read until then. The error is ctx's.
 func (s *Store) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := newAggregate(r, cancel)
-	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq}, a)
-	if err != nil {
+	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq, MaxBytes: r.MaxBytes}, a)
+	if err != nil && !errors.Is(err, query.ErrStatsMemory) {
 		return nil, err
 	}
-	return a.answer(sum)
+	return a.answer(sum), nil
 }
 
 // aggregate is the visitor of a scan that computes aggregates.
@@ -56,7 +58,7 @@ type statsWorker struct {
 
 func newAggregate(r query.StatsRequest, cancel context.CancelCauseFunc) *aggregate {
 	a := &aggregate{r: r, cancel: cancel, workers: make([]statsWorker, scanWorkers()), edges: map[*segment.Entry]bool{}}
-	budget := query.NewBudget(query.StatsMemory)
+	budget := query.NewBudget(query.Memory(r.MaxMemory))
 	for i := range a.workers {
 		a.workers[i] = statsWorker{tally: query.NewTally(&a.r, budget), counted: map[*segment.Entry]bool{}}
 	}
@@ -66,21 +68,28 @@ func newAggregate(r query.StatsRequest, cancel context.CancelCauseFunc) *aggrega
 	return a
 }
 
-// answer merges the tallies.
-func (a *aggregate) answer(sum query.Summary) (*query.Stats, error) {
+// answer merges the tallies. What they hold together is no more than they held before, so the limit of memory is not asked again.
+func (a *aggregate) answer(sum query.Summary) *query.Stats {
+	full := false
+	for i := range a.workers {
+		full = full || a.workers[i].tally.Err() != nil
+	}
 	tally := a.workers[0].tally
 	for i := range a.workers[1:] {
 		tally.Merge(a.workers[i+1].tally)
-		if err := tally.Err(); err != nil {
-			return nil, err
-		}
+		a.workers[i+1].tally = nil // its memory is needed
 	}
 	s := tally.Stats()
 	sum.Matched = s.Summary.Matched
 	sum.Reasons = append(slices.Clip(sum.Reasons), s.Summary.Reasons...)
+	if full {
+		sum.Budget = query.BudgetMemory
+		sum.Reasons = append(sum.Reasons, fmt.Sprintf("the groups need more than %s, as much as they may: events behind that are not counted; group by less, compute less at once, "+
+			"search a shorter range or one service, or raise limits.query_memory", sizeText(query.Memory(a.r.MaxMemory))))
+	}
 	sum.Complete = len(sum.Reasons) == 0
 	s.Summary = sum
-	return s, nil
+	return s
 }
 
 // segment takes what a segment's counts answer: all of the blocks that are wholly in range, and of the others the buckets

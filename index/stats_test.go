@@ -121,7 +121,7 @@ func sameGroups(a, b []query.StatsGroup) bool {
 
 func compareStats(t *testing.T, s *Store, all []event.Event, r query.StatsRequest) {
 	t.Helper()
-	tally := query.NewTally(&r, query.NewBudget(query.StatsMemory))
+	tally := query.NewTally(&r, query.NewBudget(query.DefaultMemory))
 	for _, e := range brute(all, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq}) {
 		tally.Add(&e)
 	}
@@ -221,17 +221,17 @@ func TestAggregateMemory(t *testing.T) {
 		if sealed {
 			seal(t, s)
 		}
-		a := newAggregate(statsRequest(t, "*", "user", "distinct(user)"), nil)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		a.cancel = cancel
-		budget := query.NewBudget(1000)
-		for i := range a.workers {
-			a.workers[i].tally = query.NewTally(&a.r, budget)
+		r := statsRequest(t, "*", "user", "count,distinct(user)")
+		r.MaxMemory = 1000
+		got, err := s.Aggregate(t.Context(), r)
+		if err != nil || got.Summary.Complete || got.Summary.Budget != query.BudgetMemory || len(got.Groups) == 0 || len(got.Summary.Reasons) != 1 ||
+			!strings.Contains(got.Summary.Reasons[0], "the groups need more than 1000 bytes, as much as they may") || !strings.Contains(got.Summary.Reasons[0], "limits.query_memory") {
+			t.Errorf("sealed %v: %d groups, %+v, %v", sealed, len(got.Groups), got.Summary, err)
 		}
-		if _, err := s.scan(ctx, query.Request{Query: a.r.Query}, a); !errors.Is(err, query.ErrStatsMemory) {
-			t.Errorf("sealed %v: %v", sealed, err)
+		r.MaxMemory = 0
+		if got, err = s.Aggregate(t.Context(), r); err != nil || !got.Summary.Complete || got.Summary.Budget != "" || len(got.Groups) != 3000 {
+			t.Errorf("sealed %v: %d groups, %+v, %v", sealed, len(got.Groups), got.Summary, err)
 		}
-		cancel(nil)
 	}
 }
 

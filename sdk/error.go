@@ -55,8 +55,23 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// IncompleteError says that the server could not read a part of what it was asked for. All it could read came before it.
-type IncompleteError struct{ Reasons []string }
+// IncompleteError says that the server could not read a part of what it was asked for, or that the search reached one of the
+// server's limits. All that was found came before it.
+type IncompleteError struct {
+	Reasons []string
+	// Budget is the limit that was reached: [BudgetScan], the bytes of events that a search may look at, or [BudgetMemory]; empty
+	// for none.
+	Budget string
+	// Cut is where rows begin to be left out because the search had looked at as much as it may; zero when that is not why. With
+	// the oldest first, a search with Since: Cut goes on behind the rows that came.
+	Cut time.Time
+}
+
+// The limits of a search that [IncompleteError] names.
+const (
+	BudgetScan   = "scan"
+	BudgetMemory = "memory"
+)
 
 func (e *IncompleteError) Error() string {
 	if len(e.Reasons) == 0 {

@@ -115,6 +115,8 @@ type wireSummary struct {
 	Matched  int64            `json:"matched"`
 	Complete bool             `json:"complete"`
 	Reasons  []string         `json:"reasons"`
+	Budget   string           `json:"budget"`
+	Cut      time.Time        `json:"cut"`
 	Sequence uint64           `json:"sequence"`
 	TookMS   float64          `json:"took_ms"`
 	Services map[string]int64 `json:"services"`
@@ -129,7 +131,7 @@ func (w *wireSummary) summary() (Summary, error) {
 		Sequence: w.Sequence, Took: time.Duration(w.TookMS * float64(time.Millisecond)), Services: w.Services, Warnings: w.Warnings, Next: w.Next,
 	}
 	if !w.Complete {
-		return s, &IncompleteError{Reasons: w.Reasons}
+		return s, &IncompleteError{Reasons: w.Reasons, Budget: w.Budget, Cut: w.Cut}
 	}
 	return s, nil
 }

@@ -35,11 +35,19 @@ type reading struct {
 	Reasons     []string `json:"reasons,omitempty"`
 }
 
+// budget is what a search may use there.
+type budget struct {
+	Scan      int64   `json:"scan"` // bytes, 0 for no limit
+	Memory    int64   `json:"memory"`
+	TimeoutMS float64 `json:"timeout_ms"`
+}
+
 // explained is the answer of query explain.
 type explained struct {
 	Normal   string   `json:"normal"`
 	Terms    []string `json:"terms"`
 	Reading  *reading `json:"reading,omitempty"` // nil without a server
+	Budget   *budget  `json:"budget,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -134,7 +142,7 @@ func (p *program) explainQuery(cmd *cobra.Command, q *query.Query, r timeRange, 
 	for _, w := range answer.Warnings {
 		p.say("%s", w)
 	}
-	x.Reading, x.Warnings = answer.Reading, answer.Warnings
+	x.Reading, x.Budget, x.Warnings = answer.Reading, answer.Budget, answer.Warnings
 	return x, nil
 }
 
@@ -175,6 +183,13 @@ func (x *explained) text() string {
 	}
 	for _, reason := range r.Reasons {
 		fmt.Fprintf(&b, "incomplete: %s\n", reason)
+	}
+	if l := x.Budget; l != nil {
+		scan := "as many bytes of events as there are"
+		if l.Scan > 0 {
+			scan = bytesText(l.Scan) + " of events"
+		}
+		fmt.Fprintf(&b, "limits: %s, %s of memory, %v\n", scan, bytesText(l.Memory), time.Duration(l.TimeoutMS*float64(time.Millisecond)))
 	}
 	return b.String()
 }

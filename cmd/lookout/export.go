@@ -259,11 +259,13 @@ func (e *exporter) begin(ctx context.Context, resumed bool, args []string) error
 			}
 		}
 		sum, err := e.c.Count(ctx, sdk.QueryRequest{Query: e.st.Query, Since: e.st.Since, Until: e.st.Until})
+		if incomplete := (*sdk.IncompleteError)(nil); errors.As(err, &incomplete) && incomplete.Budget == sdk.BudgetScan {
+			sum.Matched, err = 0, nil // more than one search may look at: the pages find out how many there are
+		} else if err == nil && sum.Matched == 0 {
+			err = errNoMatch
+		}
 		if err != nil {
 			return err
-		}
-		if sum.Matched == 0 {
-			return errNoMatch
 		}
 		e.st.Sequence, e.st.Total, e.st.Server = sum.Sequence, sum.Matched, e.c.URL()
 		if e.dir != "" {
@@ -303,7 +305,7 @@ func (e *exporter) ask(ctx context.Context) (more bool, err error) {
 	n := &e.next
 	r := sdk.QueryRequest{Query: n.Query, Since: n.Since, Until: n.Until, MaxSequence: n.Sequence, Limit: e.page}
 	from, fromID := n.Last, n.LastID
-	if n.Events > 0 {
+	if !from.IsZero() {
 		r.Since = from
 		r.Limit += n.Same // those that are had come first
 	}
@@ -319,7 +321,7 @@ func (e *exporter) ask(ctx context.Context) (more bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("the server gave an event the id %q", row.ID)
 		}
-		if n.Events > 0 && row.Time.Equal(from) && id <= fromID {
+		if row.Time.Equal(from) && id <= fromID {
 			continue
 		}
 		if err := e.write(row); err != nil {
@@ -338,6 +340,12 @@ func (e *exporter) ask(ctx context.Context) (more bool, err error) {
 				return false, err
 			}
 		}
+	}
+	var incomplete *sdk.IncompleteError
+	if err := rows.Err(); errors.As(err, &incomplete) && len(incomplete.Reasons) == 1 && incomplete.Cut.After(r.Since) {
+		// The page had looked at as much as it may; the next one goes on there.
+		n.Last, n.LastID, n.Same = incomplete.Cut, 0, 0
+		return true, nil
 	}
 	return came == r.Limit, rows.Err()
 }

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			url, token, stop, err := startServer(filepath.Join(e.WorkDir, ".server"))
+			url, token, stop, err := startServer(filepath.Join(e.WorkDir, ".server"), serverSettings[strings.TrimPrefix(filepath.Base(e.WorkDir), "script-")]...)
 			if err != nil {
 				return err
 			}
@@ -81,9 +82,18 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// startServer starts lookout as `lookout serve` does, with its data in dir.
-func startServer(dir string) (url, token string, stop func(), err error) {
+// serverSettings are what a script's server is told, by the script's name: name and value in turn.
+var serverSettings = map[string][]string{
+	"limits":    {"LOOKOUT_LIMITS_QUERY_SCAN", "1"},
+	"unlimited": {"LOOKOUT_LIMITS_QUERY_SCAN", "0", "LOOKOUT_LIMITS_QUERY_TIMEOUT", "5m", "LOOKOUT_LIMITS_QUERY_MEMORY", "1MiB"},
+}
+
+// startServer starts lookout as `lookout serve` does, with its data in dir; more are names and values of settings in turn.
+func startServer(dir string, more ...string) (url, token string, stop func(), err error) {
 	settings := map[string]string{"LOOKOUT_DATA": dir, "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off", "LOOKOUT_DOCKER": "off"}
+	for i := 0; i < len(more); i += 2 {
+		settings[more[i]] = more[i+1]
+	}
 	c, _, err := config.Load("", func(name string) (string, bool) {
 		value, ok := settings[name]
 		return value, ok

@@ -60,7 +60,7 @@ func TestFeed(t *testing.T) {
 	for _, name := range append(names, "host", "level") {
 		r := r
 		r.By = []string{name}
-		tallies[name], want[name] = query.NewTally(&r, query.NewBudget(query.StatsMemory)), map[query.StatsValue]int{}
+		tallies[name], want[name] = query.NewTally(&r, query.NewBudget(query.DefaultMemory)), map[query.StatsValue]int{}
 	}
 	for range 3 { // a tally gets several blocks
 		var rows []Row

@@ -31,6 +31,9 @@ type KindsRequest struct {
 	Steps int
 	// Only are the hashes of the kinds that are asked for; nil for all.
 	Only map[uint64]bool
+	// MaxBytes is as in [Request]. MaxMemory bounds what is known of the kinds, in bytes; 0 is [DefaultMemory]. The events of
+	// kinds beyond it are counted as one, as those beyond [MaxKinds] are.
+	MaxBytes, MaxMemory int64
 }
 
 // StepLen returns the length of the steps, in ns, rounded up so that the last one is in range; 0 without steps.
@@ -145,6 +148,9 @@ type FieldsRequest struct {
 	Query *Query
 	// Since and Until bound the events' time as in [Request].
 	Since, Until int64
+	// MaxBytes is as in [Request]. MaxMemory bounds what is held of the values, in bytes; 0 is [DefaultMemory]. Beyond it the
+	// number of different values is a lower bound.
+	MaxBytes, MaxMemory int64
 }
 
 // MaxFields is how many fields are told apart in an answer; the answer says when there are more.

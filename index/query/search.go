@@ -31,6 +31,21 @@ type Request struct {
 	// MaxBytes ends the search when it has looked at so many bytes of events, uncompressed; 0 is no limit. What has been
 	// delivered is then complete as far as it goes, and the summary says from which time on nothing was looked at.
 	MaxBytes int64
+	// MaxMemory bounds the rows that are held for context, in bytes; 0 is [DefaultMemory]. Beyond it the search ends, and the
+	// summary says so.
+	MaxMemory int64
+}
+
+// DefaultMemory is what a request may hold unless it says otherwise, in bytes: groups, values, kinds of lines, or rows around
+// matches. While what several cores have gathered is put together it may be twice as much.
+const DefaultMemory = 128 << 20
+
+// Memory is what a request may hold, in bytes: asked, or [DefaultMemory] when that is 0.
+func Memory(asked int64) int64 {
+	if asked == 0 {
+		return DefaultMemory
+	}
+	return asked
 }
 
 // Place is where an event stands in the order of an answer: by its time, in ns since the Unix epoch, and of equal times by its sequence.
@@ -60,10 +75,16 @@ type Summary struct {
 	Pruned  int   // blocks that were answered or ruled out without being read
 	Scan    Scan
 
-	// Complete is false when part of the store could not be read, or the search had a limit of bytes and reached it;
+	// Complete is false when part of the store could not be read, or the search had a limit of bytes or memory and reached it;
 	// Reasons says which.
 	Complete bool
 	Reasons  []string
+	// Budget is the limit that was reached, [BudgetScan] or [BudgetMemory]; empty for none.
+	Budget string
+	// Cut is where rows that were asked for begin to be left out because of [Request.MaxBytes], in ns since the Unix epoch: with
+	// oldest first every event before it was delivered, with newest first every event behind it. It is set with BudgetScan of a
+	// search that delivers rows, and 0 otherwise.
+	Cut int64
 	// Sequence is the newest event the search could see: following goes on behind it.
 	Sequence uint64
 	// Services counts the matches by service.
@@ -71,6 +92,12 @@ type Summary struct {
 	// UnknownFields are the fields the query names that no event in range has, as [Query.Fields] names them.
 	UnknownFields []string
 }
+
+// The limits that [Summary.Budget] names.
+const (
+	BudgetScan   = "scan"
+	BudgetMemory = "memory"
+)
 
 // Scan says how a search dealt with the blocks of the segments. Range, Filter, Forms, Counted and Opened add up to Blocks
 // unless the search ended early: what it never came to is in none of them.

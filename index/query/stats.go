@@ -25,6 +25,9 @@ type StatsRequest struct {
 	// Top keeps the groups with the highest first aggregate, so many of them, and computes the others as one; 0 keeps
 	// all. With Every it is the highest over the whole range that are kept, each with all its steps.
 	Top int
+	// MaxBytes is as in [Request]. MaxMemory bounds what the groups hold, in bytes; 0 is [DefaultMemory]. Beyond it the computing
+	// ends, and the groups are of the events up to there.
+	MaxBytes, MaxMemory int64
 }
 
 // AggKind is what an aggregate computes.

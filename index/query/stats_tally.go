@@ -127,7 +127,7 @@ var levelText = func() (t [event.Debug + 1][]byte) {
 // Err says when the tallies of the request have become too large: it wraps [ErrStatsMemory].
 func (t *Tally) Err() error {
 	if t.mem.over {
-		return fmt.Errorf("%w: more than %d MiB", ErrStatsMemory, StatsMemory>>20)
+		return ErrStatsMemory
 	}
 	return nil
 }

@@ -421,7 +421,7 @@ func TestTallyAgainstNaive(t *testing.T) {
 	for round := range 3000 {
 		events := drawStatsEvents(rng, rng.IntN(60))
 		r := drawStatsRequest(rng)
-		budget := NewBudget(StatsMemory)
+		budget := NewBudget(DefaultMemory)
 		tallies := []*Tally{NewTally(r, budget), NewTally(r, budget), NewTally(r, budget)}
 		byService := map[string]eventTable{}
 		for i := range events {
@@ -465,7 +465,7 @@ func TestTallyCounts(t *testing.T) {
 		if !r.ByCounts(300) {
 			t.Fatal("not by counts")
 		}
-		tally := NewTally(r, NewBudget(StatsMemory))
+		tally := NewTally(r, NewBudget(DefaultMemory))
 		for i := range events {
 			e := &events[i]
 			tally.AddCount(e.Service, e.Level, e.Time, 1)
@@ -527,7 +527,7 @@ func TestEstimates(t *testing.T) {
 		"zeros":      func() float64 { return float64(rng.IntN(3)-1) * rng.Float64() },
 	} {
 		r := &StatsRequest{Aggs: aggs}
-		budget := NewBudget(StatsMemory)
+		budget := NewBudget(DefaultMemory)
 		tallies := [2]*Tally{NewTally(r, budget), NewTally(r, budget)}
 		var values []float64
 		texts := map[string]bool{}
@@ -561,7 +561,7 @@ func TestEstimates(t *testing.T) {
 
 func TestTooManyGroups(t *testing.T) {
 	r := &StatsRequest{By: []string{"user"}, Aggs: []Agg{{name: "count"}}, Top: 1}
-	budget := NewBudget(StatsMemory)
+	budget := NewBudget(DefaultMemory)
 	tallies := [2]*Tally{NewTally(r, budget), NewTally(r, budget)}
 	for i := range 2 * MaxGroups {
 		user := strconv.Itoa(i)
@@ -595,11 +595,11 @@ func TestStatsMemory(t *testing.T) {
 func TestUnusedFields(t *testing.T) {
 	aggs, _ := ParseAggs("count,avg(d),distinct(none),sum(text)")
 	r := &StatsRequest{By: []string{"user", "usr", "host"}, Aggs: aggs}
-	tally := NewTally(r, NewBudget(StatsMemory))
+	tally := NewTally(r, NewBudget(DefaultMemory))
 	if s := tally.Stats(); s.Unused != nil {
 		t.Errorf("of no events: %q", s.Unused)
 	}
-	tally = NewTally(r, NewBudget(StatsMemory))
+	tally = NewTally(r, NewBudget(DefaultMemory))
 	tally.Add(&event.Event{Fields: []event.Field{{Name: []byte("user"), Value: []byte("u")}, {Name: []byte("d"), Value: []byte("1")}, {Name: []byte("text"), Value: []byte("t")}}})
 	if s := tally.Stats(); !slices.Equal(s.Unused, []string{"usr", "none", "text"}) {
 		t.Errorf("%q", s.Unused)

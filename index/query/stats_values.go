@@ -8,13 +8,10 @@ import (
 	"sync/atomic"
 )
 
-// ErrStatsMemory says that an answer would need more memory than an aggregate may have.
+// ErrStatsMemory says that the groups need more memory than they may have.
 var ErrStatsMemory = errors.New("the groups need too much memory")
 
-// StatsMemory bounds what the tallies of one request hold, roughly, in bytes.
-const StatsMemory = 128 << 20
-
-// Budget is what the tallies of one request share: their memory. It is safe for concurrent use.
+// Budget is what the workers of one request share: their memory. It is safe for concurrent use.
 type Budget struct{ left atomic.Int64 }
 
 // NewBudget returns a budget of so many bytes.
@@ -23,6 +20,9 @@ func NewBudget(bytes int64) *Budget {
 	b.left.Store(bytes)
 	return b
 }
+
+// Take takes so many bytes, and tells whether they were there.
+func (b *Budget) Take(bytes int64) bool { return b.left.Add(-bytes) >= 0 }
 
 // allowance is a tally's part of a budget: what it has taken and not used.
 type allowance struct {

@@ -47,7 +47,7 @@ import (
 type Store interface {
 	// Search calls fn for each row; an error of fn ends the search and is returned. It ends soon after ctx.
 	Search(ctx context.Context, r query.Request, fn func(query.Row) error) (query.Summary, error)
-	// Aggregate computes aggregates by group; an error that wraps query.ErrStatsMemory says that it would take too much memory.
+	// Aggregate computes aggregates by group.
 	Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error)
 	// Kinds counts the events that match by kind of line.
 	Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds, error)
@@ -73,6 +73,8 @@ type Limits struct {
 	Searches     int           // searches that run at the same time; 4
 	Queue        int           // searches that wait for their turn; 16, negative for none
 	QueryTimeout time.Duration // how long a search may take, its wait included; 60 s
+	QueryScan    int64         // bytes of events that a search may look at, uncompressed; 100 GB, negative for no limit
+	QueryMemory  int64         // bytes that a search may hold of groups, values, patterns and rows around matches; query.DefaultMemory
 	Tails        int           // live tails at the same time; 100
 }
 
@@ -117,7 +119,8 @@ type API struct {
 	exact    map[string]*route
 	prefixes []*route
 	unknown  *route
-	searches gate
+	searches *gate
+	short    *gate         // for what reads little, and must not wait for what reads much
 	hub      *tail.Hub     // nil without a store
 	counting chan struct{} // how many tails count at once what they have left out
 	metrics  *metrics
@@ -135,8 +138,10 @@ func New(o Options) *API {
 	setDefault(&l.Searches, 4)
 	setDefault(&l.Queue, 16)
 	setDefault(&l.QueryTimeout, time.Minute)
+	setDefault(&l.QueryScan, 100e9)
+	setDefault(&l.QueryMemory, query.DefaultMemory)
 	setDefault(&l.Tails, 100)
-	l.Queue = max(l.Queue, 0)
+	l.Queue, l.QueryScan = max(l.Queue, 0), max(l.QueryScan, 0)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -152,10 +157,11 @@ func New(o Options) *API {
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }
 	}
-	a := &API{o: o, searches: gate{running: make(chan struct{}, l.Searches), queue: int64(l.Queue)}}
+	a := &API{o: o, searches: newGate(l.Searches, l.Queue), short: newGate(l.Searches, l.Queue)}
 	a.counting = make(chan struct{}, 2)
 	if o.Store != nil {
 		a.hub = tail.New(tail.Options{Source: o.Store})
+		a.o.Store = &budgeted{Store: o.Store, scan: l.QueryScan, memory: l.QueryMemory, reached: func(cause string) { a.metrics.searchEnded(cause) }}
 	}
 	a.closing, a.close = context.WithCancel(context.Background())
 	a.metrics = newMetrics(o.Registry, a)
@@ -256,7 +262,7 @@ func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 	if pattern = rt.pattern; pattern == tailPath {
 		defer context.AfterFunc(a.closing, w.deadline.stop)()
 	}
-	rt.handler.ServeHTTP(w, r)
+	rt.handler.ServeHTTP(w, withAddress(r))
 }
 
 // panicText is what a panic says, without values of a request: only errors of the runtime and texts of our own.

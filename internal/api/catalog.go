@@ -361,11 +361,15 @@ func (a *API) fields(w http.ResponseWriter, r *http.Request) {
 // maxValues is how many values of a field are listed at most.
 const maxValues = 1000
 
+// valuesScan is how many bytes of events are looked at for the values of a field: somebody waits for them while typing, and they
+// do not wait for their turn behind searches.
+const valuesScan = 1 << 30
+
 // values lists the most frequent values of a field, for completion: GET or POST /api/v1/values.
 func (a *API) values(w http.ResponseWriter, r *http.Request) {
 	now := a.o.Clock()
 	p, err := readParams(w, r, "field", "prefix", "q", "since", "until", "reports", "limit")
-	s := query.StatsRequest{}
+	s := query.StatsRequest{MaxBytes: valuesScan}
 	limit := uint64(0)
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },
@@ -393,11 +397,8 @@ func (a *API) values(w http.ResponseWriter, r *http.Request) {
 	}
 	start := time.Now()
 	var answer *query.Stats
-	if err := a.run(r.Context(), func(ctx context.Context) (err error) {
+	if err := a.runIn(a.short, r.Context(), func(ctx context.Context) (err error) {
 		answer, err = a.o.Store.Aggregate(ctx, s)
-		if errors.Is(err, query.ErrStatsMemory) {
-			return &apiError{Status: http.StatusUnprocessableEntity, Code: "too_large", Message: err.Error(), Mend: "search a shorter range"}
-		}
 		return err
 	}); err != nil {
 		writeError(w, err)

@@ -17,7 +17,7 @@ func (m *memory) Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds,
 	out := &query.Kinds{}
 	at := map[uint64]int{}
 	var err error
-	out.Summary, err = m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, func(row query.Row) error {
+	out.Summary, err = m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MaxBytes: r.MaxBytes, MaxMemory: r.MaxMemory}, func(row query.Row) error {
 		e := row.Event
 		pattern := mask.Pattern(nil, e.Message)
 		h := mask.Hash(string(e.Service), e.Level, pattern, new([]byte))
@@ -46,8 +46,8 @@ func (m *memory) Kinds(ctx context.Context, r query.KindsRequest) (*query.Kinds,
 }
 
 func (m *memory) Fields(ctx context.Context, r query.FieldsRequest) (*query.Fields, error) {
-	tally := query.NewFieldTally(query.NewBudget(query.StatsMemory))
-	sum, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until}, func(row query.Row) error {
+	tally := query.NewFieldTally(query.NewBudget(query.DefaultMemory))
+	sum, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MaxBytes: r.MaxBytes, MaxMemory: r.MaxMemory}, func(row query.Row) error {
 		tally.Add(row.Event)
 		return nil
 	})

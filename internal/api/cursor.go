@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -74,4 +75,25 @@ func (s *searchRequest) nextCursor(place query.Place, snapshot uint64) string {
 		return ""
 	}
 	return cursor{place: place, since: s.Since, until: s.Until, maxSeq: snapshot}.text(s.key)
+}
+
+// cutPlace is the place before the first row that was left out because of the limit of bytes.
+func (s *searchRequest) cutPlace(cut int64) query.Place {
+	if s.Newest {
+		return query.Place{Time: cut, Seq: math.MaxUint64}
+	}
+	return query.Place{Time: cut}
+}
+
+// goesOn tells whether a place is behind the one where the search began: when it is not, a search from there would end there again.
+func (s *searchRequest) goesOn(place query.Place) bool {
+	switch {
+	case s.Behind == nil && s.Newest:
+		return s.Until == 0 || place.Time < s.Until
+	case s.Behind == nil:
+		return place.Time > s.Since
+	case s.Newest:
+		return place.Less(*s.Behind)
+	}
+	return s.Behind.Less(place)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -29,6 +30,13 @@ type readingJSON struct {
 	UnknownFields []string `json:"-"`
 }
 
+// budgetJSON is what a search may use.
+type budgetJSON struct {
+	Scan      int64   `json:"scan"` // bytes of events, 0 for no limit
+	Memory    int64   `json:"memory"`
+	TimeoutMS float64 `json:"timeout_ms"`
+}
+
 // explain says how a query is answered, and what it would read: GET or POST /api/v1/explain.
 func (a *API) explain(w http.ResponseWriter, r *http.Request) {
 	now := a.o.Clock()
@@ -46,7 +54,7 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	start := time.Now()
 	var reading query.Reading
-	err = a.run(r.Context(), func(ctx context.Context) (err error) {
+	err = a.runIn(a.short, r.Context(), func(ctx context.Context) (err error) {
 		reading, err = a.o.Store.Explain(ctx, s)
 		return err
 	})
@@ -54,8 +62,13 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	l := &a.o.Limits
+	said := warnings(s.Query, &query.Summary{UnknownFields: reading.UnknownFields})
+	if l.QueryScan > 0 && reading.Bytes > l.QueryScan {
+		said = append(said, fmt.Sprintf("this may look at %d GB of events, and a search ends at %d GB (limits.query_scan); search a shorter range or one service", reading.Bytes/1e9, l.QueryScan/1e9))
+	}
 	writeJSON(w, http.StatusOK, map[string]any{
 		"normal": s.Query.String(), "terms": s.Query.Explain(), "reading": readingJSON(reading), "took_ms": milliseconds(time.Since(start)),
-		"warnings": warnings(s.Query, &query.Summary{UnknownFields: reading.UnknownFields}),
+		"budget": budgetJSON{Scan: l.QueryScan, Memory: l.QueryMemory, TimeoutMS: milliseconds(l.QueryTimeout)}, "warnings": said,
 	})
 }

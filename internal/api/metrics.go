@@ -7,7 +7,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/tail"
+)
+
+// Why a search ended before it was done, beside the limits that query.Summary.Budget names.
+const (
+	causeDeadline = "deadline"
+	causeCanceled = "canceled"
 )
 
 // metrics are the API's own. Labels come from the table of routes, never from a request.
@@ -17,6 +24,7 @@ type metrics struct {
 	panics     prometheus.Counter
 	searchTime prometheus.Histogram
 	refused    prometheus.Counter
+	ended      *prometheus.CounterVec
 	logins     *prometheus.CounterVec
 
 	tailSent, tailSkipped prometheus.Counter
@@ -30,17 +38,22 @@ func newMetrics(r prometheus.Registerer, a *API) *metrics {
 		panics:   prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_http_panics_total", Help: "Requests that failed because of a bug in lookout."}),
 		searchTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lookout_search_duration_seconds", Help: "Time of a search without its wait for a turn.",
 			Buckets: buckets}),
-		refused:  prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_searches_refused_total", Help: "Searches answered 429 because too many ran and waited."}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lookout_searches_ended_total",
+			Help: "Searches that ended before they were done, by cause: deadline (limits.query_timeout), scan (limits.query_scan), memory (limits.query_memory), canceled (the client was gone)."}, []string{"cause"}),
 		tailSent: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_tail_events_total", Help: "Events that live tails have sent."}),
 		tailSkipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "lookout_tail_skipped_events_total",
 			Help: "Events that matched and were left out by live tails that could not keep up, which they were told."}),
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lookout_logins_total",
 			Help: "Logins at the page: ok, refused (a wrong code or token), limited (too many of these) or failed."}, []string{"result"}),
 	}
-	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused, m.logins, m.tailSent, m.tailSkipped,
+	for _, cause := range []string{causeDeadline, query.BudgetScan, query.BudgetMemory, causeCanceled} {
+		m.ended.WithLabelValues(cause)
+	}
+	r.MustRegister(m.requests, m.duration, m.panics, m.searchTime, m.refused, m.ended, m.logins, m.tailSent, m.tailSkipped,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_sessions", Help: "Sessions of browsers that are logged in."}, func() float64 { return float64(a.o.Auth.Sessions()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_running", Help: "Searches that run now."}, func() float64 { return float64(len(a.searches.running)) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_waiting", Help: "Searches that wait for their turn."}, func() float64 { return float64(a.searches.waiting.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_running", Help: "Searches that run now."}, func() float64 { n, _ := a.searches.counts(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_searches_waiting", Help: "Searches that wait for their turn."}, func() float64 { _, n := a.searches.counts(); return float64(n) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_open", Help: "Live tails that are open."}, func() float64 { return float64(a.openTails()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lookout_tails_behind", Help: "Live tails that read the store, because they began in the past or cannot keep up."},
 			func() float64 { return float64(a.tailStats().Behind) }),
@@ -55,6 +68,9 @@ func (a *API) tailStats() tail.Stats {
 	}
 	return a.hub.Stats()
 }
+
+// searchEnded counts a search that ended before it was done.
+func (m *metrics) searchEnded(cause string) { m.ended.WithLabelValues(cause).Inc() }
 
 func (m *metrics) request(pattern, method string, code int, took time.Duration) {
 	m.requests.WithLabelValues(pattern, knownMethod(method), strconv.Itoa(code)).Inc()

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/lookoutlog/lookout/index/query"
@@ -19,35 +18,6 @@ import (
 
 // maxContext is how many events may be asked for on each side of a match.
 const maxContext = 1000
-
-// gate lets so many searches run and so many wait.
-type gate struct {
-	running chan struct{}
-	waiting atomic.Int64
-	queue   int64
-}
-
-// enter waits for a place; leave gives it back.
-func (g *gate) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() { <-g.running }
-	select {
-	case g.running <- struct{}{}:
-		return leave, nil
-	default:
-	}
-	defer g.waiting.Add(-1)
-	if g.waiting.Add(1) > g.queue {
-		return nil, errBusy
-	}
-	select {
-	case g.running <- struct{}{}:
-		return leave, nil
-	case <-ctx.Done():
-		return nil, errBusy
-	}
-}
-
-var errBusy = &apiError{Status: http.StatusTooManyRequests, Code: "busy", Message: "too many searches are running", Mend: "try again in a moment", RetryAfter: time.Second}
 
 // searchParams are the parameters of a search.
 var searchParams = []string{"q", "since", "until", "limit", "order", "count", "before", "after", "after_sequence", "sequence", "reports", "cursor"}
@@ -147,7 +117,12 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	line := summaryOf(s.Query, &summary, time.Since(start))
-	if s.Limit > 0 && summary.Matched == int64(s.Limit) && !s.CountOnly {
+	switch {
+	case summary.Cut != 0:
+		if place := s.cutPlace(summary.Cut); s.goesOn(place) {
+			line.Next = s.nextCursor(place, summary.Sequence)
+		}
+	case s.Limit > 0 && summary.Matched == int64(s.Limit) && !s.CountOnly:
 		line.Next = s.nextCursor(last, summary.Sequence)
 	}
 	_ = out.line(summaryLine(line)) // what can fail is the connection
@@ -174,28 +149,41 @@ func (a *API) search(parent context.Context, r query.Request, fn func(query.Row)
 
 // run has the store do something when its turn has come, within its time. The error is an *apiError.
 func (a *API) run(parent context.Context, fn func(context.Context) error) error {
+	return a.runIn(a.searches, parent, fn)
+}
+
+// runIn is run at a gate of its own.
+func (a *API) runIn(g *gate, parent context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(parent, a.o.Limits.QueryTimeout)
 	defer cancel()
-	leave, err := a.searches.enter(ctx)
-	if err != nil {
-		a.metrics.refused.Inc()
-		return err
+	leave, err := g.enter(ctx, clientOf(parent))
+	ran := err == nil
+	if ran {
+		defer leave()
+		start := time.Now()
+		err = fn(ctx)
+		a.metrics.searchTime.Observe(time.Since(start).Seconds())
 	}
-	defer leave()
-	start := time.Now()
-	err = fn(ctx)
-	a.metrics.searchTime.Observe(time.Since(start).Seconds())
 	said := (*apiError)(nil)
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &said):
+		if !ran {
+			a.metrics.refused.Inc()
+		}
 		return said
 	case ended(parent) != nil:
+		a.metrics.searchEnded(causeCanceled)
 		return ended(parent)
 	case parent.Err() != nil:
+		a.metrics.searchEnded(causeCanceled)
 		return &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !ran:
+		a.metrics.refused.Inc()
+		return tooMany("the search has waited for its turn for " + a.o.Limits.QueryTimeout.String() + ", as long as it may")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		a.metrics.searchEnded(causeDeadline)
 		return &apiError{Status: http.StatusGatewayTimeout, Code: "timeout", Message: "the search took longer than " + a.o.Limits.QueryTimeout.String() + " and was ended; the result is incomplete",
 			Mend: "search a shorter range or one service, set a limit, or raise limits.query_timeout"}
 	}
@@ -235,6 +223,8 @@ type summaryJSON struct {
 	Matched  int64            `json:"matched"`
 	Complete bool             `json:"complete"`
 	Reasons  []string         `json:"reasons,omitempty"`
+	Budget   string           `json:"budget,omitempty"`
+	Cut      json.RawMessage  `json:"cut,omitempty"`
 	Sequence uint64           `json:"sequence"`
 	TookMS   float64          `json:"took_ms"`
 	Services map[string]int64 `json:"services,omitempty"`
@@ -243,7 +233,7 @@ type summaryJSON struct {
 }
 
 func summaryOf(q *query.Query, s *query.Summary, took time.Duration) *summaryJSON {
-	l := &summaryJSON{Matched: s.Matched, Complete: s.Complete, Reasons: s.Reasons, Sequence: s.Sequence, Services: s.Services}
+	l := &summaryJSON{Matched: s.Matched, Complete: s.Complete, Reasons: s.Reasons, Budget: s.Budget, Cut: timeOf(s.Cut), Sequence: s.Sequence, Services: s.Services}
 	l.Searched.Events, l.Searched.Bytes, l.Searched.Blocks, l.Searched.Pruned = s.Events, s.Bytes, s.Blocks, s.Pruned
 	l.Searched.Segments, l.Searched.Range, l.Searched.Filter = s.Scan.Segments, s.Scan.Range, s.Scan.Filter
 	l.Searched.Forms, l.Searched.Counted = s.Scan.Forms, s.Scan.Counted

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -27,10 +26,6 @@ func (a *API) stats(w http.ResponseWriter, r *http.Request) {
 	var answer *query.Stats
 	err = a.run(r.Context(), func(ctx context.Context) (err error) {
 		answer, err = a.o.Store.Aggregate(ctx, s)
-		if errors.Is(err, query.ErrStatsMemory) {
-			return &apiError{Status: http.StatusUnprocessableEntity, Code: "too_large", Message: err.Error(),
-				Mend: "group by less, ask for fewer aggregates at once, or search a shorter range"}
-		}
 		return err
 	})
 	if err != nil {

@@ -209,7 +209,8 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 	o := api.Options{
 		Events: slowly(a.native), Auth: a.auth, Version: a.o.Version, Registry: registry,
 		Limits: api.Limits{
-			Searches: c.Limits.Searches, Queue: c.Limits.Queue, QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
+			Searches: c.Limits.Searches, Queue: orNone(c.Limits.Queue), QueryTimeout: time.Duration(c.Limits.QueryTimeout), Tails: c.Limits.Tails,
+			QueryScan: int64(orNone(c.Limits.QueryScan)), QueryMemory: int64(c.Limits.QueryMemory),
 		},
 		Log: a.log,
 	}
@@ -226,6 +227,14 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 	return nil
+}
+
+// orNone is a limit as the API takes it, where 0 is its default and less than that none.
+func orNone[T ~int | ~int64](limit T) T {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 // slowly bounds how long a sender may take over a body: longer than any honest one needs for 64 MiB.

@@ -79,6 +79,8 @@ type Limits struct {
 	Searches     int      `key:"searches" default:"4" min:"1" max:"1024" doc:"searches that run at the same time"`
 	Queue        int      `key:"queue" default:"16" min:"0" max:"65536" doc:"searches that wait for their turn; more are answered 429"`
 	QueryTimeout Duration `key:"query_timeout" default:"60s" min:"100ms" max:"24h" doc:"how long a search may take, its wait included"`
+	QueryScan    Size     `key:"query_scan" default:"100GB" min:"0" doc:"bytes of events, uncompressed, that a search may look at one by one; beyond, its answer ends and is marked incomplete; 0 for no limit"`
+	QueryMemory  Size     `key:"query_memory" default:"128MiB" min:"1MiB" max:"64GiB" doc:"what a search may hold of groups, values, patterns and rows around matches; beyond, its answer ends and is marked incomplete"`
 	Tails        int      `key:"tails" default:"100" min:"1" max:"65536" doc:"live tails that may be open at the same time"`
 }
 

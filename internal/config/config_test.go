@@ -124,7 +124,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Data: "./lookout-data", HTTP: ":7171", GELF: ":12201", Syslog: ":1514", Allow: []Source{"private"},
-		Limits:    Limits{Body: 64 << 20, Searches: 4, Queue: 16, QueryTimeout: Duration(time.Minute), Tails: 100},
+		Limits:    Limits{Body: 64 << 20, Searches: 4, Queue: 16, QueryTimeout: Duration(time.Minute), QueryScan: 100e9, QueryMemory: 128 << 20, Tails: 100},
 		Forward:   Forward{MaxBytes: 1 << 30},
 		Slack:     Slack{API: "https://slack.com/api/"},
 		Pushover:  Pushover{API: "https://api.pushover.net/1/"},
