@@ -139,6 +139,7 @@ type line struct {
 	isRow    bool
 	summary  *wireSummary
 	position *uint64
+	skipped  *Skipped
 	err      *wireError
 }
 
@@ -179,6 +180,19 @@ func parseLine(text string, l *line) error {
 				err = errSyntax
 			}
 			l.position = p.Sequence
+		case "skipped":
+			kinds++
+			var k struct {
+				Events    *int64
+				After, To uint64
+				Complete  *bool
+			}
+			if err = s.unmarshal(&k); err == nil && (k.Events == nil || k.To <= k.After) {
+				err = errSyntax
+			}
+			if err == nil {
+				l.skipped = &Skipped{Events: *k.Events, After: k.After, To: k.To, Incomplete: k.Complete != nil && !*k.Complete}
+			}
 		case "error":
 			kinds++
 			l.err = new(wireError)

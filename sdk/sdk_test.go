@@ -536,6 +536,33 @@ func TestTailResumes(t *testing.T) {
 	})
 }
 
+// What the server has left out is told in its place, and a lost connection goes on behind it.
+func TestTailSkips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		skipped := `{"skipped":{"events":3,"after":6,"to":9}}` + "\n"
+		c, seen := script(t, event(6, "a")+skipped+event(10, "b")+`{"skipped":{"events":1,"after":10,"to":20,"complete":false}}`+"\n", skipped+event(21, "c"))
+		var got []string
+		for row, err := range c.Tail(ctx, TailRequest{After: new(uint64(5)), OnSkip: func(s Skipped) { got = append(got, fmt.Sprint(s)) }}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, row.Message); row.Message == "c" {
+				break
+			}
+		}
+		cancel()
+		if d := cmp.Diff([]string{"a", "{3 6 9 false}", "b", "{1 10 20 true}", "c"}, got); d != "" {
+			t.Error(d)
+		}
+		for i, want := range []string{"after=5&q=&slow=skip", "after=20&q=&slow=skip"} {
+			if got := (*seen)[i].URL.RawQuery; got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+	})
+}
+
 func TestTailGivesUp(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []string
@@ -548,6 +575,8 @@ func TestTailGivesUp(t *testing.T) {
 		"not built":      {[]string{event(6, "a"), `501 {"error":{"code":"not_implemented","message":"not yet"}}`}, "not yet"},
 		"id":             {[]string{`{"event":{"id":"x"}}` + "\n"}, "not a sequence"},
 		"summary":        {[]string{done}, "does not belong"},
+		"skipped":        {[]string{`{"skipped":{"events":3,"after":6,"to":9}}` + "\n"}, "not asked for"},
+		"another store":  {[]string{event(6, "a"), `400 {"error":{"code":"bad_parameter","message":"after is beyond the newest event"}}`}, "beyond the newest"},
 		"html":           {[]string{"<html>\n"}, "not the API's"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -621,7 +650,7 @@ func TestParseLine(t *testing.T) {
 		`{"event":{"message":"` + "\n" + `"}}`, `{"event":{"message":"a\` + "\x01" + `"}}`, `{"event":{"message":"\x"}}`, `{"event":{"message":"\u12g4"}}`, `{"event":{"message":"\u12"}}`,
 		`{"event":{"fields":{"a":01}}}`, `{"event":{"fields":{"a":-}}}`, `{"event":{"fields":{"a":1.}}}`, `{"event":{"fields":{"a":1e}}}`, `{"event":{"fields":{"a":nul}}}`,
 		`{"event":{"fields":{"a":[1,]}}}`, `{"event":{"fields":{"a":[1 2]}}}`, `{"event":{"fields":{"a":}}}`, `{"event":{"fields":[]}}`, `{"event":{},"context":1}`, `{"event":{},"group":"1"}`,
-		`{"event":{},"group":1e99}`, `{"position":{}}`, `{"position":3}`, `{"event":{"fields":{"a":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}}}`,
+		`{"event":{},"group":1e99}`, `{"skipped":{}}`, `{"skipped":{"events":1,"after":3,"to":3}}`, `{"position":{}}`, `{"position":3}`, `{"event":{"fields":{"a":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}}}`,
 	} {
 		if err := parseLine(text, new(line)); err == nil {
 			t.Errorf("taken: %.80s", text)

@@ -19,9 +19,22 @@ type TailRequest struct {
 	After *uint64
 	// NoReports is as in [QueryRequest].
 	NoReports bool
+	// OnSkip, when not nil, lets the server leave out events when the caller reads too slowly, and is told what was left out, in its
+	// place between the rows, from the goroutine that reads them. Without it nothing is left out: the tail falls behind.
+	OnSkip func(Skipped)
 	// OnReconnect, when not nil, is told each time the connection is lost, and how long the client waits before it tries
 	// again.
 	OnReconnect func(err error, wait time.Duration)
+}
+
+// Skipped says that events were left out of a live tail. [Client.Query] with the same query, AfterSequence After and MaxSequence To
+// finds exactly these.
+type Skipped struct {
+	// Events is how many that match were left out, of those with sequences above After up to To.
+	Events    int64
+	After, To uint64
+	// Incomplete is true when a part of the range cannot be read: Events are the others.
+	Incomplete bool
 }
 
 // silence is how long a live connection may be quiet: the server says its position every 10 s.
@@ -141,6 +154,9 @@ func (t *tail) connection(ctx context.Context, yield func(*Row, error) bool) (op
 	if t.r.NoReports {
 		params.Set("reports", "false")
 	}
+	if t.r.OnSkip != nil {
+		params.Set("slow", "skip")
+	}
 	resp, err := t.c.once(ctx, request{method: http.MethodGet, path: "/api/v1/tail", params: params})
 	if err != nil {
 		if quiet.Load() {
@@ -169,6 +185,14 @@ func (t *tail) connection(ctx context.Context, yield func(*Row, error) bool) (op
 			return true, l.err.error(0)
 		case l.position != nil:
 			t.position = max(t.position, *l.position)
+		case l.skipped != nil:
+			if t.r.OnSkip == nil {
+				return true, t.c.notOurs("a line about events left out, which was not asked for")
+			}
+			if l.skipped.To > t.position {
+				t.position = l.skipped.To
+				t.r.OnSkip(*l.skipped)
+			}
 		case l.isRow:
 			sequence, err := strconv.ParseUint(l.row.ID, 10, 64)
 			if err != nil {

@@ -27,6 +27,8 @@ type grepFlags struct {
 	count, with, without, quiet, reverse, follow, stdin, stats   bool
 	reports                                                      bool
 	max, last, after, before, around                             int
+	afterSequence, sequence                                      uint64
+	slow                                                         string
 }
 
 func (p *program) grepCommand() *cobra.Command {
@@ -70,6 +72,8 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.StringVar(&f.since, "start", "", "`time`: the same as --since")
 	fl.StringVar(&f.until, "end", "", "`time`: the same as --until")
 	fl.BoolVar(&f.all, "all", false, "from the beginning")
+	fl.Uint64Var(&f.afterSequence, "after-sequence", 0, "what arrived behind this `sequence`, an event's id, at any time unless -s or -u is given")
+	fl.Uint64Var(&f.sequence, "sequence", 0, "what arrived up to this `sequence`, that one included")
 	fl.StringArrayVarP(&f.patterns, "regexp", "e", nil, "a `query` (literal, regex); several mean any of them; arguments are then all services")
 	fl.BoolVarP(&f.fixed, "fixed-strings", "F", false, "the query is a literal")
 	fl.BoolVarP(&f.regex, "extended-regexp", "E", false, "the query is a regular expression (RE2)")
@@ -90,6 +94,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.IntVarP(&f.around, "context", "C", 0, "`N` events around each match")
 	fl.BoolVarP(&f.reverse, "reverse", "r", false, "newest first")
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on live, without gap or repetition")
+	addSlow(cmd, &f.slow)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	fl.BoolVar(&f.stdin, "stdin", false, "search standard input, with no server; prints the lines as they are")
 	f.add(cmd)
@@ -114,6 +119,7 @@ type search struct {
 	last     int // of the newest matches, printed oldest first; 0 for all
 	max      int // matches, history and live; 0 for all
 	follow   bool
+	skip     bool // following leaves out what is read too slowly, and says so
 	cutSaid  bool // the caller asked for so many and knows
 	standard bool // nobody chose the range
 	stats    bool
@@ -184,10 +190,10 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 	for _, pair := range [...]struct{ one, others []string }{
 		{[]string{"fixed-strings"}, []string{"extended-regexp"}},
 		{[]string{"ignore-case"}, []string{"case-sensitive"}},
-		{[]string{"follow"}, []string{"until", "end", "reverse", "count", "services-with-match", "services-without-match", "after-context", "before-context", "context", "stdin"}},
+		{[]string{"follow"}, []string{"until", "end", "reverse", "count", "services-with-match", "services-without-match", "after-context", "before-context", "context", "stdin", "after-sequence", "sequence"}},
 		{[]string{"services-with-match"}, []string{"services-without-match"}},
 		{[]string{"max-count"}, []string{"tail"}},
-		{[]string{"stdin"}, []string{"since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
+		{[]string{"stdin"}, []string{"after-sequence", "sequence", "slow", "since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
 	} {
 		if a, b := given(pair.one...), given(pair.others...); a != "" && b != "" {
 			return fmt.Errorf("%s and %s do not go together", a, b)
@@ -244,14 +250,20 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 			count: f.count, quiet: f.quiet, with: f.with, without: f.without, max: max(f.max, 0), last: max(f.last, 0), before: before, after: after,
 		})
 	}
-	r, err := parseRange(f.since, f.until, f.all, p.now(), l.zone)
+	bySequence := cmd.Flags().Changed("after-sequence") || cmd.Flags().Changed("sequence")
+	r, err := parseRange(f.since, f.until, f.all || bySequence && f.since == "" && f.until == "", p.now(), l.zone)
+	if err != nil {
+		return err
+	}
+	skip, err := p.skips(f.slow)
 	if err != nil {
 		return err
 	}
 	s := &search{
-		p: p, query: q, look: l, globs: services, last: max(f.last, 0), max: max(f.max, 0), follow: f.follow, stats: f.stats, quiet: f.quiet,
-		standard: f.since == "" && f.until == "" && !f.all,
-		request:  sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after, NoReports: !f.reports},
+		p: p, query: q, look: l, globs: services, last: max(f.last, 0), max: max(f.max, 0), follow: f.follow, skip: skip, stats: f.stats, quiet: f.quiet,
+		standard: f.since == "" && f.until == "" && !f.all && !bySequence,
+		request: sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after, NoReports: !f.reports,
+			AfterSequence: f.afterSequence, MaxSequence: f.sequence},
 	}
 	if f.reverse {
 		s.last = 0 // the newest first is how they come
@@ -413,7 +425,7 @@ func (s *search) rows(ctx context.Context, c *sdk.Client) error {
 		s.incomplete = incomplete
 		s.p.say("%v", incomplete)
 	}
-	err = s.live(ctx, c, pr, sum.Sequence, matched)
+	err = s.live(ctx, c, pr, out, sum.Sequence, matched)
 	return cmp.Or(out.Flush(), err)
 }
 
@@ -469,7 +481,7 @@ func oldestFirst(rows []sdk.Row) {
 }
 
 // live prints what arrives behind a sequence.
-func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, after uint64, matched int64) error {
+func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, out *soonWriter, after uint64, matched int64) error {
 	lost := false
 	request := sdk.TailRequest{Query: s.request.Query, After: &after, NoReports: s.request.NoReports, OnReconnect: func(err error, _ time.Duration) {
 		if !lost {
@@ -477,6 +489,13 @@ func (s *search) live(ctx context.Context, c *sdk.Client, pr *printer, after uin
 		}
 		lost = true
 	}}
+	if s.skip && s.max == 0 { // of -m the first ones are meant
+		request.OnSkip = func(k sdk.Skipped) {
+			if out.Flush() == nil { // what came before it stands before it
+				s.leftOut(k)
+			}
+		}
+	}
 	for row, err := range c.Tail(ctx, request) {
 		if errors.As(err, &s.incomplete) { // a gap in what can be read; what follows is worth having
 			s.p.say("%v", err)

@@ -18,6 +18,7 @@ type tailFlags struct {
 	follow       bool
 	noFollow     bool
 	reports      bool
+	slow         string
 }
 
 func (p *program) tailCommand() *cobra.Command {
@@ -47,6 +48,7 @@ With --since it prints all events from that time on first, or with -n the last o
 	fl.BoolVarP(&f.follow, "follow", "f", true, "follow, as it does anyway")
 	hide(cmd, "tail", "follow")
 	fl.BoolVar(&f.noFollow, "no-follow", false, "end after them")
+	addSlow(cmd, &f.slow)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	f.add(cmd)
 	complete(cmd, "level", levelNames()...)
@@ -93,6 +95,10 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 		}
 		since = r.since
 	}
+	skip, err := p.skips(f.slow)
+	if err != nil {
+		return err
+	}
 	p.hints(patterns...)
 	c, err := p.client()
 	if err != nil {
@@ -109,7 +115,7 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 		}
 	}
 	s := &search{
-		p: p, query: q, look: l, globs: services, last: f.last, follow: f.follow, cutSaid: true,
+		p: p, query: q, look: l, globs: services, last: f.last, follow: f.follow, skip: skip, cutSaid: true,
 		request: sdk.QueryRequest{Query: q.String(), Since: since, Limit: f.last, Newest: f.last > 0, NoReports: !f.reports},
 	}
 	if f.last == 0 && !all {
