@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -67,7 +68,10 @@ type filler struct {
 	s     *server
 	next  int
 	acked map[string]bool
+	noise *rand.ChaCha8 // of which each event has some; nil for none
 }
+
+func (f *filler) message(i int) string { return fmt.Sprintf("disk event %d of many", i) }
 
 // send sends some events and returns the answer's status, Retry-After and body.
 func (f *filler) send(n int) (status int, wait, body string) {
@@ -75,10 +79,14 @@ func (f *filler) send(n int) (status int, wait, body string) {
 	var text bytes.Buffer
 	var sent []string
 	for range n {
-		m := fmt.Sprintf("disk event %d of many", f.next)
+		m := f.message(f.next)
 		f.next++
 		sent = append(sent, m)
-		fmt.Fprintf(&text, `{"service":"disk","message":%q,"pad":"%0512d"}`+"\n", m, f.next)
+		pad := make([]byte, 256)
+		if f.noise != nil {
+			f.noise.Read(pad) // never fails
+		}
+		fmt.Fprintf(&text, `{"service":"disk","message":%q,"pad":"%x"}`+"\n", m, pad)
 	}
 	resp, err := http.DefaultClient.Do(f.s.request("POST", "/api/v1/events", &text))
 	if err != nil {
@@ -193,4 +201,74 @@ func TestFullDisk(t *testing.T) {
 	s.start()
 	f.check("after the last start")
 	t.Logf("%d events acknowledged of %d sent, answers under load: %v", len(f.acked), f.next, statuses)
+}
+
+// Without a byte free retention makes room: the oldest segments go, and events are accepted again.
+func TestRetentionOnAFullDisk(t *testing.T) {
+	dir := tmpfs(t, "96m")
+	config := filepath.Join(t.TempDir(), "lookout.yaml")
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, dir, "LOOKOUT_CONFIG="+config)
+	f := &filler{s: s, acked: map[string]bool{}, noise: rand.NewChaCha8([32]byte{})}
+	for range 4 {
+		for range 10 {
+			if status, _, body := f.send(1000); status != http.StatusOK {
+				t.Fatalf("%d %s", status, body)
+			}
+		}
+		if code, _ := s.stop(); code != 0 { // which seals a segment of them
+			t.Fatalf("exit %d", code)
+		}
+		s.start()
+	}
+	eventually(t, "the store has looked what is to be removed", 20*time.Second, func() bool {
+		_, err := os.Stat(filepath.Join(dir, "data", "store", "state.json.spare"))
+		return err == nil
+	})
+	fill(t, dir, 0)
+	f.refused("without a byte free")
+	f.check("without a byte free")
+	if err := os.WriteFile(config, []byte("retention: { class_bytes: { default: 4MB } }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "events are accepted again", 30*time.Second, func() bool { status, _, _ := f.send(1); return status == http.StatusOK })
+	gone := f.oldestGone("after retention")
+	s.kill()
+	s.start()
+	if again := f.oldestGone("after a kill"); again < gone {
+		t.Errorf("%d events were gone, %d after a start", gone, again)
+	}
+}
+
+// oldestGone checks that of what was acknowledged the oldest are gone, but not all, and that all others are there, once. It returns how
+// many are gone.
+func (f *filler) oldestGone(when string) (gone int) {
+	f.s.t.Helper()
+	found := map[string]int{}
+	for _, r := range f.s.query("service:disk") {
+		found[r.Event.Message]++
+	}
+	first := ""
+	for i := range f.next {
+		switch m := f.message(i); {
+		case !f.acked[m]:
+		case found[m] > 1:
+			f.s.t.Fatalf("%s: %q is there %d times", when, m, found[m])
+		case found[m] == 1 && first == "":
+			first = m
+		case found[m] == 0 && first != "":
+			f.s.t.Fatalf("%s: %q is gone, and the older %q is there", when, m, first)
+		case found[m] == 0:
+			gone++
+		}
+	}
+	if gone == 0 || first == "" {
+		f.s.t.Fatalf("%s: %d of %d are gone", when, gone, len(f.acked))
+	}
+	return gone
 }

@@ -105,6 +105,7 @@ type Store struct {
 	known    names                         // services that have events of their own
 	damage   []error                       // parts of the store that cannot be read, beside those that segments list
 	state    *state                        // replaced as a whole, never changed
+	spare    int                           // bytes of the spare file, 0 for none; the compactor's
 	clock    clock
 	rules    atomic.Pointer[rules]
 	last     uint64        // newest visible sequence

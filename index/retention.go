@@ -109,6 +109,7 @@ type retentionCounters struct {
 // retain removes what is not to be kept any longer.
 func (c *compactor) retain() error {
 	s, stats, rules := c.s, &c.s.stats.retention, c.s.rules.Load()
+	s.keepSpare()
 	pause, trusted := time.Duration(0), false
 	var err error
 	if rules.ages() {

@@ -158,6 +158,45 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// Without a free byte retention still removes what is due, by age and by bytes, each time, also after a kill; when the power fails meanwhile
+// what has gone stays away.
+func TestRetentionOnAFullDisk(t *testing.T) {
+	a := newAging(t, Retention{Age: 2 * days, Classes: map[string]ClassRetention{"audit": {Age: 10 * days, MaxBytes: 1}}})
+	disk := a.o.FS.(*vfs.Crash)
+	a.look()
+	for range 4 {
+		a.say("default")
+		a.pass(days / 2)
+	}
+	a.say("always")
+	fill := func() { disk.SetSpace(0) }
+	fill()
+	a.pass(days / 2)
+	a.want(3, 4, 5)
+	fill() // what has become free is others'
+	a.pass(days / 2)
+	a.want(4, 5)
+	a.s.SetRetention(Retention{MaxBytes: 1}, byName)
+	a.look()
+	a.want()
+	disk.SetSpace(-1)
+	a.say("default")
+	fill()
+	a.reopen()
+	a.want(6)
+	a.look()
+	a.want(6)
+	a.wall, a.mono = a.wall.Add(3*days), a.mono+int64(3*days)
+	if err := a.c.retain(); err == nil || !strings.Contains(err.Error(), "rolling the log over") { // which needs more than what was freed here
+		t.Error(err)
+	}
+	a.want()
+	disk = disk.Crash()
+	a.o.FS = disk
+	a.open()
+	a.want()
+}
+
 // Where nobody can tell how full the disk is, no reserve is kept.
 func TestNoReserveWithoutAnswer(t *testing.T) {
 	for _, c := range []struct {

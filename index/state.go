@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/segment"
@@ -197,7 +199,12 @@ func (s *Store) saveState(change func(*state)) error {
 	change(st)
 	data, err := st.encode()
 	if err == nil {
+		data = append(data, bytes.Repeat([]byte{'\n'}, spareSize(data)-len(data))...)
 		err = writeWhole(s.o.FS, s.statePath(), data)
+	}
+	if errors.Is(err, syscall.ENOSPC) && len(data) <= s.spare {
+		err = s.useSpare(data)
+		s.keepSpare() // in the place of the file before
 	}
 	if err != nil {
 		return fmt.Errorf("writing the store's state: %w", err)
@@ -206,6 +213,64 @@ func (s *Store) saveState(change func(*state)) error {
 	s.state = st
 	s.mu.Unlock()
 	return nil
+}
+
+// What retention removes is in the state file before it goes, and on a disk without a free block that file could not be written: nothing
+// would ever go. So a file of blank space lies ready beside it, which can be written over and renamed without taking another block. Both
+// are of one size, so that the next spare has room where the state file before was.
+
+const spareName = stateName + ".spare"
+
+// spareSize is the size of a state file, in bytes: that of its text and some room to grow, in blocks as most file systems have them.
+func spareSize(data []byte) int {
+	const unit, grows = 4 << 10, 512
+	return (len(data) + grows + unit - 1) / unit * unit
+}
+
+// keepSpare makes the spare file, unless there is one that is large enough. Without it all goes on, but on a full disk.
+func (s *Store) keepSpare() {
+	data, err := s.state.encode()
+	if err != nil || s.spare >= spareSize(data) {
+		return
+	}
+	// One from before may have been renamed and still be the state file as well, when a crash has left both names: it is not written to.
+	path := filepath.Join(s.o.Dir, spareName)
+	s.spare = 0
+	if err := s.o.FS.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	f, err := s.o.FS.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	if _, err = f.Write(bytes.Repeat([]byte{'\n'}, spareSize(data))); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = s.o.FS.Remove(path) // tried again at the next look
+		return
+	}
+	s.spare = spareSize(data)
+}
+
+// useSpare writes a state over the spare, and puts that in the place of the state file.
+func (s *Store) useSpare(data []byte) error {
+	path := filepath.Join(s.o.Dir, spareName)
+	s.spare = 0
+	f, err := s.o.FS.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = s.o.FS.Rename(path, s.statePath())
+	}
+	if err != nil {
+		return err
+	}
+	return s.o.FS.SyncDir(s.o.Dir)
 }
 
 // writeWhole replaces a file: when it returns nil the new one is durable, else the old one or the new one is there, whole.

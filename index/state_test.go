@@ -141,23 +141,34 @@ func TestManyJumps(t *testing.T) {
 // Power is taken away at every operation while states are written: what is read is whole, and the last one that was written
 // or the one under way.
 func TestStateCrash(t *testing.T) {
-	for at := 1; at < 60; at++ {
-		disk := vfs.NewCrash(uint64(at))
-		if err := errors.Join(disk.MkdirAll("/store", 0o700), disk.SyncDir("/")); err != nil {
-			t.Fatal(err)
-		}
-		disk.StopAt(at)
-		s := &Store{o: Options{Dir: "/store", FS: disk, Log: slog.New(slog.DiscardHandler)}, state: &state{}}
-		written := uint64(0)
-		for n := uint64(1); n < 10 && s.saveState(func(st *state) { st.Sealed = n }) == nil; n++ {
-			written = n
-		}
-		s.o.FS = disk.Crash()
-		if err := s.openState(); err != nil {
-			t.Fatal(err)
-		}
-		if got := s.state.Sealed; got != written && got != written+1 {
-			t.Fatalf("power cut at operation %d: state %d is there, %d was written", at, got, written)
+	for _, full := range []bool{false, true} {
+		for at := 1; at < 120; at++ {
+			disk := vfs.NewCrash(uint64(at))
+			if err := errors.Join(disk.MkdirAll("/store", 0o700), disk.SyncDir("/")); err != nil {
+				t.Fatal(err)
+			}
+			disk.StopAt(at)
+			s := &Store{o: Options{Dir: "/store", FS: disk, Log: slog.New(slog.DiscardHandler)}, state: &state{}}
+			written := uint64(0)
+			for n := uint64(1); n < 10 && s.saveState(func(st *state) { st.Sealed = n }) == nil; n++ {
+				written = n
+				if s.keepSpare(); full {
+					disk.SetSpace(0) // from now on the spare is used
+				}
+			}
+			s.o.FS = disk.Crash()
+			if err := s.openState(); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.state.Sealed; got != written && got != written+1 {
+				t.Fatalf("power cut at operation %d, full %v: state %d is there, %d was written", at, full, got, written)
+			}
+			// What the crash has left is no spare.
+			s.spare = 0
+			s.keepSpare()
+			if err := s.openState(); err != nil || s.state.Sealed != written && s.state.Sealed != written+1 {
+				t.Fatalf("power cut at operation %d, full %v: after a new spare: %d, %v", at, full, s.state.Sealed, err)
+			}
 		}
 	}
 }

@@ -69,6 +69,10 @@ func sparePlaces() {
 
 func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger, again func() (*config.Config, error)) error {
 	sparePlaces()
+	// Before anything says that it runs: a SIGHUP that is not waited for ends the process.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
 	info, _ := debug.ReadBuildInfo()
 	name := release(version, info)
 	a, err := app.New(app.Options{Config: c, Version: name, Log: log})
@@ -82,9 +86,6 @@ func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger,
 	if err := p.welcome(a, c, name); err != nil {
 		return errors.Join(err, a.Stop(context.Background()))
 	}
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
 	for {
 		select {
 		case <-ctx.Done():
