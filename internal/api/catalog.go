@@ -454,7 +454,11 @@ func statusJSON(s *query.CatalogStatus) catalogJSON {
 }
 
 // catalogStatus says how things stand with the catalogue: GET /api/v1/catalog.
-func (a *API) catalogStatus(w http.ResponseWriter, _ *http.Request) {
+func (a *API) catalogStatus(w http.ResponseWriter, r *http.Request) {
+	if _, err := readParams(w, r); err != nil {
+		writeError(w, err)
+		return
+	}
 	s, err := a.o.Catalog.Status()
 	if err != nil {
 		writeError(w, err)

@@ -65,6 +65,10 @@ func readDelete(w http.ResponseWriter, r *http.Request, now time.Time) (d delete
 // deletes lists the jobs, makes one, or says what one would delete.
 func (a *API) deletes(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
+		if _, err := readParams(w, r); err != nil {
+			writeError(w, err)
+			return
+		}
 		list := a.o.Deleter.Deletes()
 		if list == nil {
 			list = []query.Deletion{}
@@ -150,6 +154,10 @@ func (a *API) deletion(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseUint(strings.TrimPrefix(r.URL.Path, deletesPath+"/"), 10, 64)
 	if err != nil {
 		writeError(w, missing)
+		return
+	}
+	if _, err := readParams(w, r); err != nil {
+		writeError(w, err)
 		return
 	}
 	if r.Method == http.MethodDelete {

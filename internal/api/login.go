@@ -53,6 +53,10 @@ func (a *API) readLogin(w http.ResponseWriter, r *http.Request) (*http.Cookie, e
 
 // logout ends the session that the request belongs to.
 func (a *API) logout(w http.ResponseWriter, r *http.Request) {
+	if _, err := readParams(w, r); err != nil {
+		writeError(w, err)
+		return
+	}
 	cookie, err := a.o.Auth.Logout(r)
 	if err != nil {
 		if !errors.Is(err, auth.ErrNoSession) {

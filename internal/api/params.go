@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ import (
 
 // maxForm is the longest body of a search, in bytes.
 const maxForm = 1 << 20
+
+// takes begins the list of an address's parameters, in the error about another one.
+const takes = "this address takes "
 
 // params are the parameters of a request, each given once.
 type params map[string]string
@@ -44,7 +48,7 @@ func readParams(w http.ResponseWriter, r *http.Request, names ...string) (params
 	for name, v := range values {
 		switch {
 		case !slices.Contains(names, name):
-			return nil, &apiError{Status: http.StatusBadRequest, Code: "bad_parameter", Message: "there is a parameter that is not known here", Mend: "this address takes " + strings.Join(names, ", ")}
+			return nil, &apiError{Status: http.StatusBadRequest, Code: "bad_parameter", Message: "there is a parameter that is not known here", Mend: takes + cmp.Or(strings.Join(names, ", "), "no parameters")}
 		case len(v) > 1:
 			return nil, badParameter(name, "is given more than once", "give it once")
 		}

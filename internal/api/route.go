@@ -15,10 +15,12 @@ import (
 	"github.com/lookoutlog/lookout/internal/auth"
 )
 
-// route is one path, or all below one, with the token it needs and its handler; the check of the token is part of the
-// handler.
+// route is one path, or all below one, with the token it needs, the methods it takes, and its handler; the checks of these are part of
+// the handler.
 type route struct {
 	pattern string
+	role    auth.Role
+	methods []string // nil for what is not built
 	handler http.Handler
 }
 
@@ -101,45 +103,48 @@ var later = []struct {
 func (a *API) routes() {
 	a.exact = map[string]*route{}
 	read := []string{http.MethodGet, http.MethodHead}
-	a.add("/", public, a.root(a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(a.rootAPI))))
+	get, post := []string{http.MethodGet}, []string{http.MethodPost}
+	both := []string{http.MethodGet, http.MethodPost}
+	a.add("/", public, nil, a.root(a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(a.rootAPI))))
 	if a.o.UI != nil {
-		a.add("/assets/", public, only(a.o.UI.ServeHTTP, read...))
+		a.add("/assets/", public, read, a.o.UI.ServeHTTP)
 	}
-	a.add("/status", public, only(a.status, read...))
-	a.add("/healthz", public, only(a.healthz, read...))
-	a.add("/readyz", public, only(a.readyz, read...))
-	a.add("/metrics", auth.Read, only(promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP, read...))
-	a.add("/api/v1/query", auth.Read, only(a.stored(a.query), http.MethodGet, http.MethodPost))
-	a.add("/api/v1/stats", auth.Read, only(a.stored(a.stats), http.MethodGet, http.MethodPost))
-	a.add("/api/v1/explain", auth.Read, only(a.stored(a.explain), http.MethodGet, http.MethodPost))
-	a.add(tailPath, auth.Read, only(a.stored(a.tail), http.MethodGet))
-	a.add("/api/v1/services", auth.Read, only(a.stored(a.services), http.MethodGet))
-	a.add("/api/v1/patterns", auth.Read, only(a.stored(a.patterns), http.MethodGet, http.MethodPost))
-	a.add("/api/v1/fields", auth.Read, only(a.stored(a.fields), http.MethodGet, http.MethodPost))
-	a.add("/api/v1/values", auth.Read, only(a.stored(a.values), http.MethodGet, http.MethodPost))
-	a.add("/api/v1/retention", auth.Read, only(a.stored(a.retention), http.MethodGet))
-	a.add("/api/v1/catalog", auth.Read, only(a.stored(a.catalogStatus), http.MethodGet))
-	a.add("/api/v1/catalog/rebuild", auth.Admin, only(a.stored(a.rebuildCatalog), http.MethodPost))
-	a.add("/api/v1/check", auth.Read, only(a.check, http.MethodGet, http.MethodPost))
-	a.add("/api/v1/context", auth.Read, only(a.stored(a.context), http.MethodGet))
-	a.add("/api/v1/containers", auth.Read, only(list("containers", surely(a.o.Fleet.Containers)), http.MethodGet))
-	a.add("/api/v1/probes", auth.Read, only(list("probes", surely(a.o.Fleet.Probes)), http.MethodGet))
-	a.add("/api/v1/alerts", auth.Read, only(list("alerts", a.o.Alerts), http.MethodGet))
-	a.add(deletesPath, auth.Admin, only(a.stored(a.deletes), http.MethodGet, http.MethodPost))
-	a.add(deletesPath+"/", auth.Admin, only(a.stored(a.deletion), http.MethodGet, http.MethodDelete))
-	a.add("/api/v1/backups", auth.Admin, only(a.stored(a.backups), http.MethodPost))
-	a.add("/api/v1/verify", auth.Admin, only(a.stored(a.verify), http.MethodPost))
-	a.add("/api/v1/login", public, only(a.login, http.MethodPost))
-	a.add("/api/v1/logout", auth.Anyone, only(a.logout, http.MethodPost))
-	a.add("/api/v1/me", auth.Anyone, only(a.me, http.MethodGet))
-	a.add("/api/v1/login-codes", auth.Admin, only(a.loginCodes, http.MethodPost))
+	a.add("/status", public, read, a.status)
+	a.add("/healthz", public, read, a.healthz)
+	a.add("/readyz", public, read, a.readyz)
+	a.add("/metrics", auth.Read, read, promhttp.HandlerFor(a.o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
+	a.add("/api/v1/openapi.json", auth.Anyone, read, a.openapi)
+	a.add("/api/v1/query", auth.Read, both, a.stored(a.query))
+	a.add("/api/v1/stats", auth.Read, both, a.stored(a.stats))
+	a.add("/api/v1/explain", auth.Read, both, a.stored(a.explain))
+	a.add(tailPath, auth.Read, get, a.stored(a.tail))
+	a.add("/api/v1/services", auth.Read, get, a.stored(a.services))
+	a.add("/api/v1/patterns", auth.Read, both, a.stored(a.patterns))
+	a.add("/api/v1/fields", auth.Read, both, a.stored(a.fields))
+	a.add("/api/v1/values", auth.Read, both, a.stored(a.values))
+	a.add("/api/v1/retention", auth.Read, get, a.stored(a.retention))
+	a.add("/api/v1/catalog", auth.Read, get, a.stored(a.catalogStatus))
+	a.add("/api/v1/catalog/rebuild", auth.Admin, post, a.stored(a.rebuildCatalog))
+	a.add("/api/v1/check", auth.Read, both, a.check)
+	a.add("/api/v1/context", auth.Read, get, a.stored(a.context))
+	a.add("/api/v1/containers", auth.Read, get, list("containers", surely(a.o.Fleet.Containers)))
+	a.add("/api/v1/probes", auth.Read, get, list("probes", surely(a.o.Fleet.Probes)))
+	a.add("/api/v1/alerts", auth.Read, get, list("alerts", a.o.Alerts))
+	a.add(deletesPath, auth.Admin, both, a.stored(a.deletes))
+	a.add(deletesPath+"/", auth.Admin, []string{http.MethodGet, http.MethodDelete}, a.stored(a.deletion))
+	a.add("/api/v1/backups", auth.Admin, post, a.stored(a.backups))
+	a.add("/api/v1/verify", auth.Admin, post, a.stored(a.verify))
+	a.add("/api/v1/login", public, post, a.login)
+	a.add("/api/v1/logout", auth.Anyone, post, a.logout)
+	a.add("/api/v1/me", auth.Anyone, get, a.me)
+	a.add("/api/v1/login-codes", auth.Admin, post, a.loginCodes)
 	if a.o.Events != nil {
-		a.add("/api/v1/events", auth.Write, only(a.o.Events.ServeHTTP, http.MethodPost))
+		a.add("/api/v1/events", auth.Write, post, a.o.Events.ServeHTTP)
 	} else {
-		a.add("/api/v1/events", auth.Write, notBuilt("taking events over HTTP in this server"))
+		a.add("/api/v1/events", auth.Write, nil, notBuilt("taking events over HTTP in this server"))
 	}
 	for _, l := range later {
-		a.add(l.path, l.role, notBuilt(l.what))
+		a.add(l.path, l.role, nil, notBuilt(l.what))
 	}
 	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
@@ -147,8 +152,12 @@ func (a *API) routes() {
 	}))}
 }
 
-func (a *API) add(pattern string, role auth.Role, h http.HandlerFunc) {
-	rt := &route{pattern: pattern, handler: h}
+// add mounts a route. Without methods it looks at them itself.
+func (a *API) add(pattern string, role auth.Role, methods []string, h http.HandlerFunc) {
+	if methods != nil {
+		h = only(h, methods...)
+	}
+	rt := &route{pattern: pattern, role: role, methods: methods, handler: h}
 	if role != public {
 		rt.handler = a.o.Auth.Middleware(role)(h)
 	}
