@@ -17,7 +17,7 @@ const (
 )
 
 func addSlow(cmd *cobra.Command, slow *string) {
-	cmd.Flags().StringVar(slow, "slow", "", "when what is printed is read too slowly: `wait` and fall behind (default into a pipe), or skip and say what (default on a terminal)")
+	cmd.Flags().StringVar(slow, "slow", "", "`how` to deal with a slow reader of the output: wait and fall behind (default into a pipe), or skip and say what (default on a terminal)")
 	complete(cmd, "slow", slowWait, slowSkip)
 }
 

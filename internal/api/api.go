@@ -122,6 +122,7 @@ type API struct {
 	searches *gate
 	short    *gate         // for what reads little, and must not wait for what reads much
 	hub      *tail.Hub     // nil without a store
+	whole    Store         // without the limits of a search
 	counting chan struct{} // how many tails count at once what they have left out
 	metrics  *metrics
 
@@ -160,7 +161,7 @@ func New(o Options) *API {
 	a := &API{o: o, searches: newGate(l.Searches, l.Queue), short: newGate(l.Searches, l.Queue)}
 	a.counting = make(chan struct{}, 2)
 	if o.Store != nil {
-		a.hub = tail.New(tail.Options{Source: o.Store})
+		a.hub, a.whole = tail.New(tail.Options{Source: o.Store}), o.Store
 		a.o.Store = &budgeted{Store: o.Store, scan: l.QueryScan, memory: l.QueryMemory, reached: func(cause string) { a.metrics.searchEnded(cause) }}
 	}
 	a.closing, a.close = context.WithCancel(context.Background())

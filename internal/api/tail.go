@@ -217,7 +217,7 @@ func (a *API) appendSkipped(ctx context.Context, dst []byte, q *query.Query, s *
 	var sum query.Summary
 	for {
 		var err error
-		sum, err = a.o.Store.Search(ctx, query.Request{Query: q, MinSeq: s.After + 1, MaxSeq: s.To, CountOnly: true}, func(query.Row) error { return nil })
+		sum, err = a.whole.Search(ctx, query.Request{Query: q, MinSeq: s.After + 1, MaxSeq: s.To, CountOnly: true}, func(query.Row) error { return nil })
 		switch {
 		case ctx.Err() != nil:
 			return dst, cmp.Or(ended(ctx), error(errStopping))

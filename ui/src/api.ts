@@ -31,6 +31,14 @@ export interface Summary {
   took_ms: number;
   services?: Record<string, number>;
   warnings?: string[];
+  next?: string; // a cursor, when there is more
+}
+
+/** Events that a live view has left out: so many that match, of the sequences above after up to to. */
+export interface Skipped {
+  events: number;
+  after: number | string;
+  to: number | string;
 }
 
 /** A line of an answer: one of these. */
@@ -39,6 +47,7 @@ export interface Line {
   context?: boolean;
   summary?: Summary;
   position?: { sequence: number | string; warnings?: string[] };
+  skipped?: Skipped;
   error?: ErrorBody;
 }
 

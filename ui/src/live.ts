@@ -1,6 +1,6 @@
 // Following over a WebSocket: /api/v1/tail, without gap and without a row twice.
 
-import { failure, parameters, request, type Failure, type Line } from "./api.ts";
+import { failure, parameters, request, type Failure, type Line, type Skipped } from "./api.ts";
 import { later, parseLine, type LogEvent } from "./event.ts";
 
 export type Connection = "connecting" | "on" | "waiting";
@@ -10,6 +10,8 @@ export interface Listener {
   state(state: Connection): void;
   /** The server could not read what stands between two positions; following goes on behind it. */
   gap(failure: Failure): void;
+  /** The page was too slow; following goes on behind what was left out. */
+  skipped(skipped: Skipped): void;
   /** Following cannot go on: the session is over, or the server has another store. */
   failed(failure: Failure): void;
   /** The server does not answer; following goes on when it does. */
@@ -72,6 +74,11 @@ export class Tail {
         if (!later(line.event.id, this.after)) return;
         this.after = line.event.id;
         this.on.rows([line.event]);
+      } else if (line.skipped) {
+        const to = String(line.skipped.to);
+        if (!later(to, this.after)) return;
+        this.after = to;
+        this.on.skipped(line.skipped);
       } else if (line.position) {
         const at = String(line.position.sequence);
         if (later(at, this.after)) this.after = at;

@@ -1,6 +1,6 @@
 // One search: its rows newest first, the pages of its history, and what arrives behind it while it is live.
 
-import { aborted, Failure, query, type Summary } from "./api.ts";
+import { aborted, Failure, query, type Skipped, type Summary } from "./api.ts";
 import { later, nextPage, type LogEvent } from "./event.ts";
 import { Tail, type Connection } from "./live.ts";
 import { justAfter, toServer, type TimeRange } from "./time.ts";
@@ -10,11 +10,10 @@ export interface Gap {
   gap: true;
   id: string; // its own, for the list
   rows: number;
-  first: string; // the sequences between which they are
+  first: string; // the sequences between which they are, both included
   last: string;
+  cursor: string; // behind those that were loaded; empty before that
   why: string;
-  since: string; // their times, when they are known
-  until: string;
   loading: boolean;
 }
 
@@ -172,6 +171,11 @@ export class Search {
         this.changed();
       },
       gap: (f) => this.arrive([this.serverGap(f)]),
+      skipped: (s) => {
+        this.arrived += s.events;
+        if (this.total !== undefined) this.total += s.events;
+        this.arrive([this.skipped(s)]);
+      },
       warnings: (texts) => {
         this.warnings = [...new Set([...this.warnings, ...texts])];
         this.changed();
@@ -223,50 +227,24 @@ export class Search {
     const out = this.waiting.splice(0, this.waiting.length / 2);
     let gap: Gap | undefined;
     for (const item of out) {
-      if (isGap(item)) {
-        if (!gap) gap = item;
-        else
-          gap = {
-            ...gap,
-            rows: gap.rows + item.rows,
-            last: item.last,
-            since: item.since < gap.since ? item.since : gap.since,
-            until: item.until > gap.until ? item.until : gap.until,
-          };
-        continue;
-      }
-      gap ??= {
-        gap: true,
-        id: `gap ${++this.gaps}`,
-        rows: 0,
-        first: item.id,
-        last: item.id,
-        why: "more came than a page can hold while it was scrolled away",
-        since: item.time,
-        until: item.time,
-        loading: false,
-      };
-      gap.rows++;
-      gap.last = item.id;
-      if (item.time < gap.since) gap.since = item.time;
-      if (item.time > gap.until) gap.until = item.time;
+      const rows = isGap(item) ? item.rows : 1;
+      if (gap) gap = { ...gap, rows: gap.rows + rows, last: isGap(item) ? item.last : item.id };
+      else gap = isGap(item) ? item : this.gap(1, item.id, item.id, "more came than a page can hold while it was scrolled away");
     }
     this.waiting.unshift(gap!);
   }
 
+  private gap(rows: number, first: string, last: string, why: string): Gap {
+    return { gap: true, id: `gap ${++this.gaps}`, rows, first, last, cursor: "", why, loading: false };
+  }
+
   private serverGap(f: Failure): Gap {
     const [, first = "0", last = "0"] = /(\d+) to (\d+)/.exec(f.message) ?? [];
-    return {
-      gap: true,
-      id: `gap ${++this.gaps}`,
-      rows: Number(BigInt(last) - BigInt(first) + 1n),
-      first,
-      last,
-      why: f.message,
-      since: "",
-      until: "",
-      loading: false,
-    };
+    return this.gap(Number(BigInt(last) - BigInt(first) + 1n), first, last, f.message);
+  }
+
+  private skipped(s: Skipped): Gap {
+    return this.gap(s.events, String(BigInt(s.after) + 1n), String(s.to), "they came faster than this page takes them");
   }
 
   /** Shows what waits. */
@@ -290,20 +268,12 @@ export class Search {
     gap.loading = true;
     this.problem = undefined;
     this.changed();
-    const event = (items: Item[]) => items.find((i): i is LogEvent => !isGap(i));
-    const since = gap.since || event(this.items.slice(at))?.time || "";
-    const until = gap.until || event(this.items.slice(0, at).reverse())?.time;
     const came: LogEvent[] = [];
     try {
-      const range = { since, until: until && justAfter(until) };
-      const s = await this.page({ ...range, order: "newest", limit: mostWaiting, sequence: gap.last }, (events) =>
-        came.push(...events.filter((e) => !later(gap.first, e.id))),
-      );
+      const range = { since: "", until: "", after_sequence: String(BigInt(gap.first) - 1n), sequence: gap.last };
+      const s = await this.page({ ...range, order: "newest", limit: mostWaiting, cursor: gap.cursor }, (events) => came.push(...events));
       came.sort((a, b) => (later(b.id, a.id) ? 1 : -1));
-      const rest =
-        s.matched >= mostWaiting && came.length
-          ? [{ ...gap, loading: false, rows: Math.max(gap.rows - came.length, 1), last: String(BigInt(came[came.length - 1]!.id) - 1n) }]
-          : [];
+      const rest = s.next && came.length ? [{ ...gap, loading: false, rows: Math.max(gap.rows - came.length, 1), cursor: s.next }] : [];
       const place = this.items.indexOf(gap);
       if (place >= 0) this.items.splice(place, 1, ...came, ...rest);
       this.version++;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { LogEvent } from "../src/event.ts";
-import { isGap, Search } from "../src/search.ts";
+import { isGap, Search, type Gap } from "../src/search.ts";
 
 const at = (n: number) => `2026-11-21T14:00:00.${String(n).padStart(9, "0")}Z`;
 
@@ -29,11 +29,13 @@ class Server {
     if (this.fail) return Response.json({ error: { code: "busy", message: this.fail } }, { status: 429 });
     const limit = Number(p.get("limit") ?? Infinity);
     const last = Number(p.get("sequence") || this.events.length);
-    const found = this.events.filter((e) => Number(e.id) <= last && (!p.get("until") || p.get("until") === "0s" || e.time < p.get("until")!));
+    const after = Number(p.get("after_sequence") ?? 0);
+    const behind = Number(p.get("cursor") || Infinity); // the place's sequence: times never go back here
+    const found = this.events.filter((e) => Number(e.id) <= last && Number(e.id) > after && Number(e.id) < behind && (!p.get("until") || p.get("until") === "0s" || e.time < p.get("until")!));
     const rows = p.get("count") ? [] : found.reverse().slice(0, limit);
     const matched = p.get("count") ? found.length : rows.length;
     const lines = rows.map((event) => JSON.stringify({ event }) + "\n");
-    const summary = { searched: { events: found.length, bytes: 1 }, matched, complete: true, sequence: last, took_ms: 1, services: { s: matched } };
+    const summary = { searched: { events: found.length, bytes: 1 }, matched, complete: true, sequence: last, took_ms: 1, services: { s: matched }, ...(rows.length < found.length ? { next: rows.at(-1)?.id } : {}) };
     lines.push(JSON.stringify({ summary }) + "\n");
     return new Response(lines.join(""));
   };
@@ -180,6 +182,28 @@ over(10, "a gap stands where it is, and loads", async (search, server) => {
   assert(isGap(gap) && gap.why.includes("a block is damaged"));
   await search.loadGap(gap);
   assert.deepEqual(ids(search), down(20, 1));
+});
+
+over(10, "what the page was too slow for is a row that loads it", async (search, server) => {
+  await search.run(true);
+  const socket = server.sockets[0]!.begin();
+  socket.say({ event: server.add(1)[0] });
+  server.add(12_000);
+  socket.say({ skipped: { events: 12_000, after: 11, to: 12_011 } });
+  socket.say({ event: server.add(1)[0] });
+  await until("rows", () => search.items.length === 13);
+  assert.deepEqual(ids(search).slice(0, 3), ["12012", "gap of 12000", "11"]);
+  assert.equal(search.total, 12_012);
+  assert.equal(search.arrived, 12_002);
+  await search.loadGap(search.items[1]! as Gap);
+  assert.deepEqual(ids(search).slice(9_999, 10_003), ["2013", "2012", "gap of 2000", "11"]);
+  await search.loadGap(search.items.find(isGap)!);
+  assert.deepEqual(ids(search), down(12_012, 1));
+  const asked = server.queries.slice(-2).map((p) => `${p.get("after_sequence")} ${p.get("sequence")} ${p.get("cursor")} ${p.get("since")}`);
+  assert.deepEqual(asked, ["11 12011 null null", "11 12011 2012 null"]);
+  socket.close(); // a connection that is lost goes on behind what was left out
+  await until("another connection", () => server.sockets.length === 2);
+  assert.equal(server.sockets[1]!.after, 12_012);
 });
 
 over(3, "who looks at older rows is left in peace, and too many new ones become a gap that loads", async (search, server) => {
