@@ -40,7 +40,7 @@ func TestDFA(t *testing.T) {
 		for range 3000 {
 			v := drawText(rng)
 			got, ok := d.match(v)
-			if want := rx.re.Match(v); !ok || got != want {
+			if want := rx.re().Match(v); !ok || got != want {
 				t.Fatalf("%s in %q: %t %t, want %t", src, v, got, ok, want)
 			}
 		}
@@ -77,7 +77,7 @@ func TestDFALimits(t *testing.T) {
 			anew = anew || len(d.a.states) < states
 			if !ok {
 				left++
-			} else if want := rx.re.Match(v); got != want {
+			} else if want := rx.re().Match(v); got != want {
 				t.Fatalf("%.40s: %t, want %t", c.src, got, want)
 			}
 			if n := len(d.next) >> 7; n > 2*maxStates+2 {
@@ -105,7 +105,7 @@ func FuzzDFA(f *testing.F) {
 		}
 		d := (&lazyDFA{}).get(m)
 		for range 2 {
-			if got, ok := d.match(v); ok && got != rx.re.Match(v) {
+			if got, ok := d.match(v); ok && got != rx.re().Match(v) {
 				t.Fatalf("%q in %q: %t", src, v, got)
 			}
 		}

@@ -208,7 +208,7 @@ func (p *matchesRE) test(v []byte) bool {
 			return yes
 		}
 	}
-	return p.re.re.Match(v)
+	return p.re.re().Match(v)
 }
 
 func (p *ordered) test(v []byte) bool {

@@ -24,13 +24,14 @@ const (
 const quoteIt = "quote it: %s, or use -F"
 
 type parser struct {
-	src   string
-	pos   int
-	depth int
-	terms int
-	cost  int // of the regular expressions so far
-	hints []Hint
-	refs  []FieldRef
+	src     string
+	pos     int
+	depth   int
+	terms   int
+	cost    int // of the regular expressions so far
+	classes int // what their classes cost
+	hints   []Hint
+	refs    []FieldRef
 	// before is the word that was the last term when that was a plain word, with the place behind it: status >= 500 is
 	// told from a text by it.
 	before    string
@@ -418,7 +419,13 @@ func (p *parser) regex(start, i int) (*regex, *Error) {
 		}
 		src, p.pos = p.src[i:end], end
 	}
-	rx, err := compileRegex(src)
+	var rx *regex
+	var err error
+	if p.classes += classCost(src); p.classes > maxClassCost { // before anything is done for them
+		err = errClasses
+	} else {
+		rx, err = compileRegex(src)
+	}
 	if err == nil {
 		if p.cost += rx.cost; p.cost > maxRegexCost {
 			return nil, p.limit(i, p.pos, "the regular expressions together are too large", "write smaller repeats, such as x+ for x{1000}")

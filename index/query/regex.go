@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -15,19 +16,24 @@ const (
 	// maxRegexCost bounds all regular expressions of a query together, by what a step over one character may cost: the
 	// instructions of RE2's machine, those that let it be in several places at once counted dearer.
 	maxRegexCost = 10000
-	// maxClassCost bounds what the parser has to do for the classes of one expression, in characters it looks at.
-	maxClassCost = 300000
+	// maxClassCost bounds what the parser has to do for the classes of all regular expressions of a query, in characters it looks
+	// at: 50 ns each.
+	maxClassCost = 100000
 )
 
 // A prefilter has at most so many literals, one of which must occur.
 const maxLiterals = 16
 
-var errRegexSize = errors.New("the regular expression is too large")
+var (
+	errRegexSize = errors.New("the regular expression is too large")
+	errClasses   = fmt.Errorf("%w: too many classes such as \\pL, or wide ranges without case", errRegexSize)
+)
 
 // regex is a compiled regular expression with what is known of the texts it matches.
 type regex struct {
-	src  string
-	re   *regexp.Regexp
+	src string
+	// re is made when it is first needed, which is seldom (see [dfa]), and takes as long as all that Parse does.
+	re   func() *regexp.Regexp
 	tree *syntax.Regexp
 	cost int
 	// need are literals one of which is in every text that matches; nil when none are known. whole is set when a text
@@ -51,7 +57,7 @@ func compileRegex(src string) (*regex, error) {
 		return nil, fmt.Errorf("%w: %d bytes, the most is %d", errRegexSize, len(src), MaxRegex)
 	}
 	if classCost(src) > maxClassCost {
-		return nil, fmt.Errorf("%w: too many classes such as \\pL, or wide ranges without case", errRegexSize)
+		return nil, errClasses
 	}
 	tree, err := syntax.Parse(src, regexFlags)
 	if err != nil {
@@ -65,10 +71,8 @@ func compileRegex(src string) (*regex, error) {
 	if rx.cost > maxRegexCost {
 		return nil, fmt.Errorf("%w: its repeats come to %d steps, the most is %d", errRegexSize, rx.cost, maxRegexCost)
 	}
-	// The flags hold for the whole expression, alternatives included.
-	if rx.re, err = regexp.Compile("(?sm)" + src); err != nil {
-		return nil, err
-	}
+	// The flags are those of the parser above, and hold for the whole expression, alternatives included.
+	rx.re = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("(?sm)" + src) })
 	info := analyse(tree)
 	if rx.need = info.exact; rx.need != nil {
 		rx.whole = info.pure
@@ -84,7 +88,7 @@ func compileRegex(src string) (*regex, error) {
 // classCost estimates what the parser does for classes, from the text alone: it builds a table for each \pL, and in a
 // range without case looks at every character.
 func classCost(src string) int {
-	const table, lastCased = 5000, 0x1E943
+	const table, lastCased = 400, 0x1E943
 	cost := 0
 	fold, ranged := false, false
 	last := rune(0)
