@@ -14,10 +14,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -821,9 +823,15 @@ func TestBadCrowd(t *testing.T) {
 		t.Fatalf("%d %.300s", status, text)
 	}
 	token := s.token()
-	// ask begins a search and reads nothing yet but the beginning of the answer.
+	var asked atomic.Int64
+	// ask begins a search and reads nothing yet but the beginning of the answer. One client may have a part of the queue: the
+	// requests come from different addresses.
 	ask := func() (*http.Response, error) {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.http, "http://"))
+		var d net.Dialer
+		if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 is there
+			d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+asked.Add(1)%8))}
+		}
+		conn, err := d.Dial("tcp", strings.TrimPrefix(s.http, "http://"))
 		if err != nil {
 			return nil, err
 		}
@@ -850,8 +858,13 @@ func TestBadCrowd(t *testing.T) {
 			t.Errorf("%d, %d lines, %v", resp.StatusCode, n, err)
 		}
 	}
+	// One client alone gets as far as this.
+	most := 16
+	if runtime.GOOS != "linux" {
+		most = 12
+	}
 	var waiting sync.WaitGroup
-	for range 16 {
+	for range most {
 		waiting.Go(func() {
 			if resp, err := ask(); err != nil || resp.StatusCode != 200 {
 				t.Error("waiting:", resp, err)
@@ -860,9 +873,9 @@ func TestBadCrowd(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "4 searches that run and 16 that wait", 10*time.Second, func() bool {
+	eventually(t, "4 searches that run and others that wait", 10*time.Second, func() bool {
 		m := s.metrics()
-		return m["lookout_searches_running"] == 4 && m["lookout_searches_waiting"] == 16
+		return m["lookout_searches_running"] == 4 && m["lookout_searches_waiting"] == float64(most)
 	})
 	var others sync.WaitGroup
 	for range 80 {
@@ -880,7 +893,12 @@ func TestBadCrowd(t *testing.T) {
 		})
 	}
 	others.Wait()
-	// Who sends is not held up by who searches.
+	// What reads little does not wait behind them, and who sends is not held up.
+	for _, path := range []string{"/api/v1/explain?q=crowd", "/api/v1/services", "/api/v1/values?field=service"} {
+		if resp, text := s.do(s.request("GET", path, nil)); resp.StatusCode != 200 {
+			t.Errorf("%s meanwhile: %d %s", path, resp.StatusCode, text)
+		}
+	}
 	if status, _, text := s.post(strings.NewReader(`{"message":"meanwhile"}`)); status != 200 {
 		t.Errorf("an event meanwhile: %d %s", status, text)
 	}

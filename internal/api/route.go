@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -250,4 +251,14 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(v) // what can fail is the connection
+}
+
+// Routes lists the paths that the server answers, for tests that walk all of them; one that ends with a slash has everything
+// below it.
+func (a *API) Routes() []string {
+	list := slices.Sorted(maps.Keys(a.exact))
+	for _, rt := range a.prefixes {
+		list = append(list, rt.pattern)
+	}
+	return list
 }
