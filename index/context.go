@@ -2,24 +2,56 @@ package index
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
-	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
-	"github.com/lookoutlog/lookout/index/segment"
-	"github.com/lookoutlog/lookout/internal/bitset"
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// neighbours gathers the rows around the matches of one source: the last lines before the next match, and a group that is
-// open as long as a further match could touch it.
-type neighbours struct {
-	before []kept // the last lines that belong to no group
-	group  []kept
-	number int // of the group, 0 when there is none
-	wanted int // lines the group still takes behind its last match
+// The context of matches. The search finds the matches alone, by all that lets it leave blocks unread; the neighbours of each are
+// then looked for outwards from its place (see shelves), so that what they cost is a matter of how many matches there are, not of
+// how much is stored.
+//
+//	merged ─► match ─► its trail (one a source) ─┬─► the rows behind the last match reach it: the group goes on
+//	                                             └─► they do not: the group is delivered, and a new one begins with the rows before
+//
+// A group is also delivered as soon as nothing that may still come can touch it.
+
+// fewAhead is how many rows behind a match are looked for at least: neighbouring matches then share a look.
+const fewAhead = 16
+
+// maxTrails is how many trails are kept, besides those with a group.
+const maxTrails = 4096
+
+// Groups are delivered in the order of their first matches: those behind one that is still open wait for it. Beyond so many rows and
+// bytes that wait they are delivered as far as they are known, a group then in parts.
+const (
+	waitingRows  = 10_000
+	waitingBytes = 16 << 20
+)
+
+// trail follows the matches of one key.
+type trail struct {
+	key   *contextKey
+	group *group // that is open; nil for none
+	last  ref    // the last match, when there is a group
+	ahead []ref  // the rows behind it
+	ended bool   // there are no further ones
+	cost  int64  // memory
+}
+
+// What a trail and a row ahead of it take, roughly, in bytes.
+const (
+	trailCost = 1024
+	refCost   = 40
+)
+
+// group is a group, or what has not been delivered of it.
+type group struct {
+	number int
+	rows   []kept
+	closed bool // no further rows belong to it
 }
 
 // kept is a row that outlives the unit it came from.
@@ -28,132 +60,274 @@ type kept struct {
 	own []byte
 }
 
-// keep returns by how much the memory of kept rows has grown.
-func (k *kept) keep(m *match) (grown int) {
-	had := cap(k.own)
-	k.own = append(k.own[:0], m.data...)
-	k.match = *m
-	k.data = k.own
-	return cap(k.own) - had
+// another makes place for one more row, in the memory of an earlier one when there is some.
+func (o *group) another() *kept {
+	if len(o.rows) < cap(o.rows) {
+		o.rows = o.rows[:len(o.rows)+1]
+	} else {
+		o.rows = append(o.rows, kept{})
+	}
+	return &o.rows[len(o.rows)-1]
 }
 
-// What a source and a kept row take beside names and the row's text, roughly, in bytes.
-const (
-	sourceCost = 256
-	keptCost   = 128
-)
+// groups makes groups of matches and their neighbours.
+type groups struct {
+	q             *search
+	fn            func(query.Row) error
+	before, after int // in the search's order
+	shelves       *shelves
+	trails        map[string]*trail
+	open          []*trail // with a group
+	due           ref      // none of them ends before this place in the search's order, if there are any
+	waiting       []*group // that are not delivered, by number
+	rows, bytes   int      // that wait
+	memory        int64    // of the trails
+	spare         []*group
+	numbers       int
+	event         event.Event
+	name          []byte
+}
 
-const (
-	// groupRows bounds what is held of one group; a longer one is delivered in parts of the same number.
-	groupRows = 1000
-	// afterLimit bounds the rows that are delivered to the merge behind the last match that was asked for, to complete its
-	// context; afterLooked bounds those that are looked at.
-	afterLimit  = 64 << 10
-	afterLooked = 16 * afterLimit
-)
-
-// mergeContext delivers the matches with the rows of the same source around them, group by group.
+// mergeContext delivers the matches with their neighbours, group by group.
 func (q *search) mergeContext(fn func(query.Row) error) error {
-	before, after := q.r.Before, q.r.After
+	g := &groups{q: q, fn: fn, before: q.r.Before, after: q.r.After, trails: map[string]*trail{}}
 	if q.r.Newest {
-		before, after = after, before
+		g.before, g.after = g.after, g.before
 	}
-	var (
-		e       event.Event
-		name    []byte
-		sources = map[string]*neighbours{}
-		open    []*neighbours // with a group, in order of its first row
-		groups  int
-		past    int
-		looked  int64 // when the last match was found
-		held    int   // memory of rows that are kept, in bytes
-	)
-	deliver := func(n *neighbours) error {
-		for i := range n.group {
-			if err := n.group[i].decode(&e); err != nil {
-				return err
-			}
-			if err := fn(query.Row{Event: &e, Context: n.group[i].context, Group: n.number}); err != nil {
-				return err
-			}
-		}
-		n.group = n.group[:0]
-		return nil
-	}
-	closeGroup := func(n *neighbours) error {
-		i := slices.Index(open, n)
-		open = slices.Delete(open, i, i+1)
-		err := deliver(n)
-		n.number = 0
-		return err
-	}
-	err := q.merged(func(s *stream, m *match) error {
-		if err := m.decode(&e); err != nil {
+	g.shelves = newShelves(q)
+	defer g.shelves.close()
+	q.passed = func(place int64) error {
+		if err := g.finishPassed(func(end ref) bool { return q.key(end.time, end.time) < place }); err != nil {
 			return err
 		}
-		name = appendSource(name[:0], &e)
-		n := sources[string(name)]
-		if n == nil {
-			n = &neighbours{}
-			sources[string(name)] = n
-			held += sourceCost + len(name)
+		return g.deliver(true)
+	}
+	err := q.merged(func(s *stream, m *match) error {
+		if err := g.match(m); err != nil {
+			return err
 		}
-		if int64(held) > query.Memory(q.r.MaxMemory) {
-			q.fullAt(m)
+		s.matched++
+		q.matched++
+		if q.r.Limit > 0 && q.matched == int64(q.r.Limit) {
 			return errStop
-		}
-		enough := q.r.Limit > 0 && q.matched >= int64(q.r.Limit)
-		if enough {
-			if past++; len(open) == 0 || past > afterLimit || q.total.events-looked > afterLooked {
-				return errStop
-			}
-		}
-		switch {
-		case !m.context && !enough:
-			if n.number == 0 {
-				groups++
-				n.number = groups
-				open = append(open, n)
-			}
-			for i := range n.before {
-				held += appendKept(&n.group, &n.before[i].match)
-			}
-			n.before = n.before[:0]
-			held += appendKept(&n.group, m)
-			n.wanted = after
-			q.matched++
-			s.matched++
-			looked = q.total.events
-		case n.wanted > 0:
-			m.context = true
-			held += appendKept(&n.group, m)
-			n.wanted--
-		case n.number > 0 && (len(n.before) == before || enough):
-			// No later match can touch the group any more.
-			if err := closeGroup(n); err != nil {
-				return err
-			}
-			held += n.remember(m, before)
-		default:
-			held += n.remember(m, before)
-		}
-		if len(n.group) >= groupRows {
-			return deliver(n)
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || q.ctx.Err() != nil {
 		return err
 	}
-	for len(open) > 0 {
-		if err := closeGroup(open[0]); err != nil {
-			return err
+	if err := g.finishPassed(func(ref) bool { return true }); err != nil {
+		return err
+	}
+	return g.deliver(true)
+}
+
+// match takes the next match.
+func (g *groups) match(m *match) error {
+	q := g.q
+	if g.memory > query.Memory(q.r.MaxMemory) {
+		q.fullAt(m)
+		return errStop
+	}
+	if err := m.decode(&g.event); err != nil {
+		return err
+	}
+	at := ref{time: m.time, seq: m.seq}
+	g.shelves.at = q.key(m.time, m.time)
+	t := g.trail(&g.event)
+	if t.group != nil {
+		ahead := t.ahead[:min(len(t.ahead), g.reach())]
+		if i := slices.IndexFunc(ahead, func(r ref) bool { return r.seq == at.seq }); i >= 0 {
+			for _, r := range t.ahead[:i] {
+				g.add(t, r)
+			}
+			t.ahead = append(t.ahead[:0], t.ahead[i+1:]...)
+		} else {
+			i := slices.Index(g.open, t)
+			g.open = slices.Delete(g.open, i, i+1)
+			g.finish(t)
 		}
 	}
+	if t.group == nil {
+		g.begin(t)
+		rows := g.shelves.beside(t.key, at, !q.r.Newest, g.before)
+		for _, r := range slices.Backward(rows) {
+			g.add(t, r)
+		}
+	}
+	k := t.group.another()
+	k.own = append(k.own[:0], m.data...)
+	k.match, k.data = *m, k.own
+	g.rows, g.bytes = g.rows+1, g.bytes+len(k.own)
+	t.last = at
+	if missing := g.reach() - len(t.ahead); missing > 0 && !t.ended && t.key != nil {
+		from := at
+		if n := len(t.ahead); n > 0 {
+			from = t.ahead[n-1]
+		}
+		wanted := max(missing, fewAhead)
+		rows := g.shelves.beside(t.key, from, q.r.Newest, wanted)
+		t.ended = len(rows) < wanted
+		t.ahead = append(t.ahead, rows...)
+		cost := trailCost + refCost*int64(cap(t.ahead))
+		g.memory, t.cost = g.memory+cost-t.cost, cost
+	}
+	if end := g.end(t); len(g.open) == 1 || q.precedes(end, g.due) {
+		g.due = end
+	}
+	if err := g.finishPassed(func(end ref) bool { return q.precedes(end, at) }); err != nil {
+		return err
+	}
+	return g.deliver(false)
+}
+
+// begin begins a trail's group.
+func (g *groups) begin(t *trail) {
+	if n := len(g.spare); n > 0 {
+		t.group = g.spare[n-1]
+		g.spare = g.spare[:n-1]
+	} else {
+		t.group = &group{}
+	}
+	g.numbers++
+	*t.group = group{number: g.numbers, rows: t.group.rows[:0]}
+	t.ended, t.ahead = false, t.ahead[:0]
+	g.open = append(g.open, t)
+	g.waiting = append(g.waiting, t.group)
+}
+
+// reach is the number of rows behind a match in which a further one touches its group.
+func (g *groups) reach() int { return g.before + g.after + 1 }
+
+// end returns the last row that can touch the trail's group, if it matches.
+func (g *groups) end(t *trail) ref {
+	if n := min(len(t.ahead), g.reach()); n > 0 {
+		return t.ahead[n-1]
+	}
+	return t.last
+}
+
+// trail returns the trail of an event's key.
+func (g *groups) trail(e *event.Event) *trail {
+	var ok bool
+	if g.name, ok = g.q.r.ContextBy.AppendKey(g.name[:0], e); !ok {
+		return &trail{} // without neighbours
+	}
+	t := g.trails[string(g.name)]
+	if t == nil {
+		if len(g.trails) >= maxTrails+2*len(g.open) || g.memory > query.Memory(g.q.r.MaxMemory)/2 {
+			for name, t := range g.trails {
+				if t.group == nil {
+					g.memory -= t.cost
+					delete(g.trails, name)
+				}
+			}
+		}
+		t = &trail{key: newContextKey(g.q, e, g.name)}
+		g.trails[string(g.name)] = t
+	}
+	return t
+}
+
+// finishPassed finishes the groups whose end is passed.
+func (g *groups) finishPassed(passed func(end ref) bool) error {
+	if len(g.open) == 0 || !passed(g.due) {
+		return g.q.ctx.Err()
+	}
+	open := g.open
+	g.open = g.open[:0]
+	for _, t := range open {
+		end := g.end(t)
+		if passed(end) {
+			g.finish(t)
+			continue
+		}
+		if g.open = append(g.open, t); len(g.open) == 1 || g.q.precedes(end, g.due) {
+			g.due = end
+		}
+	}
+	clear(open[len(g.open):])
+	return g.q.ctx.Err()
+}
+
+// finish closes a trail's group, with the rows behind its last match.
+func (g *groups) finish(t *trail) {
+	for _, r := range t.ahead[:min(len(t.ahead), g.after)] {
+		g.add(t, r)
+	}
+	t.group.closed = true
+	t.group = nil
+	if cap(t.ahead) > 4*fewAhead {
+		g.memory -= refCost * int64(cap(t.ahead))
+		t.cost, t.ahead = trailCost, nil
+	}
+}
+
+// add adds a neighbour to a trail's group. One that cannot be read any more is said to be missing by the shelves.
+func (g *groups) add(t *trail, r ref) {
+	k := t.group.another()
+	m, ok := g.shelves.read(r, k.own)
+	if !ok {
+		t.group.rows = t.group.rows[:len(t.group.rows)-1]
+		return
+	}
+	k.match, k.own = m, m.data
+	k.context = true
+	g.rows, g.bytes = g.rows+1, g.bytes+len(k.own)
+}
+
+// deliver delivers what is due: groups that are closed and have none before them that is open, and when too much waits, what there
+// is. With first also what is known of the first one: there is time.
+func (g *groups) deliver(first bool) error {
+	if g.rows > waitingRows || g.bytes > waitingBytes {
+		waiting := g.waiting
+		g.waiting = g.waiting[:0]
+		for _, o := range waiting {
+			if err := g.flush(o); err != nil {
+				return err
+			}
+			if !o.closed {
+				g.waiting = append(g.waiting, o)
+			}
+		}
+		clear(waiting[len(g.waiting):])
+		return nil
+	}
+	n := 0
+	for ; n < len(g.waiting); n++ {
+		o := g.waiting[n]
+		if !o.closed && !first {
+			break
+		}
+		if err := g.flush(o); err != nil {
+			return err
+		}
+		if !o.closed {
+			break
+		}
+		g.spare = append(g.spare, o)
+	}
+	g.waiting = slices.Delete(g.waiting, 0, n)
 	return nil
 }
 
-// fullAt says that the answer ends before a row because no more rows may be held.
+// flush delivers what is held of a group.
+func (g *groups) flush(o *group) error {
+	for i := range o.rows {
+		k := &o.rows[i]
+		g.rows, g.bytes = g.rows-1, g.bytes-len(k.own)
+		if err := k.decode(&g.event); err != nil {
+			return err
+		}
+		if err := g.fn(query.Row{Event: &g.event, Context: k.context, Group: o.number}); err != nil {
+			return err
+		}
+	}
+	o.rows = o.rows[:0]
+	return nil
+}
+
+// fullAt says that the answer ends before a match because no more may be held.
 func (q *search) fullAt(m *match) {
 	side := "from %s on"
 	if q.r.Newest {
@@ -165,160 +339,4 @@ func (q *search) fullAt(m *match) {
 	q.reasons = append(q.reasons, fmt.Sprintf("the rows around matches need more than %s, as much as they may: events "+side+" are left out; "+
 		"ask for fewer rows around, search a shorter range or one service, or raise limits.query_memory",
 		sizeText(query.Memory(q.r.MaxMemory)), time.Unix(0, m.time).UTC().Format(time.RFC3339Nano)))
-}
-
-// remember keeps m among the last lines before a match that may come. It returns by how much the memory of kept rows has grown.
-func (n *neighbours) remember(m *match, limit int) (grown int) {
-	if limit == 0 {
-		return 0
-	}
-	m.context = true
-	if len(n.before) < limit {
-		return appendKept(&n.before, m)
-	}
-	oldest := n.before[0]
-	copy(n.before, n.before[1:])
-	grown = oldest.keep(m)
-	n.before[limit-1] = oldest
-	return grown
-}
-
-// appendKept returns by how much the memory of kept rows has grown.
-func appendKept(to *[]kept, m *match) (grown int) {
-	list := *to
-	if len(list) < cap(list) {
-		list = list[:len(list)+1] // with the memory of an earlier row
-	} else {
-		list = append(list, kept{})
-		grown = keptCost
-	}
-	*to = list
-	return grown + list[len(list)-1].keep(m)
-}
-
-func appendSource(dst []byte, e *event.Event) []byte {
-	for _, p := range [...][]byte{e.Service, e.Env, e.Host, e.Container} {
-		dst = append(append(dst, p...), 0)
-	}
-	return dst
-}
-
-// apart finds the blocks between whose rows no others of the service lie: their times overlap with nothing else of it.
-func (q *search) apart(segments []*segment.Segment, views []headView) map[*segment.Entry]bool {
-	type span struct {
-		lo, hi int64
-		entry  *segment.Entry // nil for rows in memory
-	}
-	services := map[string][]span{}
-	for _, seg := range segments {
-		for _, e := range seg.Blocks {
-			if q.touches(&e.Meta) {
-				services[e.Service] = append(services[e.Service], span{e.MinTime, e.MaxTime, e})
-			}
-		}
-	}
-	for i := range views {
-		v := &views[i]
-		services[v.service] = append(services[v.service], span{v.minTime, v.maxTime, nil})
-	}
-	alone := map[*segment.Entry]bool{}
-	for _, list := range services {
-		slices.SortFunc(list, func(a, b span) int {
-			if a.lo < b.lo {
-				return -1
-			}
-			return 1
-		})
-		end, any := int64(math.MinInt64), false // of those before
-		for i, s := range list {
-			if s.entry != nil && (!any || end < s.lo) && (i+1 == len(list) || s.hi < list[i+1].lo) {
-				alone[s.entry] = true
-			}
-			end, any = max(end, s.hi), true
-		}
-	}
-	return alone
-}
-
-// near returns those of rows that context may need: of each source, the rows around the hits, and the first and the last ones,
-// which may stand beside a match in another block. There is one more on each side than is asked for, so that groups that do
-// not touch are seen not to.
-func near(t *block.Table, rows, hits bitset.Set, before, after int) (bitset.Set, error) {
-	ids, n, err := sourcesOf(t, rows)
-	if err != nil {
-		return nil, err
-	}
-	type state struct {
-		last  []int32 // a ring of the last rows that are not kept
-		next  int
-		after int // how many more rows are kept
-	}
-	before++
-	after++
-	states := make([]state, n)
-	for i := range states {
-		states[i].after = after // the first ones
-	}
-	kept := bitset.New(t.Rows())
-	for row := rows.Next(0); row >= 0; row = rows.Next(row + 1) {
-		s := &states[ids[row]]
-		switch {
-		case hits.Has(row):
-			for _, r := range s.last {
-				kept.Add(int(r))
-			}
-			s.last, s.next, s.after = s.last[:0], 0, after
-			kept.Add(row)
-		case s.after > 0:
-			s.after--
-			kept.Add(row)
-		case len(s.last) < before:
-			s.last = append(s.last, int32(row))
-		default:
-			s.last[s.next] = int32(row)
-			s.next = (s.next + 1) % before
-		}
-	}
-	for i := range states {
-		for _, r := range states[i].last {
-			kept.Add(int(r))
-		}
-	}
-	return kept, nil
-}
-
-// sourcesOf numbers the sources of rows: their env, host and container, since a block is of one service.
-func sourcesOf(t *block.Table, rows bitset.Set) (ids []int32, n int, err error) {
-	ids, n = make([]int32, t.Rows()), 1
-	for _, name := range []string{"env", "host", "container"} {
-		columns := t.Column(name)
-		if err != nil {
-			return nil, 0, err
-		}
-		type pair struct {
-			id    int32
-			value string
-		}
-		known := map[pair]int32{}
-		for _, c := range columns {
-			var last pair // values come in runs
-			var lastID int32
-			err := c.Each(rows, func(row int, value []byte) error {
-				if lastID == 0 || last.id != ids[row] || last.value != string(value) {
-					last = pair{ids[row], string(value)}
-					if lastID = known[last]; lastID == 0 {
-						lastID = int32(n)
-						known[last] = lastID
-						n++
-					}
-				}
-				ids[row] = lastID
-				return nil
-			})
-			if err != nil {
-				return nil, 0, err
-			}
-		}
-	}
-	return ids, n, nil
 }

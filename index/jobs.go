@@ -70,9 +70,6 @@ func (t *blockJob) run(q *search, j *job, w *worker) {
 }
 
 func (t *blockJob) find(q *search, j *job, w *worker, o *openTable) error {
-	if q.keepAll {
-		return t.findContext(q, j, o)
-	}
 	rows, looked, err := q.rows(t.piece, o.table, w.set)
 	if err != nil {
 		return err
@@ -86,28 +83,6 @@ func (t *blockJob) find(q *search, j *job, w *worker, o *openTable) error {
 		return q.visitor.rows(w.n, t.piece, o.table, rows)
 	}
 	t.cursor, err = newCursor(q, t.piece.entry, o, rows.Clone())
-	return err
-}
-
-// findContext takes the rows in range that may be wanted beside a match, and marks those that match.
-func (t *blockJob) findContext(q *search, j *job, o *openTable) error {
-	rows, err := q.inRange(t.piece, o.table, nil)
-	if err != nil || rows.Empty() {
-		return err
-	}
-	t.count(j, rows.Count())
-	hits := rows.Clone()
-	if err := q.narrow(t.piece, o.table, hits); err != nil {
-		return err
-	}
-	if q.alone[t.piece.entry] {
-		if rows, err = near(o.table, rows, hits, q.r.Before, q.r.After); err != nil {
-			return err
-		}
-	}
-	if t.cursor, err = newCursor(q, t.piece.entry, o, rows); err == nil {
-		t.cursor.hits = hits
-	}
 	return err
 }
 
@@ -129,7 +104,6 @@ func (t *blockJob) join(q *search, _ *job) {
 type cursor struct {
 	entry *segment.Entry
 	rows  bitset.Set
-	hits  bitset.Set // those of rows that match; nil when all do
 	times []int64
 	next  int // the next row to be rebuilt, -1 when there is none
 	size  int // rows of the next chunk
@@ -250,9 +224,7 @@ func (t *chunkJob) rebuild(q *search, o *openTable) error {
 			break
 		}
 		out.rows = append(out.rows, match{
-			time: c.times[row], seq: seqs[row], received: o.block.Received(seqs[row]), size: len(out.buf) - start,
-			context: c.hits != nil && !c.hits.Has(row),
-		})
+			time: c.times[row], seq: seqs[row], received: o.block.Received(seqs[row]), size: len(out.buf) - start})
 		row = c.step(q.r.Newest, row)
 	}
 	// Only now the memory does not move any more.
@@ -379,7 +351,7 @@ func (q *search) take(w *worker, out *stream, row []byte, seq uint64, known int,
 			q.visitor.event(w.n, e)
 		}
 		return false, nil
-	case !ok && !q.keepAll:
+	case !ok:
 		return false, nil
 	}
 	if copied {
@@ -391,7 +363,7 @@ func (q *search) take(w *worker, out *stream, row []byte, seq uint64, known int,
 		out.buf = append(out.buf, row...)
 		row = out.buf[n:len(out.buf):len(out.buf)]
 	}
-	out.rows = append(out.rows, match{time: rowTime(row), seq: seq, data: row, context: !ok})
+	out.rows = append(out.rows, match{time: rowTime(row), seq: seq, data: row})
 	return true, nil
 }
 

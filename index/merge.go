@@ -151,6 +151,11 @@ func (q *search) merged(fn func(s *stream, m *match) error) error {
 		q.dispatch()
 		bound, waits := q.bound()
 		if waits && (len(q.active.streams) == 0 || bound <= q.place(q.active.streams[0])) {
+			if q.passed != nil {
+				if err := q.passed(bound); err != nil {
+					return err
+				}
+			}
 			if len(q.running) > 0 {
 				q.await()
 			}

@@ -21,7 +21,6 @@ type plan struct {
 	low, high      *query.Place // what is asked for lies behind low and before high; nil for no such bound. since and until have their times
 	keys           []uint64     // every block with a match has them in its filter
 	needles        []query.Needle
-	beside         bool // rows beside matches are wanted too: what cannot hold a match may hold those
 }
 
 // newPlan returns the plan for a request; newest is the newest sequence there is.
@@ -144,7 +143,7 @@ func (p *plan) pieces(seg *segment.Segment, scan *query.Scan, failed func(error)
 			if judged != nil {
 				facts, pc.forms = judged.Block(i)
 			}
-			if pc.least, pc.most = p.query.Bounds(facts); pc.most == 0 && !p.beside {
+			if pc.least, pc.most = p.query.Bounds(facts); pc.most == 0 {
 				scan.Forms++
 				continue
 			}

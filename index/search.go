@@ -52,7 +52,7 @@ func (s *Store) Search(ctx context.Context, r query.Request, fn func(query.Row) 
 		return sum, err
 	}
 	return s.search(ctx, r, nil, func(q *search) error {
-		if q.keepAll {
+		if r.Before > 0 || r.After > 0 {
 			return q.mergeContext(fn)
 		}
 		return q.merge(fn)
@@ -83,13 +83,14 @@ func (s *Store) search(ctx context.Context, r query.Request, v visitor, answer f
 // search is one search under way. What is not said to be the workers' belongs to the goroutine that merges.
 type search struct {
 	plan
-	s       *Store
-	ctx     context.Context
-	r       query.Request
-	visitor visitor                 // of a scan; nil when rows are merged
-	keepAll bool                    // rows that do not match are wanted too, for context
-	alone   map[*segment.Entry]bool // with keepAll: no other rows of the service lie between the block's
-	release func()                  // of the segments
+	s        *Store
+	ctx      context.Context
+	r        query.Request
+	visitor  visitor            // of a scan; nil when rows are merged
+	segments []*segment.Segment // with context: all there are, and the heads
+	views    []headView
+	passed   func(place int64) error // is told that no row to come lies before a place, unless nil
+	release  func()                  // of the segments
 
 	waiting  jobs
 	running  []*job
@@ -126,11 +127,14 @@ type tally struct {
 
 func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *search {
 	q := &search{s: s, ctx: ctx, r: r, visitor: v, services: map[string]int64{}}
-	q.keepAll = (r.Before > 0 || r.After > 0) && v == nil
+	context := (r.Before > 0 || r.After > 0) && v == nil
 
 	s.mu.RLock()
 	segments, release := s.snapshot()
 	views := s.views(r.Query)
+	if context {
+		q.segments, q.views = segments, s.views(nil)
+	}
 	q.plan = newPlan(&r, s.last)
 	for _, err := range s.damaged() {
 		q.reasons = append(q.reasons, err.Error())
@@ -138,10 +142,6 @@ func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *sear
 	s.mu.RUnlock()
 	q.release = release
 	q.active.newest = r.Newest
-	if q.keepAll {
-		q.keys, q.needles, q.beside = nil, nil, true
-		q.alone = q.apart(segments, views)
-	}
 	for _, seg := range segments {
 		var j *job
 		for _, e := range seg.Blocks {

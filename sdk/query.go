@@ -25,8 +25,11 @@ type QueryRequest struct {
 	Newest bool
 	// CountOnly asks for the summary alone.
 	CountOnly bool
-	// Before and After ask for so many events around each match, of the same source. Rows then come in groups.
+	// Before and After ask for so many events around each match. Rows then come in groups.
 	Before, After int
+	// ContextBy says which events are neighbours: those of the same source (service, env, host and container; the default),
+	// service, host, all, or those with the same value of a field, by its name.
+	ContextBy string
 	// AfterSequence leaves out the event of this sequence and those that arrived before it, MaxSequence those that arrived after
 	// this one; 0 leaves out none.
 	AfterSequence, MaxSequence uint64
@@ -55,6 +58,9 @@ func (q *QueryRequest) params() url.Values {
 	setInt("limit", q.Limit)
 	setInt("before", q.Before)
 	setInt("after", q.After)
+	if q.ContextBy != "" {
+		v.Set("context_by", q.ContextBy)
+	}
 	if q.Newest {
 		v.Set("order", "newest")
 	}
@@ -152,8 +158,12 @@ type Rows struct {
 // Query starts a search. The rows must be closed or read to their end; closing them earlier, or ending ctx, stops the
 // work on the server. A query that cannot be read is an [*Error] with its place.
 func (c *Client) Query(ctx context.Context, q QueryRequest) (*Rows, error) {
+	return c.rows(ctx, request{method: http.MethodPost, path: "/api/v1/query", params: q.params()})
+}
+
+func (c *Client) rows(ctx context.Context, r request) (*Rows, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	resp, err := c.do(ctx, request{method: http.MethodPost, path: "/api/v1/query", params: q.params()})
+	resp, err := c.do(ctx, r)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -188,6 +198,28 @@ func (c *Client) QueryPages(ctx context.Context, q QueryRequest, size int) iter.
 			left -= min(came, left)
 		}
 	}
+}
+
+// ContextRequest asks for an event and those around it.
+type ContextRequest struct {
+	ID string // of the event
+	// Before and After are how many events to show on each side, at most 1000.
+	Before, After int
+	ContextBy     string // as in [QueryRequest]
+	// NoReports leaves out what probes and containers say regularly, unless the event is such a report.
+	NoReports bool
+}
+
+// Context returns an event and its neighbours, in order of time. An id that no event has is an [*Error] with Status 404.
+func (c *Client) Context(ctx context.Context, q ContextRequest) (*Rows, error) {
+	v := url.Values{"id": {q.ID}, "before": {strconv.Itoa(q.Before)}, "after": {strconv.Itoa(q.After)}}
+	if q.ContextBy != "" {
+		v.Set("context_by", q.ContextBy)
+	}
+	if q.NoReports {
+		v.Set("reports", "false")
+	}
+	return c.rows(ctx, request{method: http.MethodGet, path: "/api/v1/context", params: v})
 }
 
 // Count is [Client.Query] for the summary alone.

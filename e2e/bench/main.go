@@ -6,6 +6,7 @@
 //	go run ./e2e/bench -growth [-growth-from 2000000] [-growth-to 20000000]
 //	go run ./e2e/bench -delete 10000000 [-rate 20000]
 //	go run ./e2e/bench -catalog 4000000
+//	go run ./e2e/bench -around 2000000
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -35,6 +36,9 @@
 // -catalog measures what the catalogue of patterns takes of ingest: the CPU time of the server with it and of one that was built
 // without its feeder, in turns, until all is answered, and until the server is idle again, everything merged and read. Nearly all patterns
 // are new in the first half of the events, and known in the second.
+//
+// -around measures what context costs, 3 events of the same source on each side of 1,000 matches, beside the same search without, and
+// nothing else.
 package main
 
 import (
@@ -78,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	rate := flags.Int("rate", 0, "with -soak and -delete: events a second; 0 for as fast as they are acknowledged")
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
+	aroundN := flags.Int("around", 0, "measure context around matches in this many events, and nothing else")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
@@ -105,6 +110,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return b.delete(dir, *del, *rate)
 		case *catalog > 0:
 			return b.catalog(dir, *catalog)
+		case *aroundN > 0:
+			return b.around(dir, *aroundN)
 		case *growth:
 			return b.growth(dir, *from, *to)
 		}
@@ -143,6 +150,9 @@ func (b *bench) in(measure func(dir string) error) error {
 
 func (b *bench) all(dir string, n, memory int) error {
 	if err := b.ingestAndSearch(filepath.Join(dir, "http"), n); err != nil {
+		return err
+	}
+	if err := b.around(filepath.Join(dir, "around"), 2*n); err != nil {
 		return err
 	}
 	if err := b.gelf(filepath.Join(dir, "gelf"), n); err != nil {

@@ -38,12 +38,17 @@ func Parse(text string) (*Query, error) {
 	if len(q.normal) > MaxText {
 		return nil, p.limit(0, 0, fmt.Sprintf("the query has %d bytes in its normal form, the most is %d", len(q.normal), MaxText), "search for fewer things at once")
 	}
+	return compiled(q), nil
+}
+
+// compiled makes what is worked with out of a query's tree.
+func compiled(q *Query) *Query {
 	var c compiler
-	q.match = c.compile(root)
+	q.match = c.compile(q.root)
 	q.tests = c.tests
-	q.needles = finishNeedles(needles(root))
-	q.keys = filterKeys(root)
-	return q, nil
+	q.needles = finishNeedles(needles(q.root))
+	q.keys = filterKeys(q.root)
+	return q
 }
 
 func printNode(n node) string {

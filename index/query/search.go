@@ -20,8 +20,12 @@ type Request struct {
 	Newest bool
 	// CountOnly delivers no rows, only the summary.
 	CountOnly bool
-	// Before and After ask for so many events around each match, of the same source; rows then come in groups.
+	// Before and After ask for so many events around each match; rows then come in groups. Which events are neighbours is
+	// ContextBy's matter; those that do not match Beside, when it is not nil, are passed over (matches are to match it too). Neighbours lie within Since, Until,
+	// MinSeq and MaxSeq as well.
 	Before, After int
+	ContextBy     ContextBy
+	Beside        *Query
 	// MinSeq and MaxSeq leave out events that arrived before and after these sequences; MaxSeq 0 is the newest at the start
 	// of the search. The same in both is one event, which is found at the price of one segment.
 	MinSeq, MaxSeq uint64
@@ -62,7 +66,9 @@ type Row struct {
 	Event *event.Event
 	// Context is true for an event that stands beside a match and does not match itself.
 	Context bool
-	// Group counts the groups of an answer with context, from 1: events of one group are neighbours of one source.
+	// Group counts the groups of an answer with context, from 1, by their first match: the events of one group are neighbours.
+	// Groups come in order, each at once, as long as no more than ten thousand rows wait for one that begins before them; then
+	// groups come in parts.
 	Group int
 }
 

@@ -18,6 +18,14 @@ import (
 // fewContext is how many events are shown on each side of one when the request does not say.
 const fewContext = 10
 
+// contextRequest is a request for an event and its neighbours.
+type contextRequest struct {
+	id            uint64
+	before, after int
+	by            query.ContextBy
+	beside        *query.Query
+}
+
 // everything is the query of an answer that is not about one.
 var everything = func() *query.Query {
 	q, err := query.Parse("")
@@ -27,24 +35,24 @@ var everything = func() *query.Query {
 	return q
 }()
 
-// context answers with an event and its neighbours of the same source, which are those that a search with before and after
-// shows around it: by time, and by sequence at the same time.
+// context answers with an event and its neighbours, by default those of the same source, which are those that a search with before
+// and after shows around it: by time, and by sequence at the same time.
 func (a *API) context(w http.ResponseWriter, r *http.Request) {
-	id, before, after, err := readContext(w, r)
+	c, err := readContext(w, r)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
 	start, newest := time.Now(), a.o.Store.LastSeq()
-	found, sum, err := a.pin(r.Context(), id)
+	found, sum, err := a.pin(r.Context(), c.id)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
 	var sides [2][][]byte
-	for i, n := range [...]int{before, after} {
+	for i, n := range [...]int{c.before, c.after} {
 		var s query.Summary
-		if sides[i], s, err = a.beside(r.Context(), found, n, i == 0, newest); err != nil {
+		if sides[i], s, err = a.beside(r.Context(), found, &c, n, i == 0, newest); err != nil {
 			writeError(w, err)
 			return
 		}
@@ -67,18 +75,18 @@ func (a *API) context(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func readContext(w http.ResponseWriter, r *http.Request) (id uint64, before, after int, err error) {
-	p, err := readParams(w, r, "id", "before", "after")
+func readContext(w http.ResponseWriter, r *http.Request) (c contextRequest, err error) {
+	p, err := readParams(w, r, "id", "before", "after", "context_by", "reports")
 	if err != nil {
-		return 0, 0, 0, err
+		return c, err
 	}
-	if id, err = p.number("id", math.MaxUint64); err == nil && id == 0 {
+	if c.id, err = p.number("id", math.MaxUint64); err == nil && c.id == 0 {
 		err = badParameter("id", "is not an event's", "give the id that a search shows with each event")
 	}
 	for _, side := range []struct {
 		name string
 		n    *int
-	}{{"before", &before}, {"after", &after}} {
+	}{{"before", &c.before}, {"after", &c.after}} {
 		*side.n = fewContext
 		if p[side.name] != "" && err == nil {
 			var n uint64
@@ -86,7 +94,14 @@ func readContext(w http.ResponseWriter, r *http.Request) (id uint64, before, aft
 			*side.n = int(n)
 		}
 	}
-	return id, before, after, err
+	if err == nil {
+		c.by, err = p.contextBy()
+	}
+	if _, flagErr := p.flag("reports"); err == nil {
+		err = flagErr
+	}
+	c.beside = p.beside(c.by)
+	return c, err
 }
 
 // pin returns the event with the id.
@@ -118,22 +133,30 @@ func clone(e *event.Event) *event.Event {
 	return c
 }
 
-// beside returns the rows of at most n events of e's source before or after it, the nearest first, ready to be written.
-func (a *API) beside(ctx context.Context, e *event.Event, n int, before bool, newest uint64) (rows [][]byte, s query.Summary, err error) {
-	if n == 0 {
+// beside returns the rows of at most n neighbours of e before or after it, the nearest first, ready to be written.
+func (a *API) beside(ctx context.Context, e *event.Event, c *contextRequest, n int, before bool, newest uint64) (rows [][]byte, s query.Summary, err error) {
+	key, ok := c.by.AppendKey(nil, e)
+	if n == 0 || !ok {
 		return nil, s, nil
 	}
-	r := query.Request{Query: sourceQuery(e), Newest: before, MaxSeq: newest}
+	r := query.Request{Newest: before, MaxSeq: newest}
+	if r.Query, _ = c.by.Query(e); c.beside != nil && c.beside.Match(e) { // a report's neighbours may be reports
+		r.Query = query.Both(r.Query, c.beside)
+	}
 	if before {
 		r.Until = e.Time + min(1, math.MaxInt64-e.Time)
 	} else {
 		r.Since = e.Time
 	}
 	size := 0
+	var name []byte
 	s, err = a.search(ctx, r, func(row query.Row) error {
 		o := row.Event
 		earlier := o.Time < e.Time || o.Time == e.Time && o.Seq < e.Seq
-		if o.Seq == e.Seq || earlier != before || !sameSource(o, e) {
+		if o.Seq == e.Seq || earlier != before {
+			return nil
+		}
+		if name, ok = c.by.AppendKey(name[:0], o); !ok || !bytes.Equal(name, key) {
 			return nil
 		}
 		text := appendRow(nil, query.Row{Event: o, Context: true, Group: 1}, true)
@@ -159,29 +182,3 @@ var (
 	errEnough = errors.New("enough")
 	errLong   = errors.New("too long")
 )
-
-// source lists what makes two events neighbours.
-func source(e *event.Event) [4][]byte { return [...][]byte{e.Service, e.Env, e.Host, e.Container} }
-
-func sameSource(a, b *event.Event) bool {
-	x, y := source(a), source(b)
-	return slices.EqualFunc(x[:], y[:], bytes.Equal)
-}
-
-// sourceQuery returns a query that every event of e's source matches, for what it lets the store leave out. A value that
-// the language cannot write, such as bytes that are no text, is left to sameSource.
-func sourceQuery(e *event.Event) *query.Query {
-	best := everything
-	var terms []string
-	values := source(e)
-	for i, name := range [...]string{"service", "env", "host", "container"} {
-		term := "-" + name + ":*"
-		if len(values[i]) > 0 {
-			term = name + "=" + query.Quote(string(values[i]))
-		}
-		if q, err := query.Parse(strings.Join(append(terms, term), " ")); err == nil && q.Match(e) {
-			best, terms = q, append(terms, term)
-		}
-	}
-	return best
-}

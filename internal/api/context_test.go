@@ -89,6 +89,9 @@ func TestContext(t *testing.T) {
 		{"id=1&before=1001", 400, "bad_parameter", "before"},
 		{"id=1&after=x", 400, "bad_parameter", "after"},
 		{"id=1&q=x", 400, "bad_parameter", ""},
+		{"id=1&context_by=message", 400, "bad_parameter", "context_by"},
+		{"id=1&context_by=a,b", 400, "bad_parameter", "context_by"},
+		{"id=1&reports=no", 400, "bad_parameter", "reports"},
 	} {
 		w := f.do("GET", "/api/v1/context?"+c.params, "")
 		if a := errorOf(t, w.Body.Bytes()).Error; w.Code != c.status || a.Code != c.code || a.Field != c.field {
@@ -97,6 +100,34 @@ func TestContext(t *testing.T) {
 	}
 	if w := f.do("POST", "/api/v1/context", "id=1"); w.Code != 405 {
 		t.Errorf("POST: %d", w.Code)
+	}
+}
+
+// What probes and containers say regularly is no neighbour of anything else, when it is not asked for.
+func TestContextWithoutReports(t *testing.T) {
+	f := newFixture(t)
+	report := line("docker", "cpu 3", 2)
+	report.Stream = []byte("stats")
+	f.store.append(line("a", "1", 1), report, line("b", "3", 3), report)
+	for params, want := range map[string]string{
+		"id=3&context_by=all":               "1 2 4 [3]",
+		"id=3&context_by=all&reports=false": "1 [3]",
+		"id=2&context_by=all&reports=false": "1 [2] 4 3",
+	} {
+		if ids, _ := around(t, f.do("GET", "/api/v1/context?"+params, "").Body.Bytes()); ids != want {
+			t.Errorf("%s: %s, want %s", params, ids, want)
+		}
+	}
+	var got query.Request
+	f.store.hook = func(_ context.Context, r query.Request) error { got = r; return nil }
+	for params, want := range map[string]bool{"q=x": false, "q=x&context_by=all": false, "q=x&context_by=all&reports=false": true, "q=service:a&context_by=all&reports=false": false} {
+		f.do("GET", "/api/v1/query?before=1&"+params, "")
+		if (got.Beside != nil) != want || (got.ContextBy != query.ContextBy{}) != strings.Contains(params, "all") {
+			t.Errorf("%s: %+v", params, got)
+		}
+	}
+	if w := f.do("GET", "/api/v1/query?q=x&before=1&context_by=time", ""); w.Code != 400 || !strings.Contains(w.Body.String(), `"field":"context_by"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
@@ -190,6 +221,9 @@ func TestContextEqualsSearch(t *testing.T) {
 				}
 			}
 			e.Message = fmt.Append(nil, "m", len(b.Events))
+			if rng.IntN(3) > 0 {
+				b.AddField(e, event.Field{Name: []byte("f"), Value: []byte(words[rng.IntN(4)])})
+			}
 		}
 		if err := s.Append(t.Context(), &b); err != nil {
 			t.Fatal(err)
@@ -213,18 +247,23 @@ func TestContextEqualsSearch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		name := []string{"source", "source", "service", "host", "all", "container", "f", "nofield"}[rng.IntN(8)]
+		by, err := query.ParseContextBy(name)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var want []string
-		if _, err := s.Search(t.Context(), query.Request{Query: q, Before: before, After: after}, func(row query.Row) error {
+		if _, err := s.Search(t.Context(), query.Request{Query: q, Before: before, After: after, ContextBy: by}, func(row query.Row) error {
 			row.Group = 1
 			want = append(want, string(appendRow(nil, row, true)))
 			return nil
 		}); err != nil {
 			t.Fatal(err)
 		}
-		w := f.do("GET", fmt.Sprintf("/api/v1/context?id=%d&before=%d&after=%d", id, before, after), "")
+		w := f.do("GET", fmt.Sprintf("/api/v1/context?id=%d&before=%d&after=%d&context_by=%s", id, before, after, name), "")
 		got := strings.Split(strings.TrimSuffix(w.Body.String(), "\n"), "\n")
 		if diff := cmp.Diff(want, got[:len(got)-1]); diff != "" {
-			t.Fatalf("id %d, before %d, after %d: %d\n%.2000s", id, before, after, w.Code, diff)
+			t.Fatalf("id %d, before %d, after %d, by %s: %d\n%.2000s", id, before, after, name, w.Code, diff)
 		}
 		neighbours += len(want) - 1
 	}

@@ -155,6 +155,36 @@ func (p params) flag(name string) (bool, error) {
 // reports are what probes and containers say regularly, whether there is something new or not.
 const reports = "(service:probe stream:probe) OR (service:docker stream:stats)"
 
+// noReports is what is left without reports.
+var noReports = func() *query.Query {
+	q, err := query.Parse("-(" + reports + ")")
+	if err != nil {
+		panic(err) // the line above
+	}
+	return q
+}()
+
+// beside is what neighbours are to match when not only those of a source are shown, nil for no condition: with reports=false the
+// regular reports are no neighbours either, unless q names a service or a stream.
+func (p params) beside(by query.ContextBy) *query.Query {
+	q, err := query.Parse(p["q"])
+	with, flagErr := p.flag("reports")
+	if err != nil || flagErr != nil || with || p["reports"] == "" || by == (query.ContextBy{}) || q.Names("service", "stream") {
+		return nil
+	}
+	return noReports
+}
+
+// contextBy is the parameter context_by.
+func (p params) contextBy() (query.ContextBy, error) {
+	by, err := query.ParseContextBy(p["context_by"])
+	if err != nil {
+		message, mend, _ := strings.Cut(err.Error(), "; ")
+		return by, badParameter("context_by", "cannot be used: "+message, mend)
+	}
+	return by, nil
+}
+
 // query is the parameter q. With reports=false it leaves out the regular reports, unless it names a service or a stream:
 // who does knows what to get.
 func (p params) query() (*query.Query, error) {

@@ -20,7 +20,7 @@ import (
 const maxContext = 1000
 
 // searchParams are the parameters of a search.
-var searchParams = []string{"q", "since", "until", "limit", "order", "count", "before", "after", "after_sequence", "sequence", "reports", "cursor"}
+var searchParams = []string{"q", "since", "until", "limit", "order", "count", "before", "after", "context_by", "after_sequence", "sequence", "reports", "cursor"}
 
 // searchRequest is a search as it was asked for.
 type searchRequest struct {
@@ -42,12 +42,14 @@ func (a *API) readSearch(w http.ResponseWriter, r *http.Request) (s searchReques
 		func() (err error) { after, err = p.number("after", maxContext); return },
 		func() (err error) { s.MinSeq, s.MaxSeq, err = p.sequences(); return },
 		func() (err error) { s.CountOnly, err = p.flag("count"); return },
+		func() (err error) { s.ContextBy, err = p.contextBy(); return },
 	} {
 		if err := read(); err != nil {
 			return s, err
 		}
 	}
 	s.Limit, s.Before, s.After = int(limit), int(before), int(after)
+	s.Beside = p.beside(s.ContextBy)
 	switch p["order"] {
 	case "", "oldest":
 	case "newest":
