@@ -17,6 +17,8 @@ type PatternsRequest struct {
 	// Search finds patterns by their words, also those of which no event is left: words, "a phrase", begin*, fuzzy~, -without.
 	// Empty lists the patterns of the events that match.
 	Search string
+	// Ever lists, without Search, also the patterns of which no event matches, or is left.
+	Ever bool
 	// Service is a service's name, with * and ? for some characters and for one; Level keeps that level and worse. Both may be empty.
 	Service, Level string
 	// Sort is count (the default), first or last: by the newest first or last event.
@@ -69,6 +71,9 @@ func (c *Client) Patterns(ctx context.Context, r PatternsRequest) (*Patterns, er
 		if value != "" {
 			params.Set(name, value)
 		}
+	}
+	if r.Ever {
+		params.Set("ever", "true")
 	}
 	if r.New {
 		params.Set("new", "true")

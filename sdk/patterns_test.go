@@ -15,7 +15,7 @@ func TestPatterns(t *testing.T) {
 		`"first_seen":"2026-11-21T11:20:00Z","last_seen":"2026-11-21T11:25:00Z","new":true,"trend":[0,2],"sample":"x 1"}],"step_ms":1500,"total":7,"summary":{"matched":5,"complete":true}}`
 	c, seen := script(t, answer, `{"patterns":[],"summary":{"complete":false,"reasons":["r"]}}`, `{}`)
 	at := time.Date(2026, 11, 21, 11, 20, 0, 0, time.UTC)
-	r := PatternsRequest{Query: "q", Since: at, NoReports: true, Search: "refund", Service: "p*", Level: "error", Sort: "last", New: true, Steps: 2, Limit: 5}
+	r := PatternsRequest{Query: "q", Since: at, NoReports: true, Search: "refund", Ever: true, Service: "p*", Level: "error", Sort: "last", New: true, Steps: 2, Limit: 5}
 	got, err := c.Patterns(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestPatterns(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(url.Values{"q": {"q"}, "since": {"2026-11-21T11:20:00Z"}, "reports": {"false"}, "search": {"refund"}, "service": {"p*"}, "level": {"error"}, "sort": {"last"}, "new": {"true"}, "steps": {"2"}, "limit": {"5"}}, form(t, (*seen)[0].Body)); d != "" {
+	if d := cmp.Diff(url.Values{"q": {"q"}, "since": {"2026-11-21T11:20:00Z"}, "reports": {"false"}, "search": {"refund"}, "ever": {"true"}, "service": {"p*"}, "level": {"error"}, "sort": {"last"}, "new": {"true"}, "steps": {"2"}, "limit": {"5"}}, form(t, (*seen)[0].Body)); d != "" {
 		t.Error(d)
 	}
 	var incomplete *IncompleteError

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -30,12 +31,14 @@ there is a #. FIRST and LAST say when the pattern was seen first and last, ever.
 --search finds patterns by their words, also those of which no event is stored any more:
 refund is a word, "card refund" a phrase, ref* a beginning, refnud~ a word with slips, and
 -test leaves out. A new pattern is found by its words some ten minutes after its first event.
+--ever lists all patterns of a service or level that ever were, with COUNT in the range.
 
 Exit codes: 0 a pattern, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 		Example: `  lookout patterns
   lookout patterns 'level>=warning' 'pay*' -s today
   lookout patterns --new -s 1d
-  lookout patterns --search 'refund fail*'`,
+  lookout patterns --search 'refund fail*'
+  lookout patterns --ever --sort last '*' pay`,
 		ValidArgsFunction: p.completeQuery,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.patterns(cmd, args, &f, r)
@@ -43,6 +46,7 @@ Exit codes: 0 a pattern, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&r.Search, "search", "", "patterns with these `words`, whenever they were seen")
+	fl.BoolVar(&r.Ever, "ever", false, "also the patterns of which no event is in the range, or stored at all")
 	fl.BoolVar(&r.New, "new", false, "patterns that were first seen in the range")
 	fl.StringVar(&r.Sort, "sort", "count", "`order`: count, first or last (seen), the highest or newest first")
 	fl.IntVarP(&r.Limit, "limit", "n", 50, "the first `N` patterns, at most 1000")
@@ -104,6 +108,15 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 	if r.New && f.all {
 		return fmt.Errorf("--new and --all do not go together: from the beginning everything was new")
 	}
+	ledger := "--search"
+	if r.Ever {
+		switch ledger = "--ever"; {
+		case r.Search != "":
+			return fmt.Errorf("--search and --ever do not go together: --search is of all patterns that ever were")
+		case len(args) > 0 && args[0] != "*":
+			return fmt.Errorf("--ever lists patterns, and a query selects events: write '*' in its place, or --search to find patterns by their words")
+		}
+	}
 	color, err := p.colors(f.color)
 	if err != nil {
 		return err
@@ -112,9 +125,9 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 	if err != nil {
 		return err
 	}
-	if r.Search != "" {
+	if r.Search != "" || r.Ever {
 		if len(s.globs) > 1 {
-			return fmt.Errorf("--search goes with one service, which may be a pattern such as 'pay*'")
+			return fmt.Errorf("%s goes with one service, which may be a pattern such as 'pay*'", ledger)
 		}
 		if len(s.globs) == 1 {
 			r.Service = s.globs[0]
@@ -139,6 +152,9 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 		if !strings.ContainsAny(r.Search, `~"*`) {
 			mend = fmt.Sprintf("; with slips: --search '%s~'", strings.Join(strings.Fields(r.Search), "~ "))
 		}
+		if word := masked(r.Search); word != "" {
+			mend = fmt.Sprintf("; %s can be an id, for which patterns have a #: 'lookout patterns %s' lists those of the events that have it", word, word)
+		}
 		p.say("no pattern has these words; one that is new has them some ten minutes later%s", mend)
 	}
 	if left := answer.Total - len(answer.Patterns); left > 0 {
@@ -148,6 +164,16 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 		p.say("%s of further patterns, for which the answer had no room", counted(answer.Other, "event"))
 	}
 	return s.finish(answer.Summary, answer.Summary.Matched, len(answer.Patterns) > 0)
+}
+
+// masked returns the first of the words of a search that patterns never have: one with a digit, or of four letters a to f and more.
+func masked(search string) string {
+	for _, word := range strings.FieldsFunc(search, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if strings.ContainsAny(word, "0123456789") || len(word) >= 4 && strings.Trim(word, "abcdefABCDEF") == "" {
+			return word
+		}
+	}
+	return ""
 }
 
 // printLines writes a JSON value a line.

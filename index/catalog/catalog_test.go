@@ -177,6 +177,27 @@ func TestSearch(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", tt.r, got, tt.want)
 		}
 	}
+	for _, tt := range []struct {
+		r    query.KindSearch
+		want []string // in this order
+	}{
+		{query.KindSearch{Order: query.ByFirst, Limit: 1}, []string{back}},
+		{query.KindSearch{Order: query.ByFirst, Limit: 9, Service: "shop*"}, []string{web, card, order}},
+		{query.KindSearch{Order: query.ByLast, Limit: 2}, []string{back, order}},
+		{query.KindSearch{Order: query.ByLast, Limit: 2, Levels: []event.Level{event.Warning, event.Info}}, []string{web, card}},
+	} {
+		a, err := c.Search(t.Context(), tt.r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, k := range a.Kinds {
+			got = append(got, k.Template)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.r, got, tt.want)
+		}
+	}
 	for _, bad := range []string{`"open`, `""`, "*", "~", "#", "- x", strings.Repeat("x ", 33), strings.Repeat("x", 1001), "\xff"} {
 		if _, err := c.Search(t.Context(), query.KindSearch{Text: bad}); !errors.As(err, new(*query.KindTextError)) {
 			t.Errorf("%q: %v", bad, err)

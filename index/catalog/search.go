@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ const (
 	maxPlaces = 100_000
 )
 
-// Search finds kinds by their words; without words, those of the services and levels, in order of discovery. The error is a *[query.KindTextError], [query.ErrCatalogBuilding] while there is no index, ctx's, or what is wrong with index or ledger; a
+// Search finds kinds by their words; without words, those of the services and levels, in the order that is asked for. The error is a *[query.KindTextError], [query.ErrCatalogBuilding] while there is no index, ctx's, or what is wrong with index or ledger; a
 // damaged index is then built anew by [Catalog.Run].
 func (c *Catalog) Search(ctx context.Context, r query.KindSearch) (*query.KindAnswer, error) {
 	text, err := parseText(r.Text)
@@ -113,17 +114,35 @@ func (c *Catalog) list(r *query.KindSearch, service func(string) bool) (*query.K
 		addCounts(answer, services, levels)
 	}
 	if n := min(answer.Total, r.Limit); n > 0 {
+		// In another order than the ledger's all are looked at, and no more than twice as many held.
+		cut := func() {
+			if r.Order != query.ByDiscovery {
+				slices.SortStableFunc(answer.Kinds, byTime(r.Order))
+			}
+			answer.Kinds = answer.Kinds[:min(len(answer.Kinds), n)]
+		}
 		if err := c.ledger.each(func(k *query.Kind) bool {
 			if services[k.Service] > 0 && wanted(k.Level) {
-				answer.Kinds = append(answer.Kinds, *k)
+				if answer.Kinds = append(answer.Kinds, *k); len(answer.Kinds) == 2*n {
+					cut()
+				}
 			}
-			return len(answer.Kinds) < n
+			return r.Order != query.ByDiscovery || len(answer.Kinds) < n
 		}); err != nil {
 			return nil, err
 		}
+		cut()
 	}
 	sortFacets(answer)
 	return answer, nil
+}
+
+// byTime compares kinds by when they were seen, the newest first.
+func byTime(o query.KindOrder) func(a, b query.Kind) int {
+	if o == query.ByFirst {
+		return func(a, b query.Kind) int { return cmp.Compare(b.First, a.First) }
+	}
+	return func(a, b query.Kind) int { return cmp.Compare(b.Last, a.Last) }
 }
 
 // sortFacets puts facets in order.

@@ -78,9 +78,21 @@ type KindSearch struct {
 	Levels []event.Level
 	// Limit is how many kinds are returned, the best first; [MaxFoundKinds] at most.
 	Limit int
+	// Order is the order of an answer to a request without a text.
+	Order KindOrder
 	// Facets asks for how many kinds of each service and level there are.
 	Facets bool
 }
+
+// KindOrder is an order of kinds, and which of them are left out beyond a limit.
+type KindOrder uint8
+
+// The orders.
+const (
+	ByDiscovery KindOrder = iota // as the ledger has found them
+	ByFirst                      // those that were first seen last
+	ByLast                       // those that were last seen last
+)
 
 // ServiceGlob compiles a name of services, with * and ? for some characters and for one. The error is a *[KindTextError].
 func ServiceGlob(text string) (matches func(service string) bool, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -57,6 +58,7 @@ type patternsRequest struct {
 	sort    string
 	limit   int
 	fresh   bool // only those that are new in range
+	ever    bool // also those of which no event matches, or is stored
 }
 
 const (
@@ -65,7 +67,7 @@ const (
 )
 
 func readPatterns(w http.ResponseWriter, r *http.Request, now time.Time) (s patternsRequest, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "reports", "search", "service", "level", "sort", "limit", "steps", "new")
+	p, err := readParams(w, r, "q", "since", "until", "reports", "search", "service", "level", "sort", "limit", "steps", "new", "ever")
 	if err != nil {
 		return s, err
 	}
@@ -77,6 +79,7 @@ func readPatterns(w http.ResponseWriter, r *http.Request, now time.Time) (s patt
 		func() (err error) { s.counts.Since, s.counts.Until, err = p.timeRange(now); return },
 		func() (err error) { s.search.Levels, err = p.levels("level"); return },
 		func() (err error) { s.fresh, err = p.flag("new"); return },
+		func() (err error) { s.ever, err = p.flag("ever"); return },
 		func() (err error) { limit, err = p.number("limit", query.MaxFoundKinds); return },
 		func() (err error) { steps, err = p.number("steps", query.MaxKindSteps); return },
 		func() error {
@@ -99,6 +102,12 @@ func readPatterns(w http.ResponseWriter, r *http.Request, now time.Time) (s patt
 		if err := read(); err != nil {
 			return s, err
 		}
+	}
+	if s.ever && s.search.Text != "" {
+		return s, badParameter("ever", "does not go with search", "leave it out: search is of all patterns that ever were")
+	}
+	if s.search.Order = query.ByLast; s.sort == "first" {
+		s.search.Order = query.ByFirst
 	}
 	if s.fresh && s.counts.Since == 0 {
 		return s, badParameter("new", "needs since", "say since when a pattern counts as new")
@@ -134,8 +143,8 @@ func (p params) levels(name string) ([]event.Level, error) {
 	return list, nil
 }
 
-// patterns lists the kinds of lines of the events that match, or those whose templates have some words: GET or POST
-// /api/v1/patterns.
+// patterns lists the kinds of lines of the events that match, those that ever were, or those whose templates have some words: GET or
+// POST /api/v1/patterns.
 func (a *API) patterns(w http.ResponseWriter, r *http.Request) {
 	s, err := readPatterns(w, r, a.o.Clock())
 	if err != nil {
@@ -187,15 +196,20 @@ func (a *API) findPatterns(ctx context.Context, s *patternsRequest) (*patternsAn
 	answer := &patternsAnswer{list: []patternJSON{}}
 	known := map[uint64]query.KindTimes{}
 	found := map[uint64]*query.Kind{}
-	if s.search.Text != "" {
+	listed := s.search.Text != "" || s.ever // in the ledger
+	if listed {
 		hits, err := a.o.Catalog.Search(ctx, s.search)
 		if err != nil {
 			return nil, catalogError(err)
 		}
-		s.counts.Only = map[uint64]bool{}
+		if !s.ever { // else also what is still in memory, and not in the ledger
+			s.counts.Only = map[uint64]bool{}
+		}
 		for i := range hits.Kinds {
 			k := &hits.Kinds[i]
-			s.counts.Only[k.Hash], found[k.Hash] = true, k
+			if found[k.Hash] = k; !s.ever {
+				s.counts.Only[k.Hash] = true
+			}
 			known[k.Hash] = query.KindTimes{First: k.First, Last: k.Last}
 		}
 		answer.total = hits.Total
@@ -212,10 +226,15 @@ func (a *API) findPatterns(ctx context.Context, s *patternsRequest) (*patternsAn
 		for i := range kinds.List {
 			hashes[i] = kinds.List[i].Hash
 		}
-		if known, err = a.o.Catalog.Lookup(hashes); err != nil {
+		seen, err := a.o.Catalog.Lookup(hashes)
+		if err != nil {
 			return nil, err
 		}
-		answer.services, answer.levels = countFacets(kinds.List)
+		if maps.Copy(known, seen); listed {
+			answer.total += len(hashes) - len(seen)
+		} else {
+			answer.services, answer.levels = countFacets(kinds.List)
+		}
 	}
 	for i := range kinds.List {
 		k := &kinds.List[i]
@@ -232,7 +251,7 @@ func (a *API) findPatterns(ctx context.Context, s *patternsRequest) (*patternsAn
 	if s.fresh {
 		answer.list = slices.DeleteFunc(answer.list, func(p patternJSON) bool { return !p.New })
 	}
-	if s.search.Text == "" || s.fresh {
+	if !listed || s.fresh {
 		answer.total = len(answer.list)
 	}
 	slices.SortFunc(answer.list, func(a, b patternJSON) int {

@@ -124,6 +124,11 @@ func TestPatterns(t *testing.T) {
 		{"search=order&since=60s", "pay/order # paid:2 old/long gone order:0 total 2"},
 		{"since=60s", "pay/order # paid:2 web/failed #:1! /héy:1! total 3"},
 		{"since=60s&new=true", "web/failed #:1! /héy:1! total 2"},
+		{"ever=true", "pay/order # paid:3 web/failed #:1 /héy:1 old/long gone order:0 total 4"},
+		{"ever=true&sort=first&since=60s", "web/failed #:1! /héy:1! pay/order # paid:2 old/long gone order:0 total 4"},
+		{"ever=true&service=old", "old/long gone order:0 total 1"},
+		{"ever=true&q=failed&limit=2", "web/failed #:1 pay/order # paid:0 total 3"},
+		{"ever=true&since=60s&new=true", "web/failed #:1! /héy:1! total 2"},
 		{"search=e&since=60s&new=true", "web/failed #:1! total 1"},
 	} {
 		w := f.do("GET", "/api/v1/patterns?"+strings.ReplaceAll(c.params, "#", "%23"), "")
@@ -165,6 +170,7 @@ func TestPatternsErrors(t *testing.T) {
 	for _, c := range []struct{ params, field, mend string }{
 		{"sort=name", "sort", "use count, first or last"}, {"limit=1001", "limit", "1000"}, {"steps=999", "steps", "200"}, {"level=loud", "level", "error or warning"}, {"new=1", "new", "since when"},
 		{"since=x", "since", "write it"}, {"q=(", "q", ""}, {"searhc=x", "", "search"}, {"service=*%ff", "service", "write"},
+		{"ever=x", "ever", "true"}, {"ever=true&search=x", "ever", "leave it out"},
 	} {
 		w := f.do("GET", "/api/v1/patterns?"+c.params, "")
 		var e struct{ Error apiError }
