@@ -363,7 +363,7 @@ func (c *consumer) withContext(b *block) (more bool, err error) {
 				return false, err
 			}
 			c.printed, c.after = c.line, c.o.after
-		case c.after > 0 && (!stopped || len(found) == 0 || found[0] != at):
+		case c.after > 0: // behind the last match that was asked for, further ones are context
 			if err := c.print(text, true); err != nil {
 				return false, err
 			}
