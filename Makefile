@@ -22,8 +22,7 @@ lint:
 	@out="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; test -z "$$out" || { echo "gofmt would change: $$out"; exit 1; }
 	$(GO) vet $(PACKAGES)
 	$(GO) tool staticcheck $(PACKAGES)
-	GOOS=darwin $(GO) vet ./cmd/lookout
-	GOOS=windows $(GO) vet ./cmd/lookout
+	for os in darwin windows; do GOOS=$$os $(GO) vet ./cmd/lookout && GOOS=$$os $(GO) build -o /dev/null ./cmd/lookout || exit 1; done
 
 # The end-to-end tests have the machine for themselves: real clients and engines do not wait for what else runs.
 unit:

@@ -7,6 +7,7 @@
 //	go run ./e2e/bench -delete 10000000 [-rate 20000]
 //	go run ./e2e/bench -catalog 4000000
 //	go run ./e2e/bench -around 2000000
+//	go run ./e2e/bench -start
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -83,6 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
 	aroundN := flags.Int("around", 0, "measure context around matches in this many events, and nothing else")
+	start := flags.Bool("start", false, "measure the command line's start, and nothing else")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
@@ -112,6 +114,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return b.catalog(dir, *catalog)
 		case *aroundN > 0:
 			return b.around(dir, *aroundN)
+		case *start:
+			return b.start(dir)
 		case *growth:
 			return b.growth(dir, *from, *to)
 		}
@@ -149,6 +153,9 @@ func (b *bench) in(measure func(dir string) error) error {
 }
 
 func (b *bench) all(dir string, n, memory int) error {
+	if err := b.start(dir); err != nil {
+		return err
+	}
 	if err := b.ingestAndSearch(filepath.Join(dir, "http"), n); err != nil {
 		return err
 	}

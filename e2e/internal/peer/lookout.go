@@ -133,9 +133,16 @@ func (s *Lookout) InsertFrom(ctx context.Context, next func() []byte, conns int)
 
 // CLI runs lookout's command line against the server and returns what it prints.
 func (s *Lookout) CLI(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, s.binary, args...)
-	cmd.Dir, cmd.Env, cmd.Stderr = s.Dir, append(s.env, "LOOKOUT_URL="+s.base), os.Stderr
+	cmd := s.Command(ctx, args...)
+	cmd.Stderr = os.Stderr
 	return cmd.Output()
+}
+
+// Command is a command of the same binary that asks this server; it has not been started.
+func (s *Lookout) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, s.binary, args...)
+	cmd.Dir, cmd.Env = s.Dir, append(s.env, "LOOKOUT_URL="+s.base)
+	return cmd
 }
 
 // Summary reads how many events matched from the last line of a search's answer.
