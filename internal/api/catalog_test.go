@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,5 +241,53 @@ func TestCatalog(t *testing.T) {
 	}
 	if w := f.do("POST", "/api/v1/catalog/rebuild", "", "Authorization", "Bearer "+writer); w.Code != 403 {
 		t.Errorf("a writer: %d %s", w.Code, w.Body)
+	}
+}
+
+// What is asked for to find a prefix fast is what values begins with, whatever the value.
+func TestValuesBeginWith(t *testing.T) {
+	f := newFixture(t)
+	values := []struct {
+		kind event.Kind
+		text string
+	}{
+		{event.String, "anna"}, {event.String, "Anna"}, {event.String, "a.b"}, {event.String, `a"\*`}, {event.String, "a\nb"}, {event.String, "größe"}, {event.String, " x"}, {event.String, "200 ok"},
+		{event.Number, "200"}, {event.Number, "2e5"}, {event.Number, "-1.50"}, {event.Bool, "true"}, {event.JSON, `{"a":[1,"b"]}`}, {event.Null, "null"},
+	}
+	names := []string{"user", "a.b", "odd name", "or", "x:y"}
+	for i, v := range values {
+		e := line("web", "x", int64(i))
+		e.Host = []byte("node-" + fmt.Sprint(i))
+		for _, name := range names {
+			e.Fields = append(e.Fields, event.Field{Name: []byte(name), Kind: v.kind, Value: []byte(v.text)})
+		}
+		f.store.append(e)
+	}
+	get := func(field, prefix string) (list []string) {
+		w := f.do("GET", "/api/v1/values?"+url.Values{"field": {field}, "prefix": {prefix}}.Encode(), "")
+		var answer struct{ Values []struct{ Value string } }
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 200 {
+			t.Fatalf("%s %q: %d %v %s", field, prefix, w.Code, err, w.Body)
+		}
+		for _, v := range answer.Values {
+			list = append(list, v.Value)
+		}
+		slices.Sort(list)
+		return list
+	}
+	for _, field := range []string{"user", "a.b", `"odd name"`, `"or"`, `"x:y"`, "host", "service", "level"} {
+		all := get(field, "")
+		if len(all) == 0 {
+			t.Errorf("%s has no values", field)
+		}
+		for _, v := range all {
+			for i := range len(v) {
+				prefix := strings.ToValidUTF8(v[:i+1], "")
+				want := slices.DeleteFunc(slices.Clone(all), func(v string) bool { return !strings.HasPrefix(v, prefix) })
+				if got := get(field, prefix); !slices.Equal(got, want) {
+					t.Errorf("%s begins with %q: %q, want %q", field, prefix, got, want)
+				}
+			}
+		}
 	}
 }
