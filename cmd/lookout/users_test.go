@@ -69,6 +69,16 @@ type users struct {
 
 func newUsers(t *testing.T) *users {
 	t.Helper()
+	u := startUsers(t)
+	if out, code := u.sh("lookout send -q --ndjson events.ndjson"); code != 0 {
+		t.Fatalf("%s", out)
+	}
+	return u
+}
+
+// startUsers has a server without events; they are in a file.
+func startUsers(t *testing.T) *users {
+	t.Helper()
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip("there is no sh")
 	}
@@ -84,9 +94,6 @@ func newUsers(t *testing.T) *users {
 		t.Fatal(err)
 	}
 	u.file("events.ndjson", events)
-	if out, code := u.sh("lookout send -q --ndjson events.ndjson"); code != 0 {
-		t.Fatalf("%s", out)
-	}
 	return u
 }
 
@@ -174,7 +181,7 @@ var unsteady = []struct {
 	{regexp.MustCompile(`received="?[-0-9T:.Z]+"?`), "received=2024-05-01T13:59:59Z"},
 	{regexp.MustCompile(`"received":"[^"]+"`), `"received":"2024-05-01T13:59:59Z"`},
 	{regexp.MustCompile(`( in )[0-9.]+(ns|µs|ms|s)\b`), "${1}1ms"},
-	{regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`), "http://SERVER:7171"},
+	{regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`), "http://127.0.0.1:17171"},
 }
 
 func steady(text string) string {
@@ -204,7 +211,7 @@ func (u *users) follow(lines []string) (outs []string) {
 	}
 	all := make([]*one, len(lines))
 	for i, line := range lines {
-		o := &one{c: u.command("exec " + line), out: &watched{has: make(chan struct{})}}
+		o := &one{c: u.command("exec " + line), out: &watched{mark: "4711", has: make(chan struct{})}}
 		o.c.Stdout, o.c.Stderr = o.out, &o.stderr
 		if err := o.c.Start(); err != nil {
 			u.t.Fatal(err)
@@ -240,8 +247,9 @@ func (u *users) follow(lines []string) (outs []string) {
 	return outs
 }
 
-// watched keeps what is written, and tells when the event sent is in it. Only the command's own copying writes to it.
+// watched keeps what is written, and tells when a line with the mark is in it. Only the command's own copying writes to it.
 type watched struct {
+	mark string
 	b    bytes.Buffer
 	has  chan struct{}
 	done bool
@@ -249,7 +257,7 @@ type watched struct {
 
 func (w *watched) Write(p []byte) (int, error) {
 	w.b.Write(p)
-	if !w.done && bytes.Contains(w.b.Bytes(), []byte("4711")) && bytes.HasSuffix(w.b.Bytes(), []byte("\n")) {
+	if !w.done && bytes.Contains(w.b.Bytes(), []byte(w.mark)) && bytes.HasSuffix(w.b.Bytes(), []byte("\n")) {
 		w.done = true
 		close(w.has)
 	}
