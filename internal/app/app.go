@@ -42,6 +42,7 @@ import (
 	"github.com/lookoutlog/lookout/collector/forward"
 	"github.com/lookoutlog/lookout/collector/gelf"
 	"github.com/lookoutlog/lookout/collector/native"
+	"github.com/lookoutlog/lookout/collector/parse"
 	"github.com/lookoutlog/lookout/collector/probe"
 	"github.com/lookoutlog/lookout/index"
 	"github.com/lookoutlog/lookout/index/catalog"
@@ -76,6 +77,8 @@ type App struct {
 	log *slog.Logger
 	// sink is where all inputs append: the store, or an agent's queue.
 	sink collector.Counted
+	// redactor is before it; nil without rules.
+	redactor *parse.Redactor
 
 	// A server has these; nil in an agent.
 	store    *index.Store
@@ -162,6 +165,9 @@ func New(o Options) (app *App, err error) {
 		err = a.openStore(db)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := a.redact(); err != nil {
 		return nil, err
 	}
 	if err := a.openInputs(); err != nil {

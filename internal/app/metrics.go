@@ -19,6 +19,9 @@ func (a *App) register(r *prometheus.Registry) {
 	if a.queue != nil {
 		r.MustRegister(metrics.Forward(a.queue.Stats))
 	}
+	if a.redactor != nil {
+		r.MustRegister(metrics.Redaction(a.redactor.Hits))
+	}
 	if a.gelf != nil {
 		r.MustRegister(metrics.GELF(a.gelf.Stats))
 	}

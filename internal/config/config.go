@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/collector/parse"
 	"github.com/lookoutlog/lookout/index/segment"
 )
 
@@ -52,6 +53,7 @@ type Config struct {
 	BaseURL    URL    `key:"base_url" doc:"where people open lookout, such as https://lookout.example; messages then have a link to their search"`
 	WriteToken Secret `key:"write_token" doc:"a second token, for agents and senders: it brings events in and reads nothing"`
 
+	Redact   Redact   `key:"redact"`
 	Limits   Limits   `key:"limits"`
 	Forward  Forward  `key:"forward"`
 	Slack    Slack    `key:"slack"`
@@ -71,6 +73,20 @@ type Backup struct {
 	S3Region    string `key:"s3_region" doc:"its region; us-east-1 unless set (AWS_REGION is read as well)"`
 	S3AccessKey Secret `key:"s3_access_key" doc:"the access key's id (AWS_ACCESS_KEY_ID is read as well)"`
 	S3SecretKey Secret `key:"s3_secret_key" doc:"the secret key (AWS_SECRET_ACCESS_KEY is read as well, and AWS_SESSION_TOKEN with it)"`
+}
+
+// Redact is what is replaced in events before anything of them is kept.
+type Redact struct {
+	Use   []string     `key:"use" sep:"," oneof:"email card bearer jwt aws_key url_password password" doc:"rules that are there already: email, card (with a valid check digit), bearer (Authorization's tokens), jwt, aws_key, url_password, password"`
+	Rules []RedactRule `key:"rules" doc:"rules of your own, see docs/redaction.md"`
+}
+
+// RedactRule replaces what an expression matches, or the values of a field.
+type RedactRule struct {
+	Name    string `key:"name" required:"true" doc:"unique; letters, digits, space, . _ and -"`
+	Regex   string `key:"regex" doc:"an RE2 expression: what it matches is replaced, in messages, fields, services, hosts"`
+	Field   string `key:"field" doc:"or a field's name, without case, * for any characters: its values are replaced whole"`
+	Replace string `key:"replace" doc:"what stands there instead, $1 for a group, at most 64 bytes; by default the name in brackets"`
 }
 
 // Limits bound what requests may cost.
@@ -222,11 +238,26 @@ func (r *reader) validate(c *Config) {
 	r.validateRules(c)
 	r.validateProbes(c)
 	r.validateRetention(&c.Retention)
+	r.validateRedact(&c.Redact)
 	for _, later := range [...]struct{ key, what string }{
 		{"syslog", "receiving syslog"},
 	} {
 		if at, set := r.given(later.key); set {
 			r.warn(at, later.key, later.what+" is not built yet; the setting has no effect", "")
+		}
+	}
+}
+
+func (r *reader) validateRedact(c *Redact) {
+	names := map[string]int{}
+	for i, rule := range c.Rules {
+		at := fmt.Sprintf("redact.rules[%d]", i)
+		r.name(at+".name", rule.Name, names, i)
+		if rule.Name == "" {
+			continue // which is said
+		}
+		if _, err := parse.NewRedactor(nil, []parse.RedactRule{parse.RedactRule(rule)}); err != nil {
+			r.fail(at, "", err.Error(), "docs/redaction.md has examples")
 		}
 	}
 }

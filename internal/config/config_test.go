@@ -310,6 +310,11 @@ func TestErrors(t *testing.T) {
 		{"retention: {class_bytes: {audit: 50GB, rollup: 1, default: 1GB}}", nil, "lookout.yaml:1: retention.class_bytes.audit: \"audit\": there is no such class; add it to retention.classes, such as audit: 1y\n" +
 			`lookout.yaml:1: retention.class_bytes.rollup: "1": is too small; the least is 1MiB`},
 		{"retention: {max_bytes: 1MB}", nil, `lookout.yaml:1: retention.max_bytes: "1MB": is too small; the least is 64MiB`},
+		{"redact: {use: [emial]}", nil, `lookout.yaml:1: redact.use[0]: "emial": is not one of its values; did you mean email?`},
+		{"redact: {rules: [{name: a, regex: '('}, {name: c, regex: b, field: c}, {name: b, regex: 'x*'}]}", nil,
+			"lookout.yaml:1: redact.rules[0]: rule \"a\": not a regular expression: error parsing regexp: missing closing ): `(`; docs/redaction.md has examples\n" +
+				"lookout.yaml:1: redact.rules[1]: rule \"c\": give either a regex or a field; docs/redaction.md has examples\n" +
+				"lookout.yaml:1: redact.rules[2]: rule \"b\": the regex matches nothing at all, everywhere; let it match at least one character; docs/redaction.md has examples"},
 		{"retention: {rules: [{query: 'level>=error', class: audit}, {query: 'a'}, {class: rollup}]}", nil, "lookout.yaml:1: retention.rules[0].class: \"audit\": there is no such class; add it to retention.classes, such as audit: 1y\n" +
 			"lookout.yaml:1: retention.rules[1].class: is missing; add class: …\nlookout.yaml:1: retention.rules[2].query: is missing; add query: …"},
 		{"? [a]\n: b", nil, `lookout.yaml:1: a key is a list; a key is a word`},
@@ -317,7 +322,7 @@ func TestErrors(t *testing.T) {
 		{"a: b: c", nil, "lookout.yaml:1: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"data: *" + canary, nil, "lookout.yaml: is not YAML: a value begins with * and is no alias; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"http: " + canary, nil, `lookout.yaml:1: http: "[redacted]": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
-		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`},
+		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`},
 		{"", []string{"LOOKOUT_HTTP", "x"}, `LOOKOUT_HTTP: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"", []string{"LOOKOUT_ALLOW", "private,x"}, `LOOKOUT_ALLOW: allow: "private,x": neither an address nor a range; write it as 10.1.2.3 or 10.0.0.0/8; private means loopback and private ranges`},
 		{"", []string{"LOOKOUT_RULES", "[{name: a,\nquery: x, channel: a b}]"}, `LOOKOUT_RULES, line 2: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
@@ -327,7 +332,7 @@ func TestErrors(t *testing.T) {
 		{"http: x\nrules:\n- {name: a, query: x}\nzzz: 1\n", []string{"LOOKOUT_GELF", "y"}, strings.Join([]string{
 			`lookout.yaml:1: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`,
 			`lookout.yaml:3: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`,
-			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`,
+			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`,
 			`LOOKOUT_GELF: gelf: "y": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`}, "\n")},
 	} {
 		_, _, err := load(t, strings.ReplaceAll(c.text, "SECRETS", secrets), c.env...)

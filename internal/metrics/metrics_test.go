@@ -83,6 +83,7 @@ func parts() map[string]prometheus.Collector {
 		"gelf":     metrics.GELF(filled[gelf.Stats]),
 		"ndjson":   metrics.NDJSON(filled[native.Stats]),
 		"docker":   metrics.Docker(filled[docker.Stats]),
+		"redact":   metrics.Redaction(func() map[string]int64 { return map[string]int64{"a": 1} }),
 		"probes":   metrics.Probes(filled[probe.Stats]),
 		"forward":  metrics.Forward(filled[forward.Stats]),
 		"alerting": metrics.Alerting(func() (alerting.Stats, error) { return filled[alerting.Stats](), nil }, slog.New(slog.DiscardHandler)),

@@ -97,6 +97,12 @@ func NDJSON(stats func() native.Stats) prometheus.Collector {
 	)
 }
 
+// Redaction is the collector of the rules of redaction.
+func Redaction(hits func() map[string]int64) prometheus.Collector {
+	type s = map[string]int64
+	return of(hits, counters("redacted_total", "Texts in which something was replaced before they were stored, by rule.", "rule", func(s s) map[string]int64 { return s }))
+}
+
 // Docker is the collector of the Docker input.
 func Docker(stats func() docker.Stats) prometheus.Collector {
 	type s = docker.Stats
