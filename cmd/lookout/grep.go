@@ -28,7 +28,7 @@ type grepFlags struct {
 	reports                                                      bool
 	max, last, after, before, around                             int
 	afterSequence, sequence                                      uint64
-	slow                                                         string
+	slow, saved                                                  string
 }
 
 func (p *program) grepCommand() *cobra.Command {
@@ -55,7 +55,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout grep --stdin 'status>=500 -path:/healthz' < requests.ndjson
   lookout grep -- -debug web`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 0 && len(f.patterns) == 0 {
+			if len(args) == 0 && len(f.patterns) == 0 && f.saved == "" {
 				if f.fixed || f.regex {
 					return nil, cobra.ShellCompDirectiveNoFileComp
 				}
@@ -95,6 +95,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.BoolVarP(&f.reverse, "reverse", "r", false, "newest first")
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on live, without gap or repetition")
 	addSlow(cmd, &f.slow)
+	p.addSaved(cmd, &f.saved)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	fl.BoolVar(&f.stdin, "stdin", false, "search standard input, with no server; prints the lines as they are")
 	f.add(cmd)
@@ -191,6 +192,7 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 		{[]string{"fixed-strings"}, []string{"extended-regexp"}},
 		{[]string{"ignore-case"}, []string{"case-sensitive"}},
 		{[]string{"follow"}, []string{"until", "end", "reverse", "count", "services-with-match", "services-without-match", "after-context", "before-context", "context", "stdin", "after-sequence", "sequence"}},
+		{[]string{"saved"}, []string{"regexp", "fixed-strings", "extended-regexp", "stdin"}},
 		{[]string{"services-with-match"}, []string{"services-without-match"}},
 		{[]string{"max-count"}, []string{"tail"}},
 		{[]string{"stdin"}, []string{"after-sequence", "sequence", "slow", "since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
@@ -211,15 +213,22 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 }
 
 func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
+	if err := f.check(cmd); err != nil {
+		return err
+	}
 	patterns, services := f.patterns, args
-	if len(patterns) == 0 {
+	switch {
+	case f.saved != "":
+		r, err := p.recall(cmd, f.saved, args, f.since, f.until, f.all || f.follow)
+		if err != nil {
+			return err
+		}
+		patterns, services, f.since, f.until = []string{r.query}, r.services, r.since, r.until
+	case len(patterns) == 0:
 		if len(args) == 0 {
 			return errors.New("search for what? give a query, or '*' for everything; see `lookout grep --help`")
 		}
 		patterns, services = args[:1], args[1:]
-	}
-	if err := f.check(cmd); err != nil {
-		return err
 	}
 	q, err := f.compile(patterns, services)
 	if err != nil {

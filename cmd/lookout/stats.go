@@ -57,7 +57,7 @@ func (f *statsFlags) add(cmd *cobra.Command, forms ...string) {
 
 func (p *program) countCommand() *cobra.Command {
 	var f statsFlags
-	var by, aggs, every string
+	var by, aggs, every, saved string
 	var top int
 	cmd := &cobra.Command{
 		Use:   "count [flags] QUERY [SERVICE...]",
@@ -74,7 +74,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
   lookout count 'status>=500' --by service --agg 'count,avg(duration_ms),p99(duration_ms)'`,
 		ValidArgsFunction: p.completeQuery,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && saved == "" {
 				return errors.New("count what? give a query, or '*' for everything; see `lookout count --help`")
 			}
 			r := sdk.StatsRequest{Top: top}
@@ -94,7 +94,18 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 					return fmt.Errorf("--every: %q is not a step of time; write 30s, 5m, 1h or 1d", every)
 				}
 			}
-			return p.aggregate(cmd, args[0], args[1:], &f, r, false)
+			if saved == "" {
+				return p.aggregate(cmd, args[0], args[1:], &f, r, false)
+			}
+			if f.fixed || f.regex {
+				return errors.New("--saved goes together neither with -F nor with -E")
+			}
+			s, err := p.recall(cmd, saved, args, f.since, f.until, f.all)
+			if err != nil {
+				return err
+			}
+			f.since, f.until = s.since, s.until
+			return p.aggregate(cmd, s.query, s.services, &f, r, false)
 		},
 	}
 	fl := cmd.Flags()
@@ -103,6 +114,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.StringVar(&aggs, "agg", "count", "what to compute: `aggregates` such as 'count,avg(duration_ms)'")
 	fl.IntVar(&top, "top", 0, "the `N` groups with the highest first aggregate; the others as one")
 	f.add(cmd, statsForms...)
+	p.addSaved(cmd, &saved)
 	if err := cmd.RegisterFlagCompletionFunc("by", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 		return p.completeFields(cmd, word)
 	}); err != nil {

@@ -18,7 +18,7 @@ type tailFlags struct {
 	follow       bool
 	noFollow     bool
 	reports      bool
-	slow         string
+	slow, saved  string
 }
 
 func (p *program) tailCommand() *cobra.Command {
@@ -49,6 +49,7 @@ With --since it prints all events from that time on first, or with -n the last o
 	hide(cmd, "tail", "follow")
 	fl.BoolVar(&f.noFollow, "no-follow", false, "end after them")
 	addSlow(cmd, &f.slow)
+	p.addSaved(cmd, &f.saved)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	f.add(cmd)
 	complete(cmd, "level", levelNames()...)
@@ -70,6 +71,16 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 	f.follow = f.follow && !f.noFollow
 	if f.last == 0 && !all && !f.follow {
 		return errors.New("-n 0 and --no-follow leave nothing to print")
+	}
+	if f.saved != "" {
+		if f.query != "" {
+			return errors.New("--saved and -q do not go together")
+		}
+		r, err := p.recall(cmd, f.saved, services, "", "", true) // what comes from now on is in no range
+		if err != nil {
+			return err
+		}
+		f.query, services = r.query, r.services
 	}
 	g := grepFlags{level: f.level}
 	var patterns []string

@@ -99,6 +99,8 @@ type Options struct {
 	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.
 	Saver Saver
+	// Saved keeps searches with a name; it is there where the store is.
+	Saved Searches
 	// Auth knows the tokens and sessions.
 	Auth *auth.Authenticator
 	// Version is shown by /status.

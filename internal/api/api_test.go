@@ -81,6 +81,7 @@ func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 		}),
 		Auth: auth.New(auth.Token{Identity: auth.Identity{Name: "admin", Role: auth.Admin}, Secret: token},
 			auth.Token{Identity: auth.Identity{Name: "writer", Role: auth.Write}, Secret: writer}),
+		Saved:    &searches{},
 		Version:  "v9",
 		Registry: prometheus.NewRegistry(),
 		Log:      slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

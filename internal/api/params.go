@@ -28,14 +28,14 @@ const takes = "this address takes "
 // params are the parameters of a request, each given once.
 type params map[string]string
 
-// readParams reads the parameters from the address and, of a POST, from the body: a form or a flat JSON object. One that
+// readParams reads the parameters from the address and, of a POST or PUT, from the body: a form or a flat JSON object. One that
 // is not among the names is an error: a mistyped limit must not become no limit.
 func readParams(w http.ResponseWriter, r *http.Request, names ...string) (params, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, &apiError{Status: http.StatusBadRequest, Code: "bad_parameter", Message: "the parameters in the address cannot be read", Mend: "write % as %25, ; as %3B, & as %26 and # as %23"}
 	}
-	if r.Method == http.MethodPost {
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
 		body, err := readBody(w, r, maxForm)
 		if err != nil {
 			return nil, err
@@ -109,7 +109,7 @@ func readObject(body []byte) (url.Values, error) {
 		case string:
 			values.Add(name, v)
 		case json.Number:
-			values.Add(name, v.String())
+			values.Add(name, strings.TrimSuffix(v.String(), ".0")) // 10.0 is a whole number, too
 		case bool:
 			values.Add(name, strconv.FormatBool(v))
 		case nil: // not given

@@ -131,6 +131,8 @@ func (a *API) routes() {
 	a.add("/api/v1/containers", auth.Read, get, list("containers", surely(a.o.Fleet.Containers)))
 	a.add("/api/v1/probes", auth.Read, get, list("probes", surely(a.o.Fleet.Probes)))
 	a.add("/api/v1/alerts", auth.Read, get, list("alerts", a.o.Alerts))
+	a.add(savedPath, auth.Read, get, a.stored(func(w http.ResponseWriter, r *http.Request) { list("saved", a.o.Saved.List)(w, r) }))
+	a.add(savedPath+"/", auth.Read, []string{http.MethodGet, http.MethodPut, http.MethodDelete}, a.stored(a.savedSearch))
 	a.add(deletesPath, auth.Admin, both, a.stored(a.deletes))
 	a.add(deletesPath+"/", auth.Admin, []string{http.MethodGet, http.MethodDelete}, a.stored(a.deletion))
 	a.add("/api/v1/backups", auth.Admin, post, a.stored(a.backups))

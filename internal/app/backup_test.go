@@ -78,6 +78,10 @@ func TestBackupOfAServer(t *testing.T) {
 	if status, answer := call(t, a, "POST", "/api/v1/events", "application/x-ndjson", ndjson("shop", 0, 500)); status != 200 {
 		t.Fatal(answer)
 	}
+	status, kept := call(t, a, "PUT", "/api/v1/saved/errors", "application/json", `{"q":"level>=error","since":"1h"}`)
+	if status != 200 {
+		t.Fatal(kept)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	var sending sync.WaitGroup
 	sending.Go(func() {
@@ -121,6 +125,10 @@ func TestBackupOfAServer(t *testing.T) {
 		if events(want) != events(got) || !strings.Contains(got, `"complete":true`) {
 			t.Errorf("%s: %d bytes where %d belong", q, len(got), len(want))
 		}
+	}
+
+	if _, got := call(t, b, "GET", "/api/v1/saved/errors", "", ""); got != kept {
+		t.Errorf("the saved search is %s, want %s", got, kept)
 	}
 
 	// With the token, when that is asked for.

@@ -7,6 +7,7 @@ import (
 	"github.com/lookoutlog/lookout/index/catalog"
 	"github.com/lookoutlog/lookout/index/segment"
 	"github.com/lookoutlog/lookout/internal/backup"
+	"github.com/lookoutlog/lookout/internal/saved"
 	"github.com/lookoutlog/lookout/internal/wal"
 )
 
@@ -26,6 +27,7 @@ func Formats() []Format {
 		{"store's state", "store/state.json", index.StateVersion, index.StateVersion, ""},
 		{"job of deletion", "store/deletes/*.json", index.JobVersion, index.JobVersion, ""},
 		{"alerting's state", "state.db", alerting.StateVersion, 1, "the first start brings version 1 to 2"},
+		{"saved searches", "state.db", saved.Version, saved.Version, ""},
 		{"ledger", "ledger.db", catalog.LedgerVersion, catalog.LedgerVersion, ""},
 		{"catalogue", "catalog/", catalog.IndexVersion, catalog.IndexVersion, "derived: another version is built anew"},
 		{"backup", "backups/*.json", backup.FormatVersion, backup.FormatVersion, ""},

@@ -26,6 +26,7 @@ import (
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/config"
 	"github.com/lookoutlog/lookout/internal/fleet"
+	"github.com/lookoutlog/lookout/internal/saved"
 	"github.com/lookoutlog/lookout/ui"
 )
 
@@ -215,6 +216,9 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		Log: a.log,
 	}
 	if a.store != nil {
+		if o.Saved, err = saved.Open(db); err != nil {
+			return err
+		}
 		o.Retainer = a.store
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}
