@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -681,5 +682,46 @@ func TestMergeOnAFullDisk(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, everything(t, s)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// However much comes, and whatever it is: a segment is never much larger than what it is merged up to, or than the memory for events.
+func TestSegmentsAreBounded(t *testing.T) {
+	const head, target, batch = 1 << 20, 2 << 20, 300 << 10
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, byHand: true, HeadBytes: head, SegmentBytes: target, CompactShare: 1, NoSync: true})
+	noise := rand.NewChaCha8([32]byte{7})
+	most, merged := int64(0), false
+	for i := range 40 {
+		var b event.Batch
+		for range batch / 8192 {
+			pad := make([]byte, 4096)
+			noise.Read(pad) // never fails; it does not shrink
+			line(&b, "noise", hex.EncodeToString(pad), int64(i))
+		}
+		if err := s.Append(t.Context(), &b); err != nil {
+			seal(t, s) // memory is full
+			if err := s.Append(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%3 < 2 {
+			continue
+		}
+		seal(t, s)
+		for c := newCompactor(s); ; merged = true {
+			if more, err := c.next(t.Context()); err != nil {
+				t.Fatal(err)
+			} else if !more {
+				break
+			}
+		}
+		for _, seg := range s.segments {
+			most = max(most, seg.Size())
+		}
+	}
+	t.Logf("the largest segment has %d bytes", most)
+	if most > target+head+batch || most < head/4 || !merged {
+		t.Errorf("the largest segment has %d bytes, merged: %v", most, merged)
 	}
 }

@@ -51,7 +51,8 @@ type Options struct {
 	SealAge time.Duration
 	// LogBytes is the size of the log, in bytes, at which its events are sealed. Default 1 GiB.
 	LogBytes int64
-	// SegmentBytes is the size, in bytes on disk, up to which segments are merged. Default 256 MB.
+	// SegmentBytes is the size, in bytes on disk, up to which segments are merged. Default 256 MB. A segment is never much larger than this and
+	// HeadBytes together, so that a backup can send it to S3 in one request, which takes 5 GiB.
 	SegmentBytes int64
 	// CompactShare is the part of one core's time that merging takes at most, above 0 and at most 1. Default 0.5.
 	CompactShare float64

@@ -5,6 +5,7 @@
 //	go run ./e2e/bench -soak 50000000 [-rate 100000]
 //	go run ./e2e/bench -growth [-growth-from 2000000] [-growth-to 20000000]
 //	go run ./e2e/bench -delete 10000000 [-rate 20000]
+//	go run ./e2e/bench -backup 10000000 [-rate 20000]
 //	go run ./e2e/bench -catalog 4000000
 //	go run ./e2e/bench -around 2000000
 //	go run ./e2e/bench -start
@@ -33,6 +34,9 @@
 // -delete measures how long a body of 64 KiB waits for its answer, at a moderate rate over one connection, for half a minute before
 // one event of a hundred is deleted, while that goes on, and for half a minute after it. Searches meanwhile, about ten a second, must
 // find all that is kept, and never more of what goes than before; they cost what the answers then wait for as well.
+//
+// -backup measures the same for half a minute before backups, while one is made after the other, each to an empty folder on the same disk, and
+// after; and again with the backups throttled so that one takes half a minute. The client that asks for them is a process of its own.
 //
 // -catalog measures what the catalogue of patterns takes of ingest: the CPU time of the server with it and of one that was built
 // without its feeder, in turns, until all is answered, and until the server is idle again, everything merged and read. Nearly all patterns
@@ -80,8 +84,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	n := flags.Int("n", 1_000_000, "events of the ingest and search figures")
 	memory := flags.Int("memory", 5_000_000, "events of the memory figure, of 100 services; 0 leaves it out")
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
-	rate := flags.Int("rate", 0, "with -soak and -delete: events a second; 0 for as fast as they are acknowledged")
+	rate := flags.Int("rate", 0, "with -soak, -delete and -backup: events a second; 0 for as fast as they are acknowledged")
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
+	backup := flags.Int("backup", 0, "back up this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
 	aroundN := flags.Int("around", 0, "measure context around matches in this many events, and nothing else")
 	start := flags.Bool("start", false, "measure the command line's start, and nothing else")
@@ -101,15 +106,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if *lines {
 		b.text, b.lines = stderr, benchfmt.New(stdout, "e2e/bench")
 	}
+	if *rate == 0 && (*del > 0 || *backup > 0) {
+		*rate = 20_000
+	}
 	err := b.in(func(dir string) error {
 		switch {
 		case *soak > 0:
 			return b.soak(dir, *soak, *rate)
 		case *del > 0:
-			if *rate == 0 {
-				*rate = 20_000
-			}
 			return b.delete(dir, *del, *rate)
+		case *backup > 0:
+			return b.backup(dir, *backup, *rate)
 		case *catalog > 0:
 			return b.catalog(dir, *catalog)
 		case *aroundN > 0:
