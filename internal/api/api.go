@@ -222,7 +222,7 @@ func (a *API) openTails() int {
 func (a *API) ServeHTTP(writer http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	w := newResponse(writer, r)
-	id := requestID(r)
+	id := a.requestID(r)
 	h := w.Header()
 	h.Set("X-Request-Id", id)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -285,9 +285,9 @@ func secret(text string) bool {
 }
 
 // requestID returns the client's own id when it is one, or else a new one.
-func requestID(r *http.Request) string {
+func (a *API) requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
-	ok := id != "" && len(id) <= 64 && !secret(id)
+	ok := id != "" && len(id) <= 64 && !secret(id) && !a.o.Auth.Knows(id)
 	for i := 0; ok && i < len(id); i++ {
 		c := id[i]
 		ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' || c == '.'

@@ -191,6 +191,9 @@ func (a *Authenticator) token(secret string) *known {
 	return found
 }
 
+// Knows tells whether a text is one of the tokens, so that it is not repeated anywhere.
+func (a *Authenticator) Knows(text string) bool { return a.token(text) != nil }
+
 // checkCookie returns whose session the request belongs to. A browser adds the cookie to whatever page's requests it thinks
 // fit, pages of other ports of the same host among them: only requests of this server's own pages count.
 func (a *Authenticator) checkCookie(r *http.Request) (Identity, *session, error) {
