@@ -19,14 +19,17 @@ import (
 
 type grepFlags struct {
 	lookFlags
+	pageFlags
+	aroundFlags
 	since, until                                                 string
 	all                                                          bool
 	patterns                                                     []string
 	fixed, regex, ignoreCase, caseSensitive, word, whole, invert bool
 	level                                                        string
 	count, with, without, quiet, reverse, follow, stdin, stats   bool
-	reports                                                      bool
-	max, last, after, before, around                             int
+	reports, link                                                bool
+	max, last                                                    int
+	dedup                                                        string
 	afterSequence, sequence                                      uint64
 	slow, saved                                                  string
 }
@@ -89,16 +92,17 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing; the exit code tells")
 	fl.IntVarP(&f.max, "max-count", "m", -1, "stop after `N` matches")
 	fl.IntVarP(&f.last, "tail", "n", -1, "only the last `N` matches")
-	fl.IntVarP(&f.after, "after-context", "A", 0, "`N` events after each match, of the same source")
-	fl.IntVarP(&f.before, "before-context", "B", 0, "`N` events before each match")
-	fl.IntVarP(&f.around, "context", "C", 0, "`N` events around each match")
+	f.aroundFlags.add(cmd, 0)
 	fl.BoolVarP(&f.reverse, "reverse", "r", false, "newest first")
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on live, without gap or repetition")
 	addSlow(cmd, &f.slow)
 	p.addSaved(cmd, &f.saved)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	fl.BoolVar(&f.stdin, "stdin", false, "search standard input, with no server; prints the lines as they are")
-	f.add(cmd)
+	f.lookFlags.add(cmd)
+	addDedup(cmd, &f.dedup)
+	f.pageFlags.add(cmd)
+	fl.BoolVar(&f.link, "link", false, "print the address of the page with this search, and do not search")
 	fl.Bool("line-buffered", true, "lines are passed on within 20 ms anyway")
 	hide(cmd, "line-buffered")
 	fl.BoolVar(&f.stats, "stats", false, "say what was searched, ruled out and read")
@@ -195,7 +199,9 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 		{[]string{"saved"}, []string{"regexp", "fixed-strings", "extended-regexp", "stdin"}},
 		{[]string{"services-with-match"}, []string{"services-without-match"}},
 		{[]string{"max-count"}, []string{"tail"}},
-		{[]string{"stdin"}, []string{"after-sequence", "sequence", "slow", "since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
+		{[]string{"dedup"}, []string{"count", "services-with-match", "services-without-match", "quiet", "only-matching", "stdin"}},
+		{[]string{"link"}, []string{"stdin", "after-sequence", "sequence"}},
+		{[]string{"stdin"}, []string{"context-by", "after-sequence", "sequence", "slow", "since", "start", "until", "end", "all", "reverse", "stats", "timestamps"}},
 	} {
 		if a, b := given(pair.one...), given(pair.others...); a != "" && b != "" {
 			return fmt.Errorf("%s and %s do not go together", a, b)
@@ -204,7 +210,7 @@ func (f *grepFlags) check(cmd *cobra.Command) error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{"max-count", f.max}, {"tail", f.last}, {"after-context", f.after}, {"before-context", f.before}, {"context", f.around}} {
+	}{{"max-count", f.max}, {"tail", f.last}} {
 		if flag := given(n.name); flag != "" && n.value < 0 {
 			return fmt.Errorf("%s: %d is no number of lines", flag, n.value)
 		}
@@ -230,6 +236,10 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 		}
 		patterns, services = args[:1], args[1:]
 	}
+	before, after, err := f.sides(cmd)
+	if err != nil {
+		return err
+	}
 	q, err := f.compile(patterns, services)
 	if err != nil {
 		return err
@@ -244,15 +254,11 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 	if !f.quiet && !f.fixed && !f.regex {
 		p.hints(patterns...)
 	}
-	if f.max == 0 || f.last == 0 {
+	if err := l.dedups(cmd, f.dedup); err != nil {
+		return err
+	}
+	if !f.link && (f.max == 0 || f.last == 0) {
 		return errNoMatch
-	}
-	before, after := f.before, f.after
-	if !cmd.Flags().Changed("before-context") {
-		before = f.around
-	}
-	if !cmd.Flags().Changed("after-context") {
-		after = f.around
 	}
 	if f.stdin {
 		return p.grepStdin(cmd.Context(), q, l, stdinOptions{
@@ -271,11 +277,14 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 	s := &search{
 		p: p, query: q, look: l, globs: services, last: max(f.last, 0), max: max(f.max, 0), follow: f.follow, skip: skip, stats: f.stats, quiet: f.quiet,
 		standard: f.since == "" && f.until == "" && !f.all && !bySequence,
-		request: sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after, NoReports: !f.reports,
+		request: sdk.QueryRequest{Query: q.String(), Since: r.since, Until: r.until, Limit: max(f.max, f.last, 0), Newest: f.reverse || f.last > 0, Before: before, After: after, ContextBy: f.by, NoReports: !f.reports,
 			AfterSequence: f.afterSequence, MaxSequence: f.sequence},
 	}
 	if f.reverse {
 		s.last = 0 // the newest first is how they come
+	}
+	if f.link {
+		return p.printLink(s, f)
 	}
 	c, err := p.client()
 	if err != nil {
@@ -299,8 +308,11 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 		err = s.list(ctx, c, known, f.with)
 	case f.count:
 		err = s.count(ctx, c, known)
-	default:
+	case f.follow:
 		err = s.rows(ctx, c)
+	default:
+		ctx, done := p.paged(ctx, f.pageFlags)
+		err = done.end(s.rows(ctx, c))
 	}
 	return p.explain(err)
 }
@@ -415,8 +427,14 @@ func (s *search) rows(ctx context.Context, c *sdk.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := newSoonWriter(s.p.stdout, cancel)
-	pr := &printer{look: s.look, out: out, context: s.request.Before+s.request.After > 0}
+	pr := s.look.printer(out)
+	pr.context = s.request.Before+s.request.After > 0
 	sum, matched, err := s.history(ctx, c, pr)
+	if !s.follow || s.max > 0 && matched >= int64(s.max) {
+		err = cmp.Or(pr.flush(), err)
+	} else if pr.repeats != nil {
+		pr.repeats.live(func(d time.Duration, f func()) { time.AfterFunc(d, f) })
+	}
 	if flushErr := out.Flush(); flushErr != nil {
 		return flushErr
 	}

@@ -89,7 +89,7 @@ func forMarkdown(cmd *cobra.Command) {
 		}
 		value, usage := pflag.UnquoteUsage(f)
 		f.DefValue, f.Usage = "", escapeMarkdown(usage)
-		if value != "" && f.NoOptDefVal == "" {
+		if value != "" {
 			f.DefValue = "*" + escapeMarkdown(value) + "*"
 		}
 		f.Value, f.NoOptDefVal = manValue{f.Value}, ""

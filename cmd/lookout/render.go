@@ -42,7 +42,9 @@ type look struct {
 	service bool
 	// only shows nothing of a message but what matched.
 	only bool
-	zone *time.Location
+	// dedup is what makes consecutive rows of a service repeats: message, or a field's name; empty for nothing.
+	dedup string
+	zone  *time.Location
 	// marks finds what matched, or should stand out, in a message; nil when nothing does.
 	marks func(message string) [][]int
 }
@@ -56,8 +58,11 @@ type printer struct {
 	buf     []byte
 	width   int // of the widest service so far
 	headed  bool
-	context bool // groups of matches with their context are parted
-	group   int  // of the last row, 0 before the first
+	context bool   // groups of matches with their context are parted
+	group   int    // of the last row, 0 before the first
+	repeats *dedup // nil when each row is printed
+	times   int    // how many rows the one that is printed stands for, 0 and 1 for itself
+	last    time.Time
 }
 
 const (
@@ -65,8 +70,23 @@ const (
 	levelWidth = len("notice") + 1 // the level's column, its colon left out
 )
 
-// row prints one row.
+// row prints one row, at once or together with those that repeat it.
 func (p *printer) row(r *sdk.Row) error {
+	if p.repeats != nil {
+		return p.repeats.row(r)
+	}
+	return p.print(r)
+}
+
+// flush prints what is held back.
+func (p *printer) flush() error {
+	if p.repeats != nil {
+		return p.repeats.flush()
+	}
+	return nil
+}
+
+func (p *printer) print(r *sdk.Row) error {
 	if p.only && r.Context {
 		return nil
 	}
@@ -108,7 +128,7 @@ func (p *printer) auto(r *sdk.Row) {
 	if !p.only {
 		p.prefix(r)
 		p.message(r, !p.noPrefix)
-		p.buf = append(p.buf, '\n')
+		p.buf = append(p.paint(p.buf, colorField, p.timesText(r.Time)), '\n')
 		return
 	}
 	for _, m := range p.found(r.Message) {
@@ -317,7 +337,7 @@ func (p *printer) raw(r *sdk.Row) {
 	} else {
 		p.marked(r.Message, false, p.found(r.Message))
 	}
-	p.buf = append(p.buf, '\n')
+	p.buf = append(p.paint(p.buf, colorField, p.timesText(r.Time)), '\n')
 }
 
 // json is the event as the server wrote it, or the fields asked for; a context line says so.

@@ -37,6 +37,8 @@ type program struct {
 	now            func() time.Time
 
 	url, server, tokenFile string // --url, --server, --token-file
+
+	held io.Writer // takes what is said while a pager has the terminal; nil when none has
 }
 
 // run is the whole program but for the exit: it returns the code.
@@ -98,8 +100,12 @@ func (p *program) complain(err error) {
 // say writes a line to standard error: everything that is not data goes there. It may quote what came from elsewhere, and
 // so is made safe for a terminal.
 func (p *program) say(format string, args ...any) {
-	text := appendEscaped([]byte("lookout: "), fmt.Sprintf(format, args...))
-	p.stderr.Write(append(text, '\n'))
+	text := append(appendEscaped([]byte("lookout: "), fmt.Sprintf(format, args...)), '\n')
+	if p.held != nil {
+		p.held.Write(text)
+		return
+	}
+	p.stderr.Write(text)
 }
 
 // terminal tells whether a stream is one.
@@ -139,7 +145,7 @@ may have names: see lookout config.`,
 	flags.StringVar(&p.url, "url", "", "the server's `address` (LOOKOUT_URL; else "+sdk.DefaultURL+")")
 	flags.StringVar(&p.server, "server", "", "the `name` of a server in the file of `lookout config` (LOOKOUT_CONTEXT)")
 	flags.StringVar(&p.tokenFile, "token-file", "", "the `file` with the token (LOOKOUT_TOKEN_FILE, or the token itself in LOOKOUT_TOKEN)")
-	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.savedCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand(), p.configCommand(), p.completionCommand(), p.completeBashCommand(), p.manCommand())
+	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.contextCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.savedCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand(), p.configCommand(), p.completionCommand(), p.completeBashCommand(), p.manCommand())
 	root.CompletionOptions.DisableDefaultCmd = true // ours has scripts of its own
 	if err := root.RegisterFlagCompletionFunc("server", p.completeServerNames); err != nil {
 		panic(err) // a slip of the pen that every run would show

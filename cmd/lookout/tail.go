@@ -19,6 +19,7 @@ type tailFlags struct {
 	noFollow     bool
 	reports      bool
 	slow, saved  string
+	dedup        string
 }
 
 func (p *program) tailCommand() *cobra.Command {
@@ -52,6 +53,7 @@ With --since it prints all events from that time on first, or with -n the last o
 	p.addSaved(cmd, &f.saved)
 	fl.BoolVar(&f.reports, "reports", false, "also what probes and containers say regularly; always there when a service or stream is named")
 	f.add(cmd)
+	addDedup(cmd, &f.dedup)
 	complete(cmd, "level", levelNames()...)
 	return cmd
 }
@@ -97,6 +99,9 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 	}
 	if l.marks, err = marksOf(q, f.highlight); err != nil {
 		return fmt.Errorf("--highlight: %w", err)
+	}
+	if err := l.dedups(cmd, f.dedup); err != nil {
+		return err
 	}
 	var since time.Time
 	if f.since != "" {

@@ -108,7 +108,7 @@ func (u *users) onTerminal(line string) string {
 	screen, tty := newTerminal(u.t)
 	defer screen.Close()
 	c := u.command("exec " + line)
-	c.Env = append(c.Env, "TERM=xterm")
+	c.Env = append(c.Env, "TERM=xterm", "LOOKOUT_PAGER=") // what a pager does to the screen is its own matter
 	c.Stdin, c.Stdout, c.Stderr = tty, tty, tty
 	shown := make(chan string)
 	go func() {
