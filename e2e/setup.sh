@@ -1,5 +1,5 @@
 #!/bin/sh
-# Gets what the real tests need: a C compiler (go test -race), Node.js with the GELF client gelf-pro, a Docker engine.
+# Gets what the real tests need: a C compiler (go test -race), Node.js with the GELF client gelf-pro and the logger pino, a Docker engine.
 # As root on Debian or Ubuntu it installs; elsewhere it names what is missing. With CI set, missing is failing.
 set -u
 cd "$(dirname "$0")"
@@ -39,9 +39,9 @@ if [ "$(id -u)" = 0 ] && command -v cgroupfs-mount >/dev/null 2>&1 && ! grep -q 
 	echo "setup: mounting cgroups"
 	cgroupfs-mount
 fi
-if command -v npm >/dev/null 2>&1 && [ ! -d clients/node_modules ]; then
+if command -v npm >/dev/null 2>&1 && ! { [ -d clients/node_modules/gelf-pro ] && [ -d clients/node_modules/pino ]; }; then
 	echo "setup: npm ci in e2e/clients"
-	(cd clients && npm ci --silent --no-audit --no-fund) || missing="$missing gelf-pro(npm ci in e2e/clients)"
+	(cd clients && npm ci --silent --no-audit --no-fund) || missing="$missing gelf-pro,pino(npm ci in e2e/clients)"
 fi
 if [ -n "$missing" ]; then
 	echo "setup: missing:$missing" >&2
