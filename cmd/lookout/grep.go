@@ -465,6 +465,7 @@ func (s *search) history(ctx context.Context, c *sdk.Client, pr *printer) (sdk.S
 	defer rows.Close()
 	var matched int64
 	var held []sdk.Row
+	al := newAligner(pr)
 	for rows.Next() {
 		row := rows.Row()
 		if !row.Context {
@@ -474,15 +475,18 @@ func (s *search) history(ctx context.Context, c *sdk.Client, pr *printer) (sdk.S
 			held = append(held, *row)
 			continue
 		}
-		if err := pr.row(row); err != nil {
+		if err := al.row(row); err != nil {
 			return rows.Summary(), matched, err
 		}
 	}
 	oldestFirst(held)
 	for i := range held {
-		if err := pr.row(&held[i]); err != nil {
+		if err := al.row(&held[i]); err != nil {
 			return rows.Summary(), matched, err
 		}
+	}
+	if err := al.flush(); err != nil {
+		return rows.Summary(), matched, err
 	}
 	return rows.Summary(), matched, rows.Err()
 }

@@ -21,6 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	alignWait = time.Hour
 	testscript.Main(m, map[string]func(){"lookout": mainAt})
 }
 

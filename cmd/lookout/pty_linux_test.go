@@ -58,10 +58,10 @@ func TestOnATerminal(t *testing.T) {
 `
 	s := serveLines(t, answer)
 	got := s.onTerminal("", "grep", "evil", "--utc", "--all")
-	web, payments := serviceColor("web")+"web\x1b[m", serviceColor("payments")+"payments\x1b[m"
+	web, payments := serviceColor("web")+"web\x1b[m     ", serviceColor("payments")+"payments\x1b[m"
 	want := "\x1b[2m2026-01-02 03:04:05.678\x1b[m " + web + " \x1b[1;31merror\x1b[m:  \x1b[1;31mevil\x1b[m " + `\x1b]52;c;aGk=\x07 \u202e\rtext` + " \x1b[2m" + `f="\x1b[2J"` + "\x1b[m\n" +
 		"\x1b[2m2026-01-02 03:04:06.000\x1b[m " + payments + ":        two\n    lines\n" +
-		"\x1b[2m2026-01-02 03:04:07.000\x1b[m " + web + "      notice: last \x1b[1;31mevil\x1b[m\n" +
+		"\x1b[2m2026-01-02 03:04:07.000\x1b[m " + web + " notice: last \x1b[1;31mevil\x1b[m\n" +
 		"lookout: searched all services, all time: 1,234,567 events, 346 MB in 12.3ms; 3 matches\n"
 	if got != want {
 		t.Errorf("got\n%q\nwant\n%q", got, want)
