@@ -111,7 +111,7 @@ type Options struct {
 	Registry *prometheus.Registry
 	Limits   Limits
 	Log      *slog.Logger
-	// Clock is the time that durations back (since=15m) are counted from.
+	// Clock is the time that durations back (since=15m) are counted from, and by which parts of exports end.
 	Clock func() time.Time
 }
 

@@ -77,6 +77,19 @@ func (s *searchRequest) nextCursor(place query.Place, snapshot uint64) string {
 	return cursor{place: place, since: s.Since, until: s.Until, maxSeq: snapshot}.text(s.key)
 }
 
+// next is the cursor of what follows an answer whose last row is at a place, empty when nothing does or it cannot be had.
+func (s *searchRequest) next(sum *query.Summary, last query.Place) string {
+	switch {
+	case sum.Cut != 0:
+		if place := s.cutPlace(sum.Cut); s.goesOn(place) {
+			return s.nextCursor(place, sum.Sequence)
+		}
+	case s.Limit > 0 && sum.Matched == int64(s.Limit) && !s.CountOnly:
+		return s.nextCursor(last, sum.Sequence)
+	}
+	return ""
+}
+
 // cutPlace is the place before the first row that was left out because of the limit of bytes.
 func (s *searchRequest) cutPlace(cut int64) query.Place {
 	if s.Newest {

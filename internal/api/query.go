@@ -33,6 +33,11 @@ func (a *API) readSearch(w http.ResponseWriter, r *http.Request) (s searchReques
 	if err != nil {
 		return s, err
 	}
+	return a.searchOf(p)
+}
+
+// searchOf is the search that parameters ask for.
+func (a *API) searchOf(p params) (s searchRequest, err error) {
 	var limit, before, after uint64
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },
@@ -119,14 +124,7 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	line := summaryOf(s.Query, &summary, time.Since(start))
-	switch {
-	case summary.Cut != 0:
-		if place := s.cutPlace(summary.Cut); s.goesOn(place) {
-			line.Next = s.nextCursor(place, summary.Sequence)
-		}
-	case s.Limit > 0 && summary.Matched == int64(s.Limit) && !s.CountOnly:
-		line.Next = s.nextCursor(last, summary.Sequence)
-	}
+	line.Next = s.next(&summary, last)
 	_ = out.line(summaryLine(line)) // what can fail is the connection
 }
 

@@ -76,9 +76,6 @@ var later = []struct {
 }{
 	{"/api/v1/patterns/", "one pattern (patterns lists them)", auth.Read},
 	{"/api/v1/fields/", "one field (fields lists them, values?field=NAME its values)", auth.Read},
-	{"/api/v1/top", "top values of a field (stats?by=FIELD&top=10 has them)", auth.Read},
-	{"/api/v1/export", "export", auth.Read},
-	{"/api/v1/export/", "export", auth.Read},
 	{"/api/v1/rules", "rules over HTTP", auth.Read},
 	{"/api/v1/rules/", "rules over HTTP", auth.Read},
 	{"/api/v1/alerts/", "one alert over HTTP", auth.Read},
@@ -117,6 +114,8 @@ func (a *API) routes() {
 	a.add("/api/v1/openapi.json", auth.Anyone, read, a.openapi)
 	a.add("/api/v1/query", auth.Read, both, a.stored(a.query))
 	a.add("/api/v1/stats", auth.Read, both, a.stored(a.stats))
+	a.add("/api/v1/top", auth.Read, both, a.stored(a.top))
+	a.add("/api/v1/export", auth.Read, both, a.stored(a.export))
 	a.add("/api/v1/explain", auth.Read, both, a.stored(a.explain))
 	a.add(tailPath, auth.Read, get, a.stored(a.tail))
 	a.add("/api/v1/services", auth.Read, get, a.stored(a.services))
@@ -151,7 +150,7 @@ func (a *API) routes() {
 	}
 	a.unknown = &route{pattern: "unknown", handler: a.o.Auth.Middleware(auth.Read)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, &apiError{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing at this address",
-			Mend: "the API is at /api/v1/: query, stats, patterns, fields, tail, context, events, services, containers, probes, alerts"})
+			Mend: "the API is at /api/v1/, and /api/v1/openapi.json describes it"})
 	}))}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,7 +18,33 @@ import (
 
 // stats computes aggregates: GET or POST /api/v1/stats.
 func (a *API) stats(w http.ResponseWriter, r *http.Request) {
-	s, err := readStats(w, r, a.o.Clock())
+	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "after_sequence", "sequence", "reports")
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	a.aggregate(w, r, p)
+}
+
+// defaultTop is how many values top lists unless the request says how many.
+const defaultTop = "10"
+
+// top lists the most frequent values of fields, as stats does with top: GET or POST /api/v1/top.
+func (a *API) top(w http.ResponseWriter, r *http.Request) {
+	p, err := readParams(w, r, "q", "since", "until", "by", "agg", "top", "after_sequence", "sequence", "reports")
+	if err == nil && p["by"] == "" {
+		err = badParameter("by", "names no field", "name one, or some with commas")
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	p["top"] = cmp.Or(p["top"], defaultTop)
+	a.aggregate(w, r, p)
+}
+
+func (a *API) aggregate(w http.ResponseWriter, r *http.Request, p params) {
+	s, err := p.stats(a.o.Clock())
 	if err != nil {
 		writeError(w, err)
 		return
@@ -36,11 +63,8 @@ func (a *API) stats(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(appendStats(nil, &s, answer, time.Since(start))) // what can fail is the connection
 }
 
-func readStats(w http.ResponseWriter, r *http.Request, now time.Time) (s query.StatsRequest, err error) {
-	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "after_sequence", "sequence", "reports")
-	if err != nil {
-		return s, err
-	}
+// stats is what parameters ask to compute.
+func (p params) stats(now time.Time) (s query.StatsRequest, err error) {
 	var top uint64
 	for _, read := range []func() error{
 		func() (err error) { s.Query, err = p.query(); return },

@@ -138,6 +138,7 @@ func (d *deadline) move(cut bool) {
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	kind    string // the answer's Content-Type
 
 	mu      sync.Mutex // the timer writes too
 	buf     []byte
@@ -150,7 +151,7 @@ type stream struct {
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func newStream(w http.ResponseWriter) *stream {
-	return &stream{w: w, control: http.NewResponseController(w), buf: (*buffers.Get().(*[]byte))[:0]}
+	return &stream{w: w, kind: "application/x-ndjson; charset=utf-8", control: http.NewResponseController(w), buf: (*buffers.Get().(*[]byte))[:0]}
 }
 
 // line writes a line, given without its newline.
@@ -160,12 +161,28 @@ func (s *stream) line(text []byte) error {
 
 // add writes the line that it lets appendLine append, without its newline. The error is that of the connection.
 func (s *stream) add(appendLine func([]byte) []byte) error {
+	return s.put(func(dst []byte) []byte { return append(appendLine(dst), '\n') })
+}
+
+// text writes some text as it is.
+func (s *stream) text(text []byte) error {
+	return s.put(func(dst []byte) []byte { return append(dst, text...) })
+}
+
+// begun tells whether something was sent.
+func (s *stream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
+}
+
+func (s *stream) put(appendText func([]byte) []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return s.err
 	}
-	s.buf = append(appendLine(s.buf), '\n')
+	s.buf = appendText(s.buf)
 	switch {
 	case !s.started, len(s.buf) >= flushBytes:
 		s.flush()
@@ -190,7 +207,7 @@ func (s *stream) flush() {
 	}
 	if !s.started {
 		s.started = true
-		s.w.Header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
+		s.w.Header().Set("Content-Type", s.kind)
 	}
 	if _, s.err = s.w.Write(s.buf); s.err == nil {
 		s.err = s.control.Flush()

@@ -44,15 +44,42 @@ func AppendEvent(dst []byte, e *event.Event) []byte {
 	dst = appendText(dst, `,"stream":`, e.Stream)
 	dst = appendText(dst, `,"message":`, e.Message)
 	if len(e.Fields) > 0 {
-		dst = append(dst, `,"fields":{`...)
-		if len(e.Fields) <= few {
-			dst = appendFew(dst, e.Fields)
-		} else {
-			dst = appendMany(dst, e.Fields)
-		}
-		dst[len(dst)-1] = '}' // the last comma
+		dst = AppendFields(append(dst, `,"fields":`...), e)
 	}
 	return append(dst, '}')
+}
+
+// AppendFields appends the extra fields of an event, which has some, as an object.
+func AppendFields(dst []byte, e *event.Event) []byte {
+	dst = appendFields(append(dst, '{'), e.Fields)
+	dst[len(dst)-1] = '}' // the last comma
+	return dst
+}
+
+// AppendFlat appends an event as the input takes it: the extra fields beside the others, and without the id and the time of receipt, which
+// a server gives itself.
+func AppendFlat(dst []byte, e *event.Event) []byte {
+	dst = AppendTime(append(dst, `{"time":`...), e.Time)
+	if e.Level != event.None {
+		dst = append(append(append(dst, `,"level":"`...), e.Level.String()...), '"')
+	}
+	dst = appendText(dst, `,"service":`, e.Service)
+	dst = appendText(dst, `,"env":`, e.Env)
+	dst = appendText(dst, `,"host":`, e.Host)
+	dst = appendText(dst, `,"container":`, e.Container)
+	dst = appendText(dst, `,"stream":`, e.Stream)
+	dst = flatjson.AppendString(append(dst, `,"message":`...), e.Message)
+	dst = appendFields(append(dst, ','), e.Fields)
+	dst[len(dst)-1] = '}' // the last comma
+	return dst
+}
+
+// appendFields appends the fields with a comma behind each.
+func appendFields(dst []byte, fields []event.Field) []byte {
+	if len(fields) <= few {
+		return appendFew(dst, fields)
+	}
+	return appendMany(dst, fields)
 }
 
 // AppendTime appends ns since the Unix epoch as a JSON string.
