@@ -142,19 +142,17 @@ func (f *codedForm) code(t *Table, c *textReader, id int, sink *query.ValueSink)
 	if err != nil {
 		return err
 	}
-	if len(m.open) == 0 {
+	if len(m.slots) == 0 {
 		f.kind, f.numbers = codedOne, make([]int32, 1)
 		return nil
 	}
-	if len(m.open) > 1 {
-		return nil
-	}
-	h := m.open[0]
+	before, behind, h := m.single()
 	switch {
+	case h == nil:
 	case h.kind == holeDict:
 		f.kind, f.hole, f.numbers = codedHole, h, make([]int32, len(h.values))
-	case h.kind == holeDecimal && h.digits == 0 && len(m.pieces[1]) == 0 && h.width < 32 && h.least < 1<<32:
-		if d := sink.Decimals(m.pieces[0], h.least+1<<h.width-1, h.n); d != nil {
+	case h.kind == holeDecimal && h.digits == 0 && len(behind) == 0 && h.width < 32 && h.least < 1<<32:
+		if d := sink.Decimals(before, h.least+1<<h.width-1, h.n); d != nil {
 			f.kind, f.hole, f.least, f.numbers, f.decimals = codedHole, h, h.least, d.Known(), d
 		}
 	}

@@ -43,10 +43,10 @@ func (s *selection) findWhole(test *query.Test, text []byte, fold bool, column i
 // findInForm adds to found the rows that have the text by a form; known is false when they cannot be found in this way.
 func (s *selection) findInForm(test *query.Test, text []byte, fold bool, column int, c *textReader, id int, f *formRef, left, found bitset.Set) (known bool, err error) {
 	m, err := c.mould(s.Table, f)
-	if err != nil || len(m.open) != 1 {
+	before, behind, h := m.single()
+	if err != nil || h == nil {
 		return false, err
 	}
-	before, behind, h := m.pieces[0], m.pieces[1], m.open[0]
 	if fold && !(ascii(before) && ascii(behind)) {
 		return false, nil // a character of another length may be equal
 	}

@@ -469,40 +469,12 @@ func (h *hole) place(i int) int {
 
 // appendDigits appends x in decimal, with zeros before it up to the given number of digits.
 func appendDigits(dst []byte, x uint64, digits int) []byte {
-	var buf [20]byte
-	i := len(buf)
-	for x >= 100 {
-		q := x / 100
-		pair := 2 * (x - 100*q)
-		i -= 2
-		buf[i], buf[i+1] = digitPairs[pair], digitPairs[pair+1]
-		x = q
-	}
-	if x >= 10 {
-		i--
-		buf[i] = byte('0' + x%10)
-		x /= 10
-	}
-	i--
-	buf[i] = byte('0' + x)
-	for len(buf)-i < digits {
-		i--
-		buf[i] = '0'
-	}
-	return append(dst, buf[i:]...)
+	dst = slices.Grow(dst, maxDigits)
+	return dst[:putDigits(dst[:cap(dst)], len(dst), x, digits)]
 }
 
 const digitPairs = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849" +
 	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
-
-// digitsOf is how many digits x has.
-func digitsOf(x uint64) int {
-	n := 1
-	for ; x >= 10; x /= 10 {
-		n++
-	}
-	return n
-}
 
 // facts say what the head tells of the values.
 func (h *hole) facts() query.Hole {

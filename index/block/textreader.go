@@ -84,13 +84,6 @@ type formRef struct {
 // moulded tells whether the form's holes have columns.
 func (f *formRef) moulded() bool { return f.holes > 0 && !f.loose }
 
-// mould is a form with more than a few values, ready to be filled: pieces[i] stands before the value of open[i], the last
-// piece at the end. Constant holes have become parts of the pieces.
-type mould struct {
-	pieces [][]byte
-	open   []*hole // their prefixes are parts of the pieces, too
-}
-
 // readRef reads where a column of n values is.
 func (c *textReader) readRef(r *reader, n int) {
 	c.n = n
@@ -230,15 +223,13 @@ func (c *textReader) columns(t *Table, f *formRef) ([]hole, error) {
 func (c *textReader) eachColumn(t *Table, f *formRef, fn func(k int, h *hole)) error {
 	r := reader{data: f.head}
 	section, at := r.count(maxBlock), r.count(maxBlock)
-	var data []byte // none when all holes are constant
-	if section < len(c.dataSections) {
-		var err error
-		if data, err = t.keep(c.dataSections[section]); err != nil {
-			return err
-		}
+	data, err := c.bitsOf(t, section)
+	if err != nil {
+		return err
 	}
+	var h hole
 	for k := range f.holes {
-		h := readHole(&r, f.values)
+		h = readHole(&r, f.values)
 		if r.bad || at+h.bits > len(data) {
 			return corrupt("holes")
 		}
@@ -250,6 +241,14 @@ func (c *textReader) eachColumn(t *Table, f *formRef, fn func(k int, h *hole)) e
 		return corrupt("holes")
 	}
 	return nil
+}
+
+// bitsOf returns a data section, nothing for a form of which all holes are constant.
+func (c *textReader) bitsOf(t *Table, section int) ([]byte, error) {
+	if section >= len(c.dataSections) {
+		return nil, nil
+	}
+	return t.keep(c.dataSections[section])
 }
 
 // looseTexts returns the values of all holes of a form that has few: those of the first value first.
@@ -324,38 +323,6 @@ func (c *textReader) reader(t *Table) (*valueReader, error) {
 	})
 }
 
-// mould returns the form ready to be filled.
-func (c *textReader) mould(t *Table, f *formRef) (mould, error) {
-	return f.mould.get(func() (mould, error) {
-		cols, err := c.columns(t, f)
-		if err != nil {
-			return mould{}, err
-		}
-		size, open := len(f.text), 0
-		for k := range cols {
-			if size += len(cols[k].prefix); cols[k].kind != holeConst {
-				open++
-			}
-		}
-		m := mould{pieces: make([][]byte, 0, open+1), open: make([]*hole, 0, open)}
-		all, start := make([]byte, 0, size), 0
-		rest := f.text
-		for k := range cols {
-			j := bytes.IndexByte(rest, query.HoleMark)
-			all = append(append(all, rest[:j]...), cols[k].prefix...)
-			rest = rest[j+1:]
-			if cols[k].kind != holeConst {
-				m.pieces, m.open = append(m.pieces, all[start:]), append(m.open, &cols[k])
-				start = len(all)
-			}
-		}
-		all = append(all, rest...)
-		m.pieces = append(m.pieces, all[start:])
-		t.size.Add(int64(size + 32*len(m.pieces)))
-		return m, nil
-	})
-}
-
 // append appends value i.
 func (v *valueReader) append(dst []byte, i int) ([]byte, error) {
 	id := int(v.ids[i])
@@ -395,11 +362,7 @@ func (v *valueReader) append(dst []byte, i int) ([]byte, error) {
 		}
 		m = &made
 	}
-	for k, h := range m.open {
-		dst = append(dst, m.pieces[k]...)
-		dst = h.appendRest(dst, rank)
-	}
-	return append(dst, m.pieces[len(m.open)]...), nil
+	return m.append(dst, rank), nil
 }
 
 // raw returns raw value i.
