@@ -1,131 +1,135 @@
 package block
 
 import (
-	"sync"
+	"encoding/binary"
 
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// rowScratch is the memory for rebuilding an event.
-type rowScratch struct {
-	ev     event.Event
-	buf    []byte
-	ends   []int
-	fields []event.Field
-	seen   []seenColumn
+// rowReader is what is needed of a table for every row.
+type rowReader struct {
+	times   []int64
+	dicts   [dictColumns][]uint16
+	shapes  []uint16
+	message *valueReader
+	service []byte // encoded
 }
 
-// seenColumn counts the values of a column that an event has so far.
-type seenColumn struct{ column, values int32 }
-
-var rowScratches = sync.Pool{New: func() any { return new(rowScratch) }}
+func (t *Table) rowReader() (*rowReader, error) {
+	if r := t.rows.ready(); r != nil {
+		return *r, nil
+	}
+	return t.rows.get(func() (r *rowReader, err error) {
+		r = &rowReader{service: event.AppendText(nil, []byte(t.Meta.Service))}
+		if r.times, err = t.Times(); err != nil {
+			return nil, err
+		}
+		for i := range r.dicts {
+			if r.dicts[i], err = t.dict(i); err != nil {
+				return nil, err
+			}
+		}
+		if r.shapes, err = t.rowShapes(); err != nil {
+			return nil, err
+		}
+		r.message, err = t.message.reader(t)
+		return r, err
+	})
+}
 
 // AppendRow appends the encoded event of a row (package event), byte for byte as the builder got it.
 func (t *Table) AppendRow(dst []byte, row int) ([]byte, error) {
 	if row < 0 || row >= t.Rows() {
 		return dst, corrupt("no row %d", row)
 	}
-	s := rowScratches.Get().(*rowScratch)
-	defer rowScratches.Put(s)
-	times, err := t.Times()
+	r, err := t.rowReader()
 	if err != nil {
 		return dst, err
 	}
-	e := &s.ev
-	e.Time = times[row]
-	e.Service = append(e.Service[:0], t.Meta.Service...)
-	for i, p := range [dictColumns]*[]byte{levelColumn: nil, envColumn: &e.Env, hostColumn: &e.Host, containerColumn: &e.Container, streamColumn: &e.Stream} {
-		ids, err := t.dict(i)
+	level := t.dicts[levelColumn].values[r.dicts[levelColumn][row]]
+	dst, start := event.BeginEvent(dst, r.times[row], event.Level(level[0]))
+	dst = append(dst, r.service...)
+	for _, i := range [...]int{envColumn, hostColumn, containerColumn, streamColumn} { // in this order
+		dst = event.AppendText(dst, t.dicts[i].values[r.dicts[i][row]])
+	}
+	dst, text := event.BeginText(dst)
+	if dst, err = r.message.append(dst, row); err == nil {
+		dst, err = t.appendFields(event.EndText(dst, text), row, t.shapes[r.shapes[row]])
+	}
+	if err != nil {
+		return dst[:start], err
+	}
+	return event.EndEvent(dst, start), nil
+}
+
+// appendFields appends an event's extra fields, which are in the columns of list, as they stand in an encoded event.
+func (t *Table) appendFields(dst []byte, row int, list []int32) ([]byte, error) {
+	var restMemory [4]event.Field
+	rest, n := restMemory[:0], len(list)
+	if n > 0 && int(list[n-1]) == len(t.fields) { // some have no column
+		list = list[:n-1]
+		starts, err := t.starts(len(t.fields))
 		if err != nil {
 			return dst, err
 		}
-		v := t.dicts[i].values[ids[row]]
-		if p == nil {
-			e.Level = event.Level(v[0])
-		} else {
-			*p = v
+		data, err := t.rest.raw(t, int(starts[row]))
+		if err != nil {
+			return dst, err
+		}
+		if rest, err = readRest(rest, data); err != nil {
+			return dst, err
 		}
 	}
-	message, err := t.message.reader(t)
-	if err != nil {
-		return dst, err
-	}
-	if s.buf, err = message.append(s.buf[:0], row); err != nil {
-		return dst, err
-	}
-	n := len(s.buf)
-	if err := t.appendFields(s, row); err != nil {
-		return dst, err
-	}
-	e.Message = s.buf[:n]
-	for i := range s.fields {
-		if s.ends[i] > n { // the buffer may have moved since
-			s.fields[i].Value = s.buf[n:s.ends[i]]
-			n = s.ends[i]
-		}
-	}
-	e.Fields = s.fields
-	return event.AppendEvent(dst, e), nil
-}
-
-// appendFields fills s.fields, with the values one behind the other in s.buf; those of the rest are in its own memory.
-func (t *Table) appendFields(s *rowScratch, row int) error {
-	s.fields, s.ends, s.seen = s.fields[:0], s.ends[:0], s.seen[:0]
-	shapes, err := t.rowShapes()
-	if err != nil {
-		return err
-	}
-	for _, column := range t.shapes[shapes[row]] {
+	dst = binary.AppendUvarint(dst, uint64(len(list)+len(rest)))
+	var seenMemory [4]seenColumn
+	seen := seenMemory[:0]
+	for _, column := range list {
+		f := &t.fields[column]
 		starts, err := t.starts(int(column))
 		if err != nil {
-			return err
+			return dst, err
 		}
 		at := int(starts[row])
-		if int(column) == len(t.fields) {
-			data, err := t.rest.raw(t, at)
-			if err != nil {
-				return err
-			}
-			if s.fields, err = readRest(s.fields, data); err != nil {
-				return err
-			}
-			for len(s.ends) < len(s.fields) {
-				s.ends = append(s.ends, 0)
-			}
-			break
-		}
-		f := &t.fields[column]
 		if starts[row+1]-starts[row] > 1 { // which of several this is
 			k := 0
-			for k < len(s.seen) && s.seen[k].column != column {
+			for k < len(seen) && seen[k].column != column {
 				k++
 			}
-			if k == len(s.seen) {
-				s.seen = append(s.seen, seenColumn{column: column})
+			if k == len(seen) {
+				seen = append(seen, seenColumn{column: column})
 			}
-			at += int(s.seen[k].values)
-			s.seen[k].values++
+			at += int(seen[k].values)
+			seen[k].values++
 		}
+		dst = event.AppendText(append(dst, byte(f.kind)), f.named)
+		start := 0
+		dst, start = event.BeginText(dst)
 		if f.number {
 			v, err := f.num.read(t)
 			if err != nil {
-				return err
+				return dst, err
 			}
-			s.buf = v.append(s.buf, &f.num, at)
+			dst = v.append(dst, &f.num, at)
 		} else {
 			v, err := f.text.reader(t)
 			if err != nil {
-				return err
+				return dst, err
 			}
-			if s.buf, err = v.append(s.buf, at); err != nil {
-				return err
+			if dst, err = v.append(dst, at); err != nil {
+				return dst, err
 			}
 		}
-		s.fields = append(s.fields, event.Field{Name: f.named, Kind: f.kind})
-		s.ends = append(s.ends, len(s.buf))
+		dst = event.EndText(dst, start)
 	}
-	return nil
+	for _, f := range rest {
+		dst = event.AppendText(append(dst, byte(f.Kind)), f.Name)
+		dst = event.AppendText(dst, f.Value)
+	}
+	return dst, nil
 }
+
+// seenColumn counts the values of a column that an event has so far.
+type seenColumn struct{ column, values int32 }
 
 // readRest reads fields that are kept beside one another.
 func readRest(fields []event.Field, data []byte) ([]event.Field, error) {

@@ -27,6 +27,7 @@ type Table struct {
 	seqs            lazy[[]uint64]
 	shapeIDs        lazy[[]uint16]
 	restStarts      lazy[[]uint32]
+	rows            lazy[*rowReader]
 }
 
 type tableDict struct {

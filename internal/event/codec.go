@@ -44,7 +44,8 @@ func EncodedSize(e *Event) int {
 	return n
 }
 
-func appendText(dst, p []byte) []byte {
+// AppendText appends a text as it stands in an encoded event.
+func AppendText(dst, p []byte) []byte {
 	if len(p) < 0x80 {
 		dst = append(dst, byte(len(p)))
 	} else {
@@ -53,27 +54,54 @@ func appendText(dst, p []byte) []byte {
 	return append(dst, p...)
 }
 
+// BeginText begins a text of which the bytes follow; [EndText] ends it.
+func BeginText(dst []byte) (dst2 []byte, start int) { return append(dst, 0), len(dst) }
+
+// EndText gives a text that began at start the length that it has by now.
+func EndText(dst []byte, start int) []byte {
+	n := len(dst) - start - 1
+	if n < 0x80 {
+		dst[start] = byte(n)
+		return dst
+	}
+	var room [binary.MaxVarintLen64]byte
+	k := binary.PutUvarint(room[:], uint64(n))
+	dst = append(dst, room[:k-1]...)
+	copy(dst[start+k:], dst[start+1:start+1+n])
+	copy(dst[start:], room[:k])
+	return dst
+}
+
+// BeginEvent begins an encoded event; its texts and fields follow, and [EndEvent].
+func BeginEvent(dst []byte, time int64, level Level) (dst2 []byte, start int) {
+	start = len(dst)
+	dst = append(dst, 0, 0, 0, 0)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(time))
+	return append(dst, byte(level)), start
+}
+
+// EndEvent ends the event that began at start.
+func EndEvent(dst []byte, start int) []byte {
+	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
+	return dst
+}
+
 // AppendEvent appends e's binary form to dst. Seq and Received are not part of it.
 func AppendEvent(dst []byte, e *Event) []byte {
-	start := len(dst)
-	dst = append(dst, 0, 0, 0, 0)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time))
-	dst = append(dst, byte(e.Level))
-	dst = appendText(dst, e.Service)
-	dst = appendText(dst, e.Env)
-	dst = appendText(dst, e.Host)
-	dst = appendText(dst, e.Container)
-	dst = appendText(dst, e.Stream)
-	dst = appendText(dst, e.Message)
+	dst, start := BeginEvent(dst, e.Time, e.Level)
+	dst = AppendText(dst, e.Service)
+	dst = AppendText(dst, e.Env)
+	dst = AppendText(dst, e.Host)
+	dst = AppendText(dst, e.Container)
+	dst = AppendText(dst, e.Stream)
+	dst = AppendText(dst, e.Message)
 	dst = binary.AppendUvarint(dst, uint64(len(e.Fields)))
 	for i := range e.Fields {
 		f := &e.Fields[i]
-		dst = append(dst, byte(f.Kind))
-		dst = appendText(dst, f.Name)
-		dst = appendText(dst, f.Value)
+		dst = AppendText(append(dst, byte(f.Kind)), f.Name)
+		dst = AppendText(dst, f.Value)
 	}
-	binary.LittleEndian.PutUint32(dst[start:], uint32(len(dst)-start-4))
-	return dst
+	return EndEvent(dst, start)
 }
 
 // Size returns the length of the encoded event at data's start, its length field included.

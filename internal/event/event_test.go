@@ -295,3 +295,13 @@ func BenchmarkCodec(b *testing.B) {
 		}
 	})
 }
+
+func TestEndText(t *testing.T) {
+	for _, n := range []int{0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 21} {
+		text := bytes.Repeat([]byte("0123456789"), n/10+1)[:n]
+		dst, start := BeginText([]byte("before"))
+		if got, want := EndText(append(dst, text...), start), AppendText([]byte("before"), text); !bytes.Equal(got, want) {
+			t.Errorf("a text of %d bytes", n)
+		}
+	}
+}
