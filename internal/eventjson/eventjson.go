@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
-	"time"
 
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/flatjson"
@@ -82,18 +81,48 @@ func appendFields(dst []byte, fields []event.Field) []byte {
 	return appendMany(dst, fields)
 }
 
-// AppendTime appends ns since the Unix epoch as a JSON string.
+// AppendTime appends ns since the Unix epoch as a JSON string. It is the method of Neri and Schneider ("Euclidean affine functions
+// and their application to calendar algorithms", 2022), because package time took a tenth of an export's time.
 func AppendTime(dst []byte, ns int64) []byte {
-	t := time.Unix(0, ns).UTC()
-	dst = append(dst, '"')
-	dst = t.AppendFormat(dst, time.RFC3339) // the layout that package time has a fast path for; it ends with Z
-	dst[len(dst)-1] = '.'
-	n := t.Nanosecond()
-	for unit := 100_000_000; unit > 0; unit /= 10 {
-		dst = append(dst, '0'+byte(n/unit%10))
+	const daysTo1970 = 719468 // from March 1 of the year 0, so that nothing is negative: the least ns is in 1677
+	seconds, nanos := ns/1e9+daysTo1970*86400, ns%1e9
+	if nanos < 0 {
+		nanos += 1e9
+		seconds--
 	}
-	return append(dst, 'Z', '"')
+	days, clock := uint32(uint64(seconds)/86400), uint32(uint64(seconds)%86400)
+	n := 4*days + 3
+	century := n / 146097
+	product := 2939745 * uint64(n%146097|3)
+	year := 100*century + uint32(product>>32)
+	day := uint32(product) / 2939745 / 4 // of a year that begins in March
+	n = 2141*day + 197913
+	month := n >> 16
+	if day >= 306 {
+		month -= 12
+		year++
+	}
+	text := [32]byte([]byte(`"0000-00-00T00:00:00.000000000Z"`))
+	put2 := func(at int, x uint32) { text[at], text[at+1] = pairs[2*x], pairs[2*x+1] }
+	put2(1, year/100)
+	put2(3, year%100)
+	put2(6, month)
+	put2(9, n&0xffff/2141+1)
+	put2(12, clock/3600)
+	put2(15, clock/60%60)
+	put2(18, clock%60)
+	high, low := uint32(nanos)/10000, uint32(nanos)%10000
+	text[21] = byte('0' + high/10000)
+	put2(22, high/100%100)
+	put2(24, high%100)
+	put2(26, low/100)
+	put2(28, low%100)
+	return append(dst, text[:]...)
 }
+
+// pairs are the numbers of two digits.
+const pairs = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849" +
+	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
 
 func appendText(dst []byte, name string, text []byte) []byte {
 	if len(text) == 0 {

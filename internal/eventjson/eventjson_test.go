@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -91,11 +92,23 @@ func TestManyFields(t *testing.T) {
 }
 
 func TestAppendTime(t *testing.T) {
-	for _, ns := range []int64{0, 1, -1, 1e9, 999_999_999, 1795260153000000010, math.MaxInt64, math.MinInt64} {
-		got, err := time.Parse(`"`+time.RFC3339Nano+`"`, string(AppendTime(nil, ns)))
-		if err != nil || got.UnixNano() != ns {
-			t.Errorf("%d: %s, %v", ns, AppendTime(nil, ns), err)
+	check := func(ns int64) {
+		t.Helper()
+		if got, want := string(AppendTime(nil, ns)), time.Unix(0, ns).UTC().Format(`"2006-01-02T15:04:05.000000000Z"`); got != want {
+			t.Fatalf("%d: %s, want %s", ns, got, want)
 		}
+	}
+	for _, ns := range []int64{0, 1, 10, 999999999, 1e9, 1795260153000000000, 1795260153100000000, 1795260153123456789, -1, -1e9, -1e9 - 1, math.MaxInt64, math.MinInt64} {
+		check(ns)
+	}
+	const day = 24 * 3600 * 1_000_000_000
+	for ns := int64(math.MinInt64 / day * day); ns < math.MaxInt64/day*day; ns += day { // each of them, with its ends
+		check(ns)
+		check(ns - 1)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 100_000 {
+		check(int64(rng.Uint64()))
 	}
 }
 
