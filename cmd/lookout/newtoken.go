@@ -15,8 +15,9 @@ import (
 
 func (p *program) newTokenCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "new-token [FILE]",
-		Short: "Make a token for agents and senders",
+		Use:    "new-token [FILE]",
+		Hidden: true, // lookout token has what servers make; this one needs none
+		Short:  "Make a token for agents and senders",
 		Long: `new-token prints a new random token. With FILE it goes there, readable by its user only, unless there
 is a token already: none is ever replaced.
 

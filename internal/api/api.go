@@ -93,6 +93,8 @@ type Options struct {
 	UI http.Handler
 	// Fleet is what /api/v1/containers and /api/v1/probes list. Without it the lists are empty.
 	Fleet Fleet
+	// Inputs returns the ways in, for /api/v1/inputs; without it there are none.
+	Inputs func() []Input
 	// Alerts returns the incidents that are open or were lately, for /api/v1/alerts; without it there are none.
 	Alerts func() ([]alerting.IncidentInfo, error)
 	// Deleter deletes events by query; nil in an agent.
@@ -153,6 +155,9 @@ func New(o Options) *API {
 	}
 	if o.Fleet == nil {
 		o.Fleet = fleet.New(fleet.Options{})
+	}
+	if o.Inputs == nil {
+		o.Inputs = func() []Input { return []Input{} }
 	}
 	if o.Alerts == nil {
 		o.Alerts = func() ([]alerting.IncidentInfo, error) { return []alerting.IncidentInfo{}, nil }

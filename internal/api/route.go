@@ -81,8 +81,6 @@ var later = []struct {
 	{"/api/v1/alerts/", "one alert over HTTP", auth.Read},
 	{"/api/v1/silences", "silences", auth.Read},
 	{"/api/v1/silences/", "silences", auth.Read},
-	{"/api/v1/tokens", "tokens of one's own", auth.Admin},
-	{"/api/v1/tokens/", "tokens of one's own", auth.Admin},
 	{"/loki/", "Loki's API", auth.Read},
 	{"/elastic", "Elasticsearch's API", auth.Write},
 	{"/elastic/", "Elasticsearch's API", auth.Write},
@@ -129,6 +127,7 @@ func (a *API) routes() {
 	a.add("/api/v1/context", auth.Read, get, a.stored(a.context))
 	a.add("/api/v1/containers", auth.Read, get, list("containers", surely(a.o.Fleet.Containers)))
 	a.add("/api/v1/probes", auth.Read, get, list("probes", surely(a.o.Fleet.Probes)))
+	a.add("/api/v1/inputs", auth.Read, get, list("inputs", surely(a.o.Inputs)))
 	a.add("/api/v1/alerts", auth.Read, get, list("alerts", a.o.Alerts))
 	a.add(savedPath, auth.Read, get, a.stored(func(w http.ResponseWriter, r *http.Request) { list("saved", a.o.Saved.List)(w, r) }))
 	a.add(savedPath+"/", auth.Read, []string{http.MethodGet, http.MethodPut, http.MethodDelete}, a.stored(a.savedSearch))
@@ -139,6 +138,8 @@ func (a *API) routes() {
 	a.add("/api/v1/login", public, post, a.login)
 	a.add("/api/v1/logout", auth.Anyone, post, a.logout)
 	a.add("/api/v1/me", auth.Anyone, get, a.me)
+	a.add(tokensPath, auth.Admin, both, a.tokens)
+	a.add(tokensPath+"/", auth.Admin, []string{http.MethodDelete}, a.token)
 	a.add("/api/v1/login-codes", auth.Admin, post, a.loginCodes)
 	if a.o.Events != nil {
 		a.add("/api/v1/events", auth.Write, post, a.o.Events.ServeHTTP)

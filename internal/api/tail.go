@@ -104,10 +104,10 @@ func (a *API) tail(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ended is the error of a request whose session ended before it, nil for any other.
+// ended is the error of a request whose session ended or whose token was revoked before it ended, nil for any other.
 func ended(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), auth.ErrEnded) {
-		return asError(auth.ErrEnded)
+	if e := (*auth.Error)(nil); errors.As(context.Cause(ctx), &e) {
+		return asError(e)
 	}
 	return nil
 }

@@ -92,6 +92,8 @@ type App struct {
 
 	queue *forward.Queue // nil in a server
 
+	watches map[string]*watched // by the inputs' names; not changed after New
+
 	gelf   *gelf.Input   // nil when it is off
 	docker *docker.Input // nil when there is none
 	// engineAddress is where Docker is.

@@ -34,7 +34,7 @@ func (a *App) openInputs() error {
 	c := a.o.Config
 	if !c.GELF.Off() {
 		a.gelf = gelf.New(gelf.Options{
-			Addr: string(c.GELF), Allow: c.AllowList(), Sink: a.sink, Joiner: parse.NewJoiner(parse.JoinOptions{}), Stages: a.stages(), Log: a.log,
+			Addr: string(c.GELF), Allow: c.AllowList(), Sink: a.watch(inputGELF), Joiner: parse.NewJoiner(parse.JoinOptions{}), Stages: a.stages(), Log: a.log,
 		})
 	}
 
@@ -42,7 +42,7 @@ func (a *App) openInputs() error {
 	if err != nil {
 		a.log.Warn("this machine has no name; probes' events have no host", "error", err)
 	}
-	a.prober, err = probe.New(probe.Options{Sink: a.sink, Host: host, Allow: c.ProbePrefixes(), Version: a.o.Version, Log: a.log})
+	a.prober, err = probe.New(probe.Options{Sink: a.watch(inputProbes), Host: host, Allow: c.ProbePrefixes(), Version: a.o.Version, Log: a.log})
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (a *App) openInputs() error {
 		return nil
 	}
 	a.docker, err = docker.New(docker.Options{
-		Address: a.engineAddress, Sink: a.sink, Stages: a.stages,
+		Address: a.engineAddress, Sink: a.watch(inputDocker), Stages: a.stages,
 		Joiner:  func() docker.Joiner { return parse.NewJoiner(parse.JoinOptions{}) },
 		Targets: a.probeContainers, Log: a.log,
 	})

@@ -199,7 +199,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		a.log.Warn("others could read the token; that is mended, but make a new one: remove the file and start again", "file", a.opened.Path)
 	}
 	a.native = native.New(native.Options{
-		Sink:   a.sink,
+		Sink:   a.watch(inputNDJSON),
 		Joiner: func() native.Joiner { return parse.NewJoiner(parse.JoinOptions{}) },
 		Stages: func() []collector.Stage { return a.stages() },
 		// The body's own limit; what is held of all bodies at a time is bounded by the handler.
@@ -215,6 +215,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		},
 		Log: a.log,
 	}
+	o.Inputs = a.Inputs
 	if a.store != nil {
 		if o.Saved, err = saved.Open(db); err != nil {
 			return err

@@ -20,6 +20,9 @@
 // A code lasts 15 minutes and works once, whoever tries at the same time. A session lasts 90 days, or 30 without a request;
 // a restart keeps it, another token in the place of the one it was begun with ends it. What a session still reads when it
 // ends is ended with it: the request's context ends with the cause [ErrEnded].
+//
+// Further tokens are made by [Authenticator.NewToken], which is the only one to see the secret, and end by [Authenticator.Revoke]:
+// when it returns, no request with the token or a session of it is let in, and those that still read are told to end ([ErrRevoked]).
 package auth
 
 import (
@@ -107,22 +110,18 @@ var (
 	ErrWrongCode = &Error{Status: http.StatusUnauthorized, Code: "wrong_code", Message: "the code is not known here: it works once, for 15 minutes, and not after a restart",
 		Mend: "make another with `lookout ui` on the server's machine, or log in with the token"}
 	ErrNoSession = &Error{Status: http.StatusBadRequest, Code: "no_session", Message: "the request comes with a token, which has no session to end",
-		Mend: "to end a token, remove it at the server"}
+		Mend: "to end a token, revoke it: `lookout token revoke NAME`"}
 )
 
 // Authenticator knows the tokens, codes and sessions. It is safe for concurrent use.
 type Authenticator struct {
-	tokens   []known
+	tokens   []known // of data folder and configuration
+	made     madeTokens
 	cross    *http.CrossOriginProtection
 	codes    codes
 	sessions sessions
 	wrong    limiter
 	now      func() time.Time
-}
-
-type known struct {
-	Identity
-	hash [sha256.Size]byte
 }
 
 // New returns an authenticator that knows the tokens, and keeps sessions in memory only. An empty secret is nobody's: no
@@ -141,13 +140,13 @@ var urlNames = []string{"token", "access_token", "auth_token", "api_key", "apike
 // Check returns who asks, by token or by session. A token wins: with a wrong one the cookie does not help. Its error is
 // always an [*Error].
 func (a *Authenticator) Check(r *http.Request) (Identity, error) {
-	who, _, err := a.check(r)
-	return who, err
+	who, err := a.check(r)
+	return who.Identity, err
 }
 
-func (a *Authenticator) check(r *http.Request) (Identity, *session, error) {
+func (a *Authenticator) check(r *http.Request) (admitted, error) {
 	if secretInURL(r) {
-		return Identity{}, nil, ErrInURL
+		return admitted{}, ErrInURL
 	}
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
@@ -156,13 +155,16 @@ func (a *Authenticator) check(r *http.Request) (Identity, *session, error) {
 	scheme, secret, _ := strings.Cut(headers[0], " ")
 	secret = strings.TrimSpace(secret)
 	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || secret == "" {
-		return Identity{}, nil, ErrMissing
+		return admitted{}, ErrMissing
 	}
-	t := a.token(secret)
+	t, made := a.token(secret)
 	if t == nil {
-		return Identity{}, nil, ErrWrong
+		return admitted{}, ErrWrong
 	}
-	return t.Identity, nil, nil
+	if made != nil {
+		a.made.note(made, a.now())
+	}
+	return admitted{Identity: t.Identity, token: made}, nil
 }
 
 func secretInURL(r *http.Request) bool {
@@ -176,41 +178,53 @@ func secretInURL(r *http.Request) bool {
 	return r.URL.User != nil
 }
 
-// token returns the token that secret is, nil when it is none.
-func (a *Authenticator) token(secret string) *known {
+// token returns the token that secret is, nil when it is none; made is the same one when it was made here.
+func (a *Authenticator) token(secret string) (found *known, made *madeToken) {
 	if secret == "" {
-		return nil
+		return nil, nil
 	}
 	hash := sha256.Sum256([]byte(secret))
-	var found *known
 	for i := range a.tokens { // all of them: how long it takes must not tell which one was near
 		if subtle.ConstantTimeCompare(hash[:], a.tokens[i].hash[:]) == 1 && a.tokens[i].Role != 0 {
 			found = &a.tokens[i]
 		}
 	}
-	return found
+	for _, t := range a.made.all() {
+		if subtle.ConstantTimeCompare(hash[:], t.hash[:]) == 1 {
+			found, made = &t.known, t
+		}
+	}
+	return found, made
+}
+
+// knows tells whether a token is still one.
+func (a *Authenticator) knows(k known) bool {
+	return slices.Contains(a.tokens, k) || slices.ContainsFunc(a.made.all(), func(t *madeToken) bool { return t.known == k })
 }
 
 // Knows tells whether a text is one of the tokens, so that it is not repeated anywhere.
-func (a *Authenticator) Knows(text string) bool { return a.token(text) != nil }
+func (a *Authenticator) Knows(text string) bool {
+	found, _ := a.token(text)
+	return found != nil
+}
 
 // checkCookie returns whose session the request belongs to. A browser adds the cookie to whatever page's requests it thinks
 // fit, pages of other ports of the same host among them: only requests of this server's own pages count.
-func (a *Authenticator) checkCookie(r *http.Request) (Identity, *session, error) {
+func (a *Authenticator) checkCookie(r *http.Request) (admitted, error) {
 	cookies := r.CookiesNamed(CookieName)
 	if len(cookies) == 0 {
-		return Identity{}, nil, ErrMissing
+		return admitted{}, ErrMissing
 	}
 	if !sameOrigin(r) {
-		return Identity{}, nil, ErrCrossSite
+		return admitted{}, ErrCrossSite
 	}
 	// Another host of the same domain can have set one beside ours, which must not lock anybody out.
 	for _, c := range cookies {
 		if s := a.sessions.use(c.Value, a.now()); s != nil {
-			return s.Identity, s, nil
+			return admitted{Identity: s.Identity, session: s}, nil
 		}
 	}
-	return Identity{}, nil, ErrEnded
+	return admitted{}, ErrEnded
 }
 
 // sameOrigin tells whether a request with a cookie comes from a page of this server, or from no page at all. Browsers say
@@ -241,7 +255,8 @@ type contextKey struct{}
 // admitted is what the middleware found out about a request.
 type admitted struct {
 	Identity
-	session *session // nil with a token
+	session *session   // nil with a token
+	token   *madeToken // nil with a session, and with a token that cannot be revoked
 }
 
 // From returns who asks, as the middleware found out. Its zero value for a request that did not pass it.
@@ -251,7 +266,7 @@ func From(ctx context.Context) Identity {
 }
 
 // Middleware lets through what comes with a token or session that may do what needs role. The context of a session's
-// request ends with the session.
+// request ends with the session, and that of a token's when it is revoked.
 func (a *Authenticator) Middleware(role Role) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -269,6 +284,12 @@ func (a *Authenticator) Middleware(role Role) func(http.Handler) http.Handler {
 				defer context.AfterFunc(s.ended, func() { end(ErrEnded) })()
 				ctx = ended
 			}
+			if t := who.token; t != nil {
+				ended, end := context.WithCancelCause(ctx)
+				defer end(nil)
+				defer context.AfterFunc(t.ended, func() { end(ErrRevoked) })()
+				ctx = ended
+			}
 			next.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
@@ -279,11 +300,11 @@ func (a *Authenticator) admit(r *http.Request, role Role) (admitted, error) {
 	if a.cross.Check(r) != nil || isUpgrade(r) && !originIsHost(r) {
 		return admitted{}, ErrCrossSite
 	}
-	who, s, err := a.check(r)
+	who, err := a.check(r)
 	if err == nil && !who.May(role) {
 		err = ErrRole
 	}
-	return admitted{who, s}, err
+	return who, err
 }
 
 func isUpgrade(r *http.Request) bool { return r.Header.Get("Upgrade") != "" }

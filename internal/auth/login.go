@@ -3,9 +3,11 @@ package auth
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +35,11 @@ type code struct {
 // restart it does not work. Who must be the identity of a token known here, or else the code is worth nothing.
 func (a *Authenticator) NewCode(who Identity) (text string, expires time.Time) {
 	text, expires = CodePrefix+randomText(20), a.now().Add(CodeTime)
-	for _, t := range a.tokens {
+	tokens := slices.Clone(a.tokens)
+	for _, t := range a.made.all() {
+		tokens = append(tokens, t.known)
+	}
+	for _, t := range tokens {
 		if t.Identity == who {
 			a.codes.add(code{hash: sha256.Sum256([]byte(text)), expires: expires, token: t})
 			break
@@ -90,9 +96,10 @@ func (a *Authenticator) Login(r *http.Request, code, token string) (*http.Cookie
 	if code != "" {
 		t = a.codes.take(code, now)
 	} else {
-		t, wrong = a.token(token), ErrWrong
+		t, _ = a.token(token)
+		wrong = ErrWrong
 	}
-	if t == nil {
+	if t == nil || !a.knows(*t) {
 		return nil, wrong
 	}
 	right()
@@ -102,6 +109,9 @@ func (a *Authenticator) Login(r *http.Request, code, token string) (*http.Cookie
 	id, err := a.sessions.begin(record{Identity: t.Identity, created: now, seen: now, expires: now.Add(SessionTime), token: t.hash})
 	if err != nil {
 		return nil, err
+	}
+	if !a.knows(*t) { // revoked at this moment, and its sessions may have been ended before this one was there
+		return nil, errors.Join(wrong, a.sessions.finishAll(t.hash))
 	}
 	c := cookie(r, id)
 	c.MaxAge = int(SessionTime / time.Second)

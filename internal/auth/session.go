@@ -214,6 +214,30 @@ func (s *sessions) finish(n *session) error {
 	return nil
 }
 
+// finishAll ends the sessions of a token.
+func (s *sessions) finishAll(token [sha256.Size]byte) error {
+	var gone []sessionKey
+	s.mu.Lock()
+	for key, n := range s.m {
+		if n.token == token {
+			n.end()
+			delete(s.m, key)
+			gone = append(gone, key)
+		}
+	}
+	s.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	return s.update(func(b *bbolt.Bucket) error {
+		var err error
+		for _, key := range gone {
+			err = errors.Join(err, b.Delete(key[:]))
+		}
+		return err
+	})
+}
+
 func (s *sessions) forget(n *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +37,7 @@ type Opened struct {
 // Open returns an authenticator that knows the admin token of the data folder. Without a token it makes folder and token,
 // durable before it returns. A file that others can read is given mode 0600. One process at a time may open a folder.
 //
-// Sessions are kept in db, in the bucket auth/sessions, so that a restart logs nobody out; db stays the caller's to close.
+// Tokens that are made later are kept in db, in the bucket auth/tokens, as hashes. Sessions are kept in auth/sessions, so that a restart logs nobody out; db stays the caller's to close.
 // Sessions that were begun with another token than today's are removed.
 //
 // More are tokens that the configuration names; one with an empty secret is nobody's.
@@ -69,8 +68,11 @@ func open(dir string, db *bbolt.DB, now func() time.Time, more ...Token) (*Authe
 	}
 	a := New(append([]Token{{Identity{Name: "admin", Role: Admin}, secret}}, more...)...)
 	a.now = now
+	if err := a.made.load(db); err != nil {
+		return nil, o, fmt.Errorf("the tokens that were made here: %w", err)
+	}
 	err = a.sessions.load(db, func(r record) bool {
-		return !r.over(now()) && slices.Contains(a.tokens, known{r.Identity, r.token})
+		return !r.over(now()) && a.knows(known{r.Identity, r.token})
 	})
 	if err != nil {
 		return nil, o, fmt.Errorf("the sessions of earlier logins: %w", err)
