@@ -71,7 +71,7 @@ func (p *program) tokenListCommand() *cobra.Command {
 			for _, one := range all {
 				created, used := "", ""
 				if one.Created != nil {
-					created = one.Created.Local().Format("2006-01-02 15:04")
+					created = one.Created.Local().Format("2006-01-02 15:04:05")
 				}
 				if one.Used != nil {
 					used = ageText(p.now().Sub(*one.Used)) + " ago"

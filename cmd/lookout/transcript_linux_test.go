@@ -160,6 +160,8 @@ var unsteadyHere = []struct {
 	{regexp.MustCompile(`\b20(?:2[5-9]|[3-9][0-9])-[0-9]{2}-[0-9]{2} [0-9:]{8}`), "2024-05-01 14:00:00"},
 	{regexp.MustCompile(`time=[-0-9]+T[0-9:.]+Z?(?:[+-][0-9:]+)?`), "time=2024-05-01T14:00:00.000Z"},
 	{regexp.MustCompile(`login=lkc_[-_0-9A-Za-z]+`), "login=lkc_PqX0VKsVNQ3tfeJsIcLivtDBpI"},
+	{regexp.MustCompile(`lkt_[-_0-9A-Za-z]{43}`), "lkt_5wzGIoPqrwVfkpx1fmFzkROnJzDvlYoPmJ8hLq3Zx0c"},
+	{regexp.MustCompile(`[0-9]+s ago`), "1s ago"},
 	{regexp.MustCompile(`(it works once, until )[0-9:]+`), "${1}14:15"},
 	{regexp.MustCompile(`#[0-9a-f]{8} of`), "#887f97ce of"},
 	{regexp.MustCompile(`at most [0-9.]+ [GTM]B`), "at most 135 GB"},
