@@ -344,3 +344,51 @@ func TestPatternsStop(t *testing.T) {
 		t.Errorf("nothing new: %d, %v", next, err)
 	}
 }
+
+// Words that look like ids stay in forms and in patterns, and are found all the same, with filters that have their keys.
+func TestWordsInForms(t *testing.T) {
+	s := open(t, Options{Dir: t.TempDir(), byHand: true, CompactShare: 1})
+	texts := []string{"user added to s3 over HTTP2", "the feed node3 is dead: utf8 or sha256", "ADDED by crc32c", "nothing of the kind", "abcdef beefed http4"}
+	for round := range 3 {
+		var b event.Batch
+		for i := range 50 {
+			for _, text := range texts {
+				line(&b, "web", fmt.Sprint(text, " ", i), int64(round*100+i+1))
+				b.AddField(&b.Events[len(b.Events)-1], event.Field{Name: []byte("proto"), Value: []byte(text)})
+			}
+		}
+		if err := s.Append(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+		seal(t, s)
+	}
+	for _, merged := range []bool{false, true} {
+		for q, want := range map[string]int{
+			"added": 300, "Added": 0, "ADDED": 150, "http2": 150, "s3": 150, "feed dead": 150, "sha256": 150, `"\bcrc32c\b"`: 0, `~"\bcrc32c\b"`: 150, `~"\badded\b"`: 150, "crc32": 150, "node3": 150, "http4": 150,
+			"proto:*added*": 300, `proto~"\bhttp2"`: 0, `proto~"HTTP2$"`: 150, `proto:"nothing of the kind"`: 150, "-feed": 600, "cafe": 0, "message:ed25519": 0,
+		} {
+			n := 0
+			if _, err := s.Search(t.Context(), query.Request{Query: parse(t, q)}, func(query.Row) error { n++; return nil }); err != nil || n != want {
+				t.Errorf("%s, merged %v: %d found, want %d, %v", q, merged, n, want, err)
+			}
+		}
+		if err := mergeByHand(s, 0, len(s.segments)); !merged && err != nil {
+			t.Fatal(err)
+		}
+	}
+	kinds, err := s.Kinds(t.Context(), query.KindsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, k := range kinds.List {
+		got = append(got, k.Template)
+	}
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"# # # #", "ADDED by crc32c #", "nothing of the kind #", "the feed # is dead: utf8 or sha256 #", "user added to s3 over HTTP2 #"}, got); d != "" {
+		t.Error(d)
+	}
+	if v, err := s.Verify(t.Context(), true, nil); err != nil || len(v.Problems) > 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/sdk"
 )
 
@@ -166,11 +167,14 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 	return s.finish(answer.Summary, answer.Summary.Matched, len(answer.Patterns) > 0)
 }
 
-// masked returns the first of the words of a search that patterns never have: one with a digit, or of four letters a to f and more.
+// masked returns the first of the words of a search that patterns never have: one with a digit, or of four letters a to f and more, that
+// is not known as a word.
 func masked(search string) string {
 	for _, word := range strings.FieldsFunc(search, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
 		if strings.ContainsAny(word, "0123456789") || len(word) >= 4 && strings.Trim(word, "abcdefABCDEF") == "" {
-			return word
+			if !query.IsWord([]byte(word)) {
+				return word
+			}
 		}
 	}
 	return ""

@@ -36,7 +36,7 @@ func TestMaskOfForms(t *testing.T) {
 		sameMask(t, &s, e.Message)
 	}
 	parts := rapid.OneOf(
-		rapid.SampledFrom([]string{"user", "added", "dead", "facade", "abcde", "éabcdeß", "größe", "K9", "K", "ſ", "_", "a_1", " ", "  ", "\t", "\n", ".", ":", "::", "-", "+", "/", `"`, "'", "`", "can't", "Traceback (most recent call last):\n",
+		rapid.SampledFrom([]string{"user", "added", "dead", "facade", "s3", "HTTP2", "Utf8", "s3_x", "és3", "ed25519", "abcde", "éabcdeß", "größe", "K9", "K", "ſ", "_", "a_1", " ", "  ", "\t", "\n", ".", ":", "::", "-", "+", "/", `"`, "'", "`", "can't", "Traceback (most recent call last):\n",
 			"fe80::1", "aa:bb:cc:dd:ee:ff", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "abcdefab-cdef-abcd-efab-cdefabcdefab", "10.0.0.1", "2026-11-21T10:00:00Z", "\xff", "0x7f"}),
 		rapid.StringMatching(`[a-g0-9_ :.é-]{0,12}`), rapid.String(),
 	)
@@ -68,4 +68,14 @@ func TestMaskOfForms(t *testing.T) {
 		}
 	}
 	t.Logf("%d lines in %d files are of %d patterns", lines, len(files), len(patterns))
+}
+
+func FuzzMaskOfForms(f *testing.F) {
+	for _, text := range []string{"user added to s3", "HTTP2 dead:beef::1", "de4d-feed-utf8 'a1'", "és3 s3_x K8s"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var s scanner
+		sameMask(t, &s, text)
+	})
 }

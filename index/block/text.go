@@ -110,6 +110,9 @@ func (c *textColumn) keys(b *Builder) {
 			b.tokens = query.AppendTokenKeys(b.tokens, c.arena[h.from:h.to])
 		}
 	}
+	for i := range c.forms.forms { // words
+		b.tokens = query.AppendTokenKeys(b.tokens, c.forms.bytes(i))
+	}
 	b.keys.add(b.tokens)
 	for _, i := range c.formless {
 		b.tokens = query.AppendTokenKeys(b.tokens[:0], c.values[i])

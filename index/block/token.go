@@ -11,7 +11,8 @@ import (
 
 // A text's form is what is left of it when its variable tokens are taken out. A token is a run of [A-Za-z0-9_] and bytes
 // above 0x7F; it is variable when it holds a digit, or is four bytes and more of only the letters a to f, or has a filter
-// key for another reason: so the keys of a text are those of its holes' values.
+// key for another reason, unless it is one of a few words (query.IsWord): so the keys of a text are those of its holes' values and of
+// its form.
 
 const (
 	delimiter = 0
@@ -85,6 +86,9 @@ func (s *scanner) scan(text []byte) bool {
 			default:
 				continue
 			}
+		}
+		if query.IsWord(text[start:i]) {
+			continue
 		}
 		if len(s.holes) == maxHoles {
 			return false

@@ -4,7 +4,11 @@
 // block of the store keeps (query.Pattern), with one result for both: the ledger of patterns goes by it ("p1:").
 package mask
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/lookoutlog/lookout/index/query"
+)
 
 // maskLimit is how much of a headline tells events apart.
 const maskLimit = 512
@@ -33,7 +37,7 @@ func FirstLine(msg []byte) []byte {
 }
 
 // Append appends line to dst with what differs between two lines of one kind replaced by '#': numbers and words with
-// digits, times, addresses, UUIDs, long hex, and the contents of quotes. White space becomes one space. Of a line, the first
+// digits (but for a few, such as s3: [query.IsWord]), times, addresses, UUIDs, long hex, and the contents of quotes. White space becomes one space. Of a line, the first
 // 512 bytes count. It is part of the meaning of the prefixes "m1:" and "p1:": a change of its results needs new ones.
 func Append(dst, line []byte) []byte {
 	if len(line) > maskLimit {
@@ -72,7 +76,7 @@ func Append(dst, line []byte) []byte {
 			for end < len(line) && isAlnum(line[end]) {
 				end++
 			}
-			if !variable(line[i:end]) {
+			if word := line[i:end]; !variable(word) || query.IsWord(word) {
 				dst = append(dst, line[i:end]...)
 			} else {
 				dst = appendHash(dst, start)

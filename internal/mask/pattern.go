@@ -11,7 +11,7 @@ import (
 
 // Pattern appends to dst what kind of line a message is: its [Headline] without what differs. Text is the message itself or its
 // form, with a [query.HoleMark] in each hole, and the result is the same: every word that a block takes for variable is
-// taken out here, those with a digit and those of four letters and more that are all a to f. It appends 1,024 bytes at most. It is part of the meaning of the prefix "p1:".
+// taken out here, those with a digit and those of four letters and more that are all a to f, but for a few words ([query.IsWord]). It appends 1,024 bytes at most. It is part of the meaning of the prefix "p1:".
 func Pattern(dst, text []byte) []byte {
 	var buf [2 * maskLimit]byte
 	return Append(dst, fillHoles(buf[:0], Headline(text)))
@@ -35,7 +35,7 @@ func fillHoles(dst, line []byte) []byte {
 		for i < len(line) && isToken(line[i]) {
 			i++
 		}
-		if token := line[start:i]; isHole(token) {
+		if token := line[start:i]; isHole(token) && !query.IsWord(token) {
 			dst = append(dst, fill)
 		} else {
 			dst = append(dst, token[:min(len(token), maskLimit)]...)
