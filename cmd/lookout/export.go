@@ -116,6 +116,8 @@ type exporter struct {
 	st   exported
 	bar  *progress
 	page int // pageEvents; less in tests
+	// asked is the request of the last page, with the cursor of the next one.
+	asked sdk.QueryRequest
 
 	rows printer // of csv and raw
 	part *partFile
@@ -283,7 +285,8 @@ func (e *exporter) begin(ctx context.Context, resumed bool, args []string) error
 	return nil
 }
 
-// pages asks for one page after the other, each behind the last event of the one before by time and id.
+// pages asks for one page after the other, each behind the one before: by its cursor, and at the beginning of a run by the time and id of the
+// last event there is.
 func (e *exporter) pages(ctx context.Context) error {
 	for more := true; more; {
 		var err error
@@ -303,12 +306,15 @@ func (e *exporter) pages(ctx context.Context) error {
 
 func (e *exporter) ask(ctx context.Context) (more bool, err error) {
 	n := &e.next
-	r := sdk.QueryRequest{Query: n.Query, Since: n.Since, Until: n.Until, MaxSequence: n.Sequence, Limit: e.page}
 	from, fromID := n.Last, n.LastID
-	if !from.IsZero() {
-		r.Since = from
-		r.Limit += n.Same // those that are had come first
+	if e.asked.Cursor == "" {
+		e.asked = sdk.QueryRequest{Query: n.Query, Since: n.Since, Until: n.Until, MaxSequence: n.Sequence, Limit: e.page}
+		if !from.IsZero() {
+			e.asked.Since = from
+			e.asked.Limit += n.Same // those that are had come first
+		}
 	}
+	r := e.asked
 	rows, err := e.c.Query(ctx, r)
 	if err != nil {
 		return false, err
@@ -341,13 +347,15 @@ func (e *exporter) ask(ctx context.Context) (more bool, err error) {
 			}
 		}
 	}
+	// A server that gives no cursor is asked from the last event's time on.
+	e.asked.Cursor, e.asked.Limit = rows.Summary().Next, e.page
 	var incomplete *sdk.IncompleteError
 	if err := rows.Err(); errors.As(err, &incomplete) && len(incomplete.Reasons) == 1 && incomplete.Cut.After(r.Since) {
 		// The page had looked at as much as it may; the next one goes on there.
 		n.Last, n.LastID, n.Same = incomplete.Cut, 0, 0
 		return true, nil
 	}
-	return came == r.Limit, rows.Err()
+	return e.asked.Cursor != "" || came == r.Limit, rows.Err()
 }
 
 // write appends an event to the part.
