@@ -1,11 +1,15 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
+
+	"github.com/klauspost/compress/s2"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -20,7 +24,7 @@ type follower struct {
 	at     uint64
 	reader *wal.Reader
 	events []event.Event
-	old    []match // events from segments that were not delivered yet
+	window window // events from segments that were not delivered yet
 	buf    []byte
 }
 
@@ -30,14 +34,16 @@ func (s *Store) Follow(after uint64) query.Follower { return &follower{s: s, at:
 func (f *follower) Position() uint64 { return f.at }
 
 func (f *follower) Close() {
+	f.leaveLog()
+	f.window = window{}
+}
+
+func (f *follower) leaveLog() {
 	if f.reader != nil {
 		f.reader.Close()
 		f.reader = nil
 	}
 }
-
-// followBatch bounds the events of one Next from segments.
-const followBatch = 16 << 10
 
 func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
 	if err := f.s.enter(); err != nil {
@@ -48,6 +54,9 @@ func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(f.s.ctx, func() { cancel(ErrClosed) })()
 	for {
+		if !f.window.empty() {
+			return f.piece()
+		}
 		if f.reader == nil {
 			f.reader = f.s.log.Reader(f.at)
 		}
@@ -58,9 +67,8 @@ func (f *follower) Next(ctx context.Context) ([]event.Event, error) {
 		case err == nil:
 			return f.decode(e)
 		case errors.As(err, &trimmed):
-			events, err := f.fromSegments(ctx, trimmed.Oldest)
-			if err != nil || len(events) > 0 {
-				return events, err
+			if err := f.fromSegments(ctx, trimmed.Oldest); err != nil {
+				return nil, err
 			}
 		case errors.As(err, &corrupt):
 			if corrupt.To <= f.at {
@@ -99,10 +107,10 @@ func (f *follower) decode(e *wal.Entry) ([]event.Event, error) {
 	return f.events[:n], nil
 }
 
-// fromSegments returns events behind f.at that the log no longer has; oldest is what it has. None, when the position has
-// been moved on to where the log begins.
-func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Event, error) {
-	f.Close()
+// fromSegments makes a window of events behind f.at that the log no longer has; oldest is what it has. It makes none when
+// the position has been moved on to where the log begins.
+func (f *follower) fromSegments(ctx context.Context, oldest uint64) error {
+	f.leaveLog()
 	f.s.mu.RLock()
 	segments, release := f.s.snapshot()
 	expired := f.s.state.Expired[segment.DefaultClass]
@@ -112,7 +120,7 @@ func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Eve
 		end, gap := f.whole(segments, expired, oldest)
 		if gap != nil {
 			f.at = gap.To
-			return nil, gap
+			return gap
 		}
 		// Blocks are by service and time, segments by class as well: a window of sequences is gathered from all of them.
 		from := end
@@ -126,23 +134,37 @@ func (f *follower) fromSegments(ctx context.Context, oldest uint64) ([]event.Eve
 				}
 			}
 		}
-		to := from + min(followBatch, end-from)
-		if err := f.window(ctx, segments, to); err != nil {
-			return nil, err
+		to := from + min(windowSize(segments, from), end-from)
+		events, gone, err := f.gatherWindow(ctx, segments, to, expired)
+		if err != nil {
+			return err
 		}
-		if expired > f.at {
-			gone := min(expired, to) - f.at
-			for i := 0; i < len(f.old) && f.old[i].seq <= expired; i++ {
-				gone--
-			}
-			f.s.stats.passedOver.Add(int64(gone))
+		f.s.stats.passedOver.Add(gone)
+		if events > 0 {
+			return nil
 		}
 		f.at = to
-		if len(f.old) > 0 {
-			return f.events[:len(f.old)], nil
+	}
+	return nil
+}
+
+// windowSize is how many sequences behind from make a window: few when the events are long.
+func windowSize(segments []*segment.Segment, from uint64) uint64 {
+	var rows, bytes int64
+	for _, seg := range segments {
+		if seg.Hi <= from || seg.Lo >= from+windowEvents {
+			continue
+		}
+		for _, e := range seg.Blocks {
+			if e.MaxSeq > from && e.MinSeq <= from+windowEvents {
+				rows, bytes = rows+int64(e.Rows), bytes+e.Bytes
+			}
 		}
 	}
-	return nil, nil
+	if rows == 0 || bytes == 0 {
+		return windowEvents
+	}
+	return uint64(min(max(windowBytes*rows/bytes, 1), windowEvents))
 }
 
 // whole tells up to where everything behind f.at is there: in segments, or removed by retention, to which the sequences up to
@@ -179,15 +201,59 @@ func (f *follower) whole(segments []*segment.Segment, expired, oldest uint64) (e
 	return 0, gap
 }
 
-// window gathers the events behind f.at up to a sequence.
-func (f *follower) window(ctx context.Context, segments []*segment.Segment, to uint64) error {
-	f.old, f.buf = f.old[:0], f.buf[:0]
-	missing := func(err error) error {
-		gap := &query.GapError{From: f.at + 1, To: to, Err: err}
-		f.at = to
-		return gap
+// Reading a window opens all blocks that have a part of it, so that it is large; whoever is slow holds it for long, so that it
+// is kept packed, and unpacked piece by piece. Beside the packed windows there is the memory of as many unpacked ones as
+// may be gathered at the same time.
+const (
+	windowEvents = 16 << 10
+	windowBytes  = 8 << 20 // about: by the mean of the blocks
+	pieceBytes   = 64 << 10
+	gatherings   = 2
+)
+
+// window is events in order of sequence, in pieces that s2 has packed: of each event its sequence and time of receipt, 8 bytes each,
+// and the event as package event encodes it.
+type window struct {
+	packed []byte
+	ends   []int  // of the pieces in packed that are not delivered yet
+	start  int    // of the next piece
+	to     uint64 // where the window ends
+}
+
+func (w *window) empty() bool { return len(w.ends) == 0 }
+
+// gathering is the memory for making a window.
+type gathering struct {
+	rows   []gathered
+	buf    []byte // events as they were found
+	raw    []byte // a piece
+	packed []byte
+	frame  block.Rows
+}
+
+// gathered is an event that was found; its bytes are in the gathering's.
+type gathered struct {
+	seq       uint64
+	received  int64
+	off, size int
+}
+
+// gatherWindow makes a window of the events behind f.at up to a sequence, and returns how many these are, and how many of them
+// have been removed by retention.
+func (f *follower) gatherWindow(ctx context.Context, segments []*segment.Segment, to, expired uint64) (events int, gone int64, err error) {
+	select {
+	case f.s.gathers <- struct{}{}:
+		defer func() { <-f.s.gathers }()
+	case <-ctx.Done():
+		return 0, 0, context.Cause(ctx)
 	}
-	var rows block.Rows
+	g := f.s.gatherings.Get().(*gathering)
+	defer func() {
+		if cap(g.buf) <= 2*windowBytes { // one huge event does not stay
+			f.s.gatherings.Put(g)
+		}
+	}()
+	g.rows, g.buf = g.rows[:0], g.buf[:0]
 	for _, seg := range segments {
 		if seg.Hi <= f.at || seg.Lo >= to {
 			continue
@@ -197,35 +263,94 @@ func (f *follower) window(ctx context.Context, segments []*segment.Segment, to u
 				continue
 			}
 			if ctx.Err() != nil {
-				return context.Cause(ctx)
+				return 0, 0, context.Cause(ctx)
 			}
-			if err := f.gather(e, to, &rows); err != nil {
+			if err := f.gather(g, e, to); err != nil {
 				f.s.quarantine(e, err)
-				return missing(err)
+				gap := &query.GapError{From: f.at + 1, To: to, Err: err}
+				f.at = to
+				return 0, 0, gap
 			}
 		}
 	}
-	slices.SortFunc(f.old, func(a, b match) int { return cmp.Compare(a.seq, b.seq) })
-	for i := range f.old {
-		if i == len(f.events) {
+	slices.SortFunc(g.rows, func(a, b gathered) int { return cmp.Compare(a.seq, b.seq) })
+	if expired > f.at {
+		gone = int64(min(expired, to) - f.at)
+		for i := 0; i < len(g.rows) && g.rows[i].seq <= expired; i++ {
+			gone--
+		}
+	}
+	f.window = g.pack(to)
+	return len(g.rows), gone, nil
+}
+
+// pack makes a window of the gathered rows.
+func (g *gathering) pack(to uint64) window {
+	w := window{to: to}
+	g.raw, g.packed = g.raw[:0], g.packed[:0]
+	flush := func() {
+		n := len(g.packed)
+		g.packed = slices.Grow(g.packed, s2.MaxEncodedLen(len(g.raw)))
+		g.packed = g.packed[:n+len(s2.Encode(g.packed[n:cap(g.packed)], g.raw))]
+		w.ends, g.raw = append(w.ends, len(g.packed)), g.raw[:0]
+	}
+	for i := range g.rows {
+		r := &g.rows[i]
+		g.raw = binary.LittleEndian.AppendUint64(g.raw, r.seq)
+		g.raw = binary.LittleEndian.AppendUint64(g.raw, uint64(r.received))
+		if g.raw = append(g.raw, g.buf[r.off:][:r.size]...); len(g.raw) >= pieceBytes {
+			flush()
+		}
+	}
+	if len(g.raw) > 0 {
+		flush()
+	}
+	w.packed = bytes.Clone(g.packed)
+	return w
+}
+
+// piece returns the events of the window's next piece.
+func (f *follower) piece() ([]event.Event, error) {
+	w := &f.window
+	end := w.ends[0]
+	if cap(f.buf) > 16*pieceBytes { // one huge event does not stay
+		f.buf = nil
+	}
+	var err error
+	f.buf, err = s2.Decode(f.buf[:cap(f.buf)], w.packed[w.start:end])
+	w.start, w.ends = end, w.ends[1:]
+	n := 0
+	for data := f.buf; err == nil && len(data) > 0; n++ {
+		if n == len(f.events) {
 			f.events = append(f.events, event.Event{})
 		}
-		if err := f.old[i].decode(&f.events[i]); err != nil {
-			return missing(err)
+		e := &f.events[n]
+		seq, received := binary.LittleEndian.Uint64(data), int64(binary.LittleEndian.Uint64(data[8:]))
+		if data, err = event.Decode(data[16:], e); err == nil {
+			e.Seq, e.Received = seq, received
+			f.at = seq
 		}
 	}
-	return nil
+	if err != nil { // a block held what is no event
+		gap := &query.GapError{From: f.at + 1, To: w.to, Err: err}
+		f.at, f.window = w.to, window{}
+		return nil, gap
+	}
+	if w.empty() {
+		f.at = w.to
+	}
+	return f.events[:n], nil
 }
 
 // gather takes from a block the events behind f.at up to a sequence. The error is a *segment.CorruptError.
-func (f *follower) gather(e *segment.Entry, to uint64, rows *block.Rows) error {
+func (f *follower) gather(g *gathering, e *segment.Entry, to uint64) error {
 	if e.Columnar() {
 		o, err := f.s.tables.open(e)
 		if err != nil {
 			return err
 		}
 		defer f.s.tables.done(o)
-		if err := f.gatherTable(o, to); err != nil {
+		if err := f.gatherTable(g, o, to); err != nil {
 			return e.Corrupt(err)
 		}
 		return nil
@@ -235,6 +360,7 @@ func (f *follower) gather(e *segment.Entry, to uint64, rows *block.Rows) error {
 		return err
 	}
 	for i := range b.Frames {
+		rows := &g.frame
 		if err := b.Frame(i, rows); err != nil {
 			return e.Corrupt(err)
 		}
@@ -245,9 +371,8 @@ func (f *follower) gather(e *segment.Entry, to uint64, rows *block.Rows) error {
 				return e.Corrupt(err)
 			}
 			if seq > f.at && seq <= to {
-				start := len(f.buf)
-				f.buf = append(f.buf, data[:n]...)
-				f.old = append(f.old, match{seq: seq, received: b.Received(seq), data: f.buf[start:len(f.buf):len(f.buf)]})
+				g.rows = append(g.rows, gathered{seq: seq, received: b.Received(seq), off: len(g.buf), size: n})
+				g.buf = append(g.buf, data[:n]...)
 			}
 			data = data[n:]
 		}
@@ -255,7 +380,7 @@ func (f *follower) gather(e *segment.Entry, to uint64, rows *block.Rows) error {
 	return nil
 }
 
-func (f *follower) gatherTable(o *openTable, to uint64) error {
+func (f *follower) gatherTable(g *gathering, o *openTable, to uint64) error {
 	seqs, err := o.table.Seqs()
 	if err != nil {
 		return err
@@ -264,11 +389,11 @@ func (f *follower) gatherTable(o *openTable, to uint64) error {
 		if seq <= f.at || seq > to {
 			continue
 		}
-		start := len(f.buf)
-		if f.buf, err = o.table.AppendRow(f.buf, row); err != nil {
+		start := len(g.buf)
+		if g.buf, err = o.table.AppendRow(g.buf, row); err != nil {
 			return err
 		}
-		f.old = append(f.old, match{seq: seq, received: o.block.Received(seq), data: f.buf[start:len(f.buf):len(f.buf)]})
+		g.rows = append(g.rows, gathered{seq: seq, received: o.block.Received(seq), off: start, size: len(g.buf) - start})
 	}
 	return nil
 }

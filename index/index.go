@@ -115,20 +115,22 @@ type Store struct {
 	closed   bool
 	failed   error // of the log's replay or of filing: nothing more is accepted
 
-	seals    chan struct{}   // wakes the sealer
-	compacts chan struct{}   // wakes the compactor
-	ctx      context.Context // ends with Close
-	cancel   context.CancelFunc
-	running  sync.WaitGroup // sealer, compactor, appends, searches, followers' calls
-	buffers  sync.Pool
-	builder  *blockBuilder // the sealer's
-	sealing  time.Time     // when a failure to seal was said last; the sealer's
-	stats    counters
-	tables   tableCache
-	kinds    kindsShared
-	sealed   sealedKinds
-	deletes  deletions
-	space    space
+	seals      chan struct{}   // wakes the sealer
+	compacts   chan struct{}   // wakes the compactor
+	ctx        context.Context // ends with Close
+	cancel     context.CancelFunc
+	running    sync.WaitGroup // sealer, compactor, appends, searches, followers' calls
+	buffers    sync.Pool
+	gathers    chan struct{} // how many followers gather a window of events from segments
+	gatherings sync.Pool     // their memory
+	builder    *blockBuilder // the sealer's
+	sealing    time.Time     // when a failure to seal was said last; the sealer's
+	stats      counters
+	tables     tableCache
+	kinds      kindsShared
+	sealed     sealedKinds
+	deletes    deletions
+	space      space
 }
 
 // Open opens the store in o.Dir, creating it when it is not there, and reads back what the log holds beyond the segments.
@@ -177,6 +179,7 @@ func Open(o Options) (*Store, error) {
 	s.rules.Store(&rules{o.Retention, o.Classify})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(appendBuffer) }
+	s.gathers, s.gatherings.New = make(chan struct{}, gatherings), func() any { return new(gathering) }
 	if err := errors.Join(s.openState(), s.openDeletes()); err != nil {
 		return nil, err
 	}
