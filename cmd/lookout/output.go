@@ -112,11 +112,12 @@ func (p *program) colors(when string) (bool, error) {
 	return false, fmt.Errorf("--color: there is no %q; use auto, always or never", when)
 }
 
-// soonWriter buffers writes and passes them on shortly after: a long answer is written in large pieces, and a live one
-// shows without delay. It is safe for concurrent use.
+// soonWriter passes a write on at once when none was for a moment, and gathers what comes close behind it: a live answer shows
+// without delay, and a long one is written in large pieces. It is safe for concurrent use.
 type soonWriter struct {
 	mu     sync.Mutex
 	w      *bufio.Writer
+	passed time.Time // when something was passed on last
 	err    error
 	timer  *time.Timer
 	set    bool
@@ -142,23 +143,33 @@ func (s *soonWriter) Write(b []byte) (int, error) {
 		return 0, s.err
 	}
 	n, err := s.w.Write(b)
-	s.err = err
-	if !s.set {
-		s.set = true
-		s.timer.Reset(soon)
+	if s.err = err; s.set || err != nil {
+		return n, err
 	}
-	return n, err
+	now := time.Now()
+	if now.Sub(s.passed) >= soon {
+		s.flush()
+		return n, s.err
+	}
+	s.set = true
+	s.timer.Reset(soon)
+	return n, nil
 }
 
 // Flush passes on what waits, and returns the first error of all writes.
 func (s *soonWriter) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flush()
+	return s.err
+}
+
+// flush needs the lock.
+func (s *soonWriter) flush() {
 	s.timer.Stop()
-	s.set = false
+	s.set, s.passed = false, time.Now()
 	if err := s.w.Flush(); err != nil && s.err == nil {
 		s.err = err
 		s.failed()
 	}
-	return s.err
 }

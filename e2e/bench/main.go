@@ -9,6 +9,8 @@
 //	go run ./e2e/bench -catalog 4000000
 //	go run ./e2e/bench -around 2000000
 //	go run ./e2e/bench -start
+//	go run ./e2e/bench -tail
+//	go run ./e2e/bench -tail-soak 10m
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -38,6 +40,13 @@
 // -backup measures the same for half a minute before backups, while one is made after the other, each to an empty folder on the same disk, and
 // after; and again with the backups throttled so that one takes half a minute. The client that asks for them is a process of its own.
 //
+// -tail measures how long after the answer to a request its event is a line of a running `lookout tail`, one request at a time: with nothing
+// else to do, and beside 20,000 events a second. A line that is there before the answer counts as 0.
+//
+// -tail-soak follows with 50 live tails of five queries, by lines and by WebSockets, two of three of which read too slowly, while 20,000 events
+// a second come in for so long and the server is stopped once and killed once. The run fails unless each tail got every event that
+// matches, once and in order, or was told how many it did not get, and a search of that range finds as many.
+//
 // -catalog measures what the catalogue of patterns takes of ingest: the CPU time of the server with it and of one that was built
 // without its feeder, in turns, until all is answered, and until the server is idle again, everything merged and read. Nearly all patterns
 // are new in the first half of the events, and known in the second.
@@ -48,6 +57,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -84,7 +94,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	n := flags.Int("n", 1_000_000, "events of the ingest and search figures")
 	memory := flags.Int("memory", 5_000_000, "events of the memory figure, of 100 services; 0 leaves it out")
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
-	rate := flags.Int("rate", 0, "with -soak, -delete and -backup: events a second; 0 for as fast as they are acknowledged")
+	rate := flags.Int("rate", 0, "with -soak, -delete, -backup and -tail-soak: events a second; 0 for as fast as they are acknowledged")
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	backup := flags.Int("backup", 0, "back up this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
@@ -93,6 +103,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
+	tail := flags.Bool("tail", false, "measure how soon an event is a line of lookout tail, and nothing else")
+	tailSoak := flags.Duration("tail-soak", 0, "follow with 50 tails, most of them slow, for so long, over a stop and a kill, and nothing else; -rate is 20,000 unless given")
+	tails := flags.Int("tails", 50, "live tails of -tail-soak")
 	binary := flags.String("binary", "", "measure this binary instead of building one")
 	lines := flags.Bool("benchfmt", false, "print Go benchmark lines, for benchstat, and the text to standard error")
 	if err := flags.Parse(args); err != nil {
@@ -111,6 +124,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err := b.in(func(dir string) error {
 		switch {
+		case *tail:
+			return b.tail(filepath.Join(dir, "tail"))
+		case *tailSoak > 0:
+			return b.tailSoak(dir, *tailSoak, *tails, cmp.Or(*rate, 20_000))
 		case *soak > 0:
 			return b.soak(dir, *soak, *rate)
 		case *del > 0:

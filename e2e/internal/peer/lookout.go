@@ -39,8 +39,8 @@ func BuildLookout(ctx context.Context, file string, flags ...string) error {
 	return nil
 }
 
-// StartLookout starts a lookout with its data below a folder, which may have some.
-func StartLookout(ctx context.Context, binary, dir string) (*Lookout, error) {
+// StartLookout starts a lookout with its data below a folder, which may have some. Settings are of its environment, NAME=VALUE.
+func StartLookout(ctx context.Context, binary, dir string, settings ...string) (*Lookout, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -50,6 +50,7 @@ func StartLookout(ctx context.Context, binary, dir string) (*Lookout, error) {
 	}
 	s := &Lookout{Dir: dir, binary: binary}
 	s.env = append(os.Environ(), "LOOKOUT_DATA="+filepath.Join(dir, "data"), "LOOKOUT_HTTP=127.0.0.1:0", "LOOKOUT_GELF=127.0.0.1:0", "LOOKOUT_SYSLOG=off", "LOOKOUT_DOCKER=off")
+	s.env = append(s.env, settings...)
 	return s, s.run(ctx)
 }
 
@@ -104,6 +105,16 @@ func (s *Lookout) Restart(ctx context.Context) error {
 	}
 	return s.run(ctx)
 }
+
+// Crash ends the server with SIGKILL, and starts it again.
+func (s *Lookout) Crash(ctx context.Context) error {
+	s.Process.Kill()
+	return s.run(ctx)
+}
+
+// URL is the server's address, and Token its administrator's.
+func (s *Lookout) URL() string   { return s.base }
+func (s *Lookout) Token() string { return strings.TrimPrefix(s.header.Get("Authorization"), "Bearer ") }
 
 // Idle waits until the server has done next to nothing for three seconds in a row, and has merged what it wants to merge.
 func (s *Lookout) Idle(ctx context.Context) error {

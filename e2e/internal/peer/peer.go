@@ -52,6 +52,12 @@ func begin(cmd *exec.Cmd) (*Process, error) {
 // included.
 func (p *Process) Stop() (cpu time.Duration, err error) { return p.stop() }
 
+// Kill ends the process with SIGKILL.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	_, _ = p.stop()
+}
+
 // CPU returns the CPU time that all threads of the process have used, those that have ended too, in nanoseconds.
 func (p *Process) CPU() time.Duration { return processCPU(p.cmd.Process.Pid) }
 
