@@ -128,7 +128,7 @@ var foreignFlags = map[string]string{
 	"addr": "write --server NAME (see lookout config), or --url", "no-labels": "write --no-prefix", "include-label": "write --fields a,b", "exclude-label": "write --fields with those to show", "step": "lookout count QUERY --every 5m counts in steps",
 	// journalctl's
 	"unit": "services are arguments behind the query", "u": "services are arguments", "identifier": "services are arguments behind the query", "priority": "write --level warning", "p": "write --level warning", "grep": "what to look for is the query: the first argument of grep, -q of tail",
-	"g": "what to look for is the query: the first argument of grep, -q of tail", "boot": "write --since", "b": "write --since", "dmesg": "services are arguments behind the query", "k": "services are arguments behind the query", "no-pager": "pipe into cat, or unset PAGER",
+	"g": "what to look for is the query: the first argument of grep, -q of tail", "boot": "write --since", "b": "write --since", "dmesg": "services are arguments behind the query", "k": "services are arguments behind the query", "no-pager": "there is no pager here",
 	"cursor": "the time range is --since and --until", "retry": "tail goes on by itself when the connection is lost", "F": "tail goes on by itself when the connection is lost", "bytes": "write -n N for the last N lines",
 }
 
