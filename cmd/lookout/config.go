@@ -64,7 +64,7 @@ func (p *program) configListCommand() *cobra.Command {
 			}
 			asked := p.currentServer(s)
 			t := p.newTable(color, "CURRENT", "NAME", "ADDRESS", "TOKEN")
-			enc := json.NewEncoder(p.stdout)
+			enc := json.NewEncoder(p.inert())
 			enc.SetEscapeHTML(false)
 			for _, name := range s.names() {
 				one := s.Contexts[name]

@@ -92,7 +92,7 @@ func listCommand[T any](p *program, cmd *cobra.Command, name string, service fun
 			_, err = p.stdout.Write(show(color, all).bytes())
 			return err
 		}
-		enc := json.NewEncoder(p.stdout)
+		enc := json.NewEncoder(p.inert())
 		enc.SetEscapeHTML(false)
 		for i := range all {
 			if err := enc.Encode(&all[i]); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"unicode"
 	"unicode/utf8"
 )
@@ -59,4 +60,23 @@ func active(r rune) bool {
 		return true
 	}
 	return r < 0xa0 || unicode.Is(unicode.Cf, r)
+}
+
+// inert returns standard output for text that is printed as it came, JSON and CSV: on a terminal what would act there is
+// written out.
+func (p *program) inert() io.Writer {
+	if terminal(p.stdout) {
+		return escaping{p.stdout}
+	}
+	return p.stdout
+}
+
+// escaping writes with [appendEscaped].
+type escaping struct{ w io.Writer }
+
+func (e escaping) Write(text []byte) (int, error) {
+	if _, err := e.w.Write(appendEscaped(nil, string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }

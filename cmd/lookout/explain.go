@@ -88,7 +88,7 @@ them, and how many events match at least and at most. Nothing is searched.`,
 				return err
 			}
 			if form == formJSON {
-				enc := json.NewEncoder(p.stdout)
+				enc := json.NewEncoder(p.inert())
 				enc.SetEscapeHTML(false)
 				return enc.Encode(x)
 			}

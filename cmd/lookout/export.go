@@ -386,7 +386,7 @@ func (e *exporter) write(row *sdk.Row) error {
 }
 
 func (e *exporter) openPart() (*partFile, error) {
-	f := &partFile{file: e.p.stdout}
+	f := &partFile{file: e.p.inert()}
 	if e.dir != "" {
 		name := fmt.Sprintf("part-%06d.%s", e.st.Parts+1, e.st.Form)
 		switch e.st.Compress {

@@ -141,7 +141,7 @@ func (p *program) patterns(cmd *cobra.Command, args []string, f *statsFlags, r s
 		return p.explain(err)
 	}
 	if f.form == formJSON {
-		err = printLines(p.stdout, answer.Patterns)
+		err = printLines(p.inert(), answer.Patterns)
 	} else if len(answer.Patterns) > 0 {
 		_, err = p.stdout.Write(p.patternsTable(color, s.look.zone, answer.Patterns).bytes())
 	}
@@ -263,7 +263,7 @@ Exit codes: 0 a field, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				err = printLines(p.stdout, list)
+				err = printLines(p.inert(), list)
 			} else if len(list) > 0 {
 				_, err = p.stdout.Write(p.fieldsTable(color, list).bytes())
 			}
@@ -328,7 +328,7 @@ func (p *program) catalogStatusCommand() *cobra.Command {
 				return p.explain(err)
 			}
 			if form == formJSON {
-				return printLines(p.stdout, []*sdk.Catalog{s})
+				return printLines(p.inert(), []*sdk.Catalog{s})
 			}
 			return p.printCatalog(s)
 		},

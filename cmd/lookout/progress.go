@@ -91,7 +91,7 @@ func progressLine(what string, done, total, did int64, unit string, took time.Du
 		text += " of " + amount(total)
 	}
 	if unit != "bytes" {
-		text += " " + unit
+		text += " " + string(appendEscaped(nil, unit))
 	}
 	if rate := float64(did) / took.Seconds(); took >= time.Second && rate > 0 {
 		text += ", " + amount(int64(rate)) + "/s"

@@ -49,7 +49,7 @@ the query from standard input. Advice about the query goes to standard error.`,
 				return err
 			}
 			p.hints(text)
-			_, err = fmt.Fprintln(p.stdout, q)
+			_, err = fmt.Fprintln(p.inert(), q)
 			return err
 		},
 	})

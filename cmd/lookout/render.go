@@ -495,7 +495,7 @@ func (p *printer) csv(r *sdk.Row) error {
 // harmless keeps a spreadsheet from taking text of a log for a formula: a quote before = + - @, tab and return. Numbers
 // stay numbers.
 func harmless(text string) string {
-	if text == "" || !strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+	if text == "" || !strings.ContainsRune("=+-@\t\r\n", rune(text[0])) {
 		return text
 	}
 	if _, err := strconv.ParseFloat(text, 64); err == nil {

@@ -69,7 +69,7 @@ under retention.`,
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				_, err := p.stdout.Write(append(whole, '\n'))
+				_, err := p.inert().Write(append(whole, '\n'))
 				return err
 			}
 			var k keptJSON

@@ -56,7 +56,7 @@ func (p *program) savedListCommand() *cobra.Command {
 				return errNoMatch
 			}
 			t := p.newTable(color, "NAME", "QUERY", "SERVICES", "SINCE", "UNTIL", "BY", "WHAT")
-			enc := json.NewEncoder(p.stdout)
+			enc := json.NewEncoder(p.inert())
 			enc.SetEscapeHTML(false)
 			for _, s := range all {
 				if f.form == formJSON {

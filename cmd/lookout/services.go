@@ -191,7 +191,7 @@ func (p *program) printServicesJSON(services []sdk.Service) error {
 		LastSeen  time.Time        `json:"last_seen"`
 		Levels    map[string]int64 `json:"levels"`
 	}
-	enc := json.NewEncoder(p.stdout)
+	enc := json.NewEncoder(p.inert())
 	enc.SetEscapeHTML(false)
 	for _, s := range services {
 		if err := enc.Encode(line(s)); err != nil {

@@ -250,7 +250,11 @@ func (p *program) aggregate(cmd *cobra.Command, pattern string, services []strin
 	if err != nil {
 		return err
 	}
-	if _, err := p.stdout.Write(text); err != nil {
+	to := p.stdout
+	if f.form != formAuto { // the table has colours, and has escaped what it shows
+		to = p.inert()
+	}
+	if _, err := to.Write(text); err != nil {
 		return err
 	}
 	if len(answer.Estimated) > 0 && f.form == formAuto {

@@ -86,7 +86,7 @@ func (p *program) verifyFolder(ctx context.Context, dir string, quick bool) (*ap
 // verified prints what was found.
 func (p *program) verified(r *app.Report, asJSON bool) error {
 	if asJSON {
-		e := json.NewEncoder(p.stdout)
+		e := json.NewEncoder(p.inert())
 		e.SetIndent("", "  ")
 		if err := e.Encode(r); err != nil {
 			return err

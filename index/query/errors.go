@@ -38,7 +38,7 @@ func (e *Error) Error() string {
 const caretWidth = 60
 
 // Caret returns two lines without a final newline: the line of the query the error is in, cut to what surrounds the
-// place, and carets under the place. Control characters are shown as '?', so that it is safe on a terminal.
+// place, and carets under the place. Control characters, and those that turn the direction of text, are shown as '?', so that it is safe on a terminal.
 func (e *Error) Caret() string {
 	start := strings.LastIndexByte(e.Text[:e.Pos], '\n') + 1
 	line := e.Text[start:]
@@ -66,7 +66,7 @@ func (e *Error) Caret() string {
 			switch {
 			case unicode.IsSpace(r):
 				r = ' '
-			case unicode.IsControl(r):
+			case unicode.IsControl(r), unicode.Is(unicode.Cf, r) && r != 0xad && r != 0x200c && r != 0x200d: // joiners are part of words
 				r = '?'
 			}
 			text.WriteRune(r)
