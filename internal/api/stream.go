@@ -11,7 +11,7 @@ import (
 // How an answer of lines is written: the first line at once, then when so much has gathered or the oldest line is so old;
 // a client that takes nothing for so long is cut off, sooner when the server stops.
 const (
-	flushBytes = 32 << 10
+	flushBytes = 128 << 10 // each takes three calls of the kernel: with 32 KiB they took a fifth of an export
 	flushAge   = 50 * time.Millisecond
 	writeTime  = 30 * time.Second
 	stopTime   = time.Second

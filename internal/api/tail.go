@@ -311,7 +311,7 @@ func (s socket) flushNow() error { return nil }
 var upgrader = websocket.Upgrader{
 	HandshakeTimeout: writeTime,
 	ReadBufferSize:   1 << 10,
-	WriteBufferSize:  flushBytes,
+	WriteBufferSize:  32 << 10,
 	Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 		writeError(w, &apiError{Status: status, Code: "bad_websocket", Message: reason.Error(), Mend: "begin the WebSocket as RFC 6455 has it, version 13"})
 	},
