@@ -53,7 +53,7 @@ the query from standard input. Advice about the query goes to standard error.`,
 			return err
 		},
 	})
-	cmd.AddCommand(p.explainCommand())
+	cmd.AddCommand(p.explainCommand(), p.queryTestCommand())
 	return cmd
 }
 

@@ -146,7 +146,7 @@ may have names: see lookout config.`,
 	flags.StringVar(&p.server, "server", "", "the `name` of a server in the file of `lookout config` (LOOKOUT_CONTEXT)")
 	flags.StringVar(&p.tokenFile, "token-file", "", "the `file` with the token (LOOKOUT_TOKEN_FILE, or the token itself in LOOKOUT_TOKEN)")
 	root.AddCommand(p.serveCommand(), p.grepCommand(), p.tailCommand(), p.contextCommand(), p.countCommand(), p.topCommand(), p.sendCommand(), p.patternsCommand(), p.servicesCommand(), p.fieldsCommand(), p.containersCommand(), p.probesCommand(), p.alertsCommand(), p.uiCommand(), p.queryCommand(), p.checkCommand(), p.retentionCommand(), p.statusCommand(), p.newTokenCommand(), p.savedCommand(), p.exportCommand(), p.importCommand(), p.catalogCommand(), p.backupCommand(), p.restoreCommand(), p.verifyCommand(), p.deleteCommand(), p.versionCommand())
-	root.AddCommand(p.configCommand(), p.tokenCommand(), p.inputsCommand(), p.completionCommand(), p.completeBashCommand(), p.manCommand())
+	root.AddCommand(p.configCommand(), p.tokenCommand(), p.inputsCommand(), p.parseCommand(), p.completionCommand(), p.completeBashCommand(), p.manCommand())
 	root.CompletionOptions.DisableDefaultCmd = true // ours has scripts of its own
 	if err := root.RegisterFlagCompletionFunc("server", p.completeServerNames); err != nil {
 		panic(err) // a slip of the pen that every run would show

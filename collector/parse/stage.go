@@ -107,6 +107,8 @@ type worker struct {
 	pairs []event.Field
 	text  []byte // unquoted values of logfmt
 	stats Stats
+	// reading is where it is noted what fills an event's parts; nil when nobody wants to know.
+	reading *Reading
 }
 
 // ours tells the streams whose events lookout's own inputs make: sentences of which the fields say the same, not lines.
@@ -164,8 +166,11 @@ func (w *worker) level(e *event.Event, override bool) {
 	if l := levelOf(e.Message); l != event.None {
 		e.Level = l
 		w.stats.Levels++
+		w.reading.note(levelRole, textName)
 	}
 }
+
+var textName = []byte(fromText)
 
 // apply gives e the fields of its message: what has a role fills e's own parts, all else becomes fields. It reports false,
 // and leaves e alone, when e would grow beyond an event's size.
@@ -207,6 +212,7 @@ func (w *worker) apply(b *event.Batch, e *event.Event, fields []event.Field, ove
 	}
 
 	consume := func(p *pick) {
+		w.reading.note(p.role, fields[p.field].Name)
 		if !p.borrowed {
 			fields[p.field].Kind = consumed
 		}
