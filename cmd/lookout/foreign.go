@@ -21,7 +21,7 @@ func (p *program) foreignCommands() []*cobra.Command {
 	var all []*cobra.Command
 	add := func(mend func(args foreignArgs) string, names ...string) {
 		for _, name := range names {
-			all = append(all, &cobra.Command{
+			cmd := &cobra.Command{
 				Use: name, Hidden: true, DisableFlagParsing: true,
 				ValidArgsFunction: func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 					return p.completeServices(cmd, word)
@@ -29,7 +29,9 @@ func (p *program) foreignCommands() []*cobra.Command {
 				RunE: func(_ *cobra.Command, args []string) error {
 					return fmt.Errorf("there is no `lookout %s`: %s", name, mend(readForeign(args)))
 				},
-			})
+			}
+			cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { p.say("%v", cmd.RunE(cmd, nil)) })
+			all = append(all, cmd)
 		}
 	}
 	follow := func(a foreignArgs) string {
@@ -62,6 +64,32 @@ func (p *program) foreignCommands() []*cobra.Command {
 	}, "search", "find", "rg", "egrep", "fgrep", "zgrep", "filter")
 	return all
 }
+
+// unknownCommand adds to cobra's error about a first word that is no command what it may have been meant as.
+func unknownCommand(err error) error {
+	m := unknownName.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	return fmt.Errorf("%w; `%s` follows a service, `%s` searches", err, command("tail", m[1]), command("grep", m[1]))
+}
+
+var unknownName = regexp.MustCompile(`^unknown command "([^"]*)" for "lookout"$`)
+
+// misreadHelp is an error for arguments that ask for help by mistake: grep -healthz has the flag -h.
+func misreadHelp(args []string) error {
+	if slices.ContainsFunc(args, func(arg string) bool { return arg == "-h" || arg == "--help" || arg == "help" }) {
+		return nil
+	}
+	for _, arg := range args {
+		if startsHelp.MatchString(arg) {
+			return fmt.Errorf("%s: -h is the help; put a query that begins with - behind --: `lookout grep -- %s`", arg, arg)
+		}
+	}
+	return nil
+}
+
+var startsHelp = regexp.MustCompile(`^-h[[:alnum:]]`)
 
 // foreignArgs is what can be understood of another tool's arguments.
 type foreignArgs struct {

@@ -232,6 +232,9 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 		patterns, services, f.since, f.until = []string{r.query}, r.services, r.since, r.until
 	case len(patterns) == 0:
 		if len(args) == 0 {
+			if f.last > 0 {
+				return fmt.Errorf("search for what? for the last lines of everything write `lookout grep '*' -n %d`, or `lookout tail`", f.last)
+			}
 			return errors.New("search for what? give a query, or '*' for everything; see `lookout grep --help`")
 		}
 		patterns, services = args[:1], args[1:]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,7 +57,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	return p.exit(ctx, root.ExecuteContext(ctx))
+	var misread error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, words []string) {
+		if misread = misreadHelp(args); misread == nil {
+			help(cmd, words)
+		}
+	})
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		err = unknownCommand(err)
+	}
+	return p.exit(ctx, cmp.Or(err, misread))
 }
 
 // exit says what went wrong, and returns the exit code.
