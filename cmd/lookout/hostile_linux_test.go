@@ -65,7 +65,7 @@ func TestHostileEvents(t *testing.T) {
 		{"query", "explain", "evil " + hostile}, {"delete", "evil", "--dry-run"}, {"delete", "evil", "--all", "--dry-run"}, {"export", "evil"}, {"export", "evil", "--form", "csv"}, {"export", "evil", "--form", "raw"}, {"grep", "("}, {"grep", "(" + hostile}, {"grep", "evil", hostile},
 		{"grep", "evil", "-o", hostile}, {"grep", "evil", "-s", hostile}, {hostile}, {"grep", "--" + hostile}, {"tail", "--no-follow", hostile}, {"saved", "list"}, {"catalog", "status"}, {"saved", "remove", hostile}, {"--server", hostile, "grep", "x"},
 		{"__complete", "grep", "user:"}, {"__complete", "grep", "x", ""}, {"__complete", "top", ""}, {"__complete", "grep", "host:"}, {"__complete", "grep", "service:"}, {"config", "set", hostile, "--url", hostile}, {"check", "--config", hostile},
-		{"grep", "--stdin", "evil"}, {"grep", "--stdin", "evil", "-c"}, {"completion", hostile}, {"verify"},
+		{"grep", "--stdin", "evil"}, {"grep", "--stdin", "evil", "-c"}, {"completion", hostile}, {"verify"}, {"parse"}, {"parse", "-o", "json"}, {"query", "test", "evil"}, {"query", "test", "evil", "-o", "json"}, {"query", "test", hostile}, {"query", "test", "evil", "--id", "1"}, {"token", "revoke", hostile}, {"token", "new", hostile},
 	} {
 		shown := s.onTerminal(hostile+"\n", args...)
 		inert(t, fmt.Sprintf("%q", args), shown)

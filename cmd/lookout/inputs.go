@@ -34,7 +34,7 @@ event was stored last.`,
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				enc := json.NewEncoder(p.stdout)
+				enc := json.NewEncoder(p.inert())
 				enc.SetEscapeHTML(false)
 				for i := range all {
 					if err := enc.Encode(&all[i]); err != nil {

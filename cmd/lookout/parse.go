@@ -117,7 +117,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 // parse shows how the lines of standard input are read; found is false when there was none.
 func (p *program) parse(form string) (found bool, err error) {
 	stage, joiner := parse.New(parse.Options{}), parse.NewJoiner(parse.JoinOptions{})
-	out := newSoonWriter(p.stdout, func() {})
+	out := p.inert()
 	err = p.readLines(func(first int, lines [][]byte) error {
 		var b event.Batch
 		now := p.now().UnixNano()
@@ -133,7 +133,7 @@ func (p *program) parse(form string) (found bool, err error) {
 		readings := stage.Explain(&b)
 		for i := range b.Events {
 			found = true
-			text := p.parsedText(&b.Events[i], &readings[i], first, counts[i], now)
+			text := parsedText(&b.Events[i], &readings[i], first, counts[i], now)
 			if form == formJSON {
 				text = parsedJSON(&b.Events[i], &readings[i], first, counts[i])
 			}
@@ -144,9 +144,6 @@ func (p *program) parse(form string) (found bool, err error) {
 		}
 		return nil
 	})
-	if flushErr := out.Flush(); flushErr != nil {
-		return found, flushErr
-	}
 	return found, err
 }
 
@@ -157,7 +154,7 @@ func parsedJSON(e *event.Event, r *parse.Reading, line, lines int) []byte {
 }
 
 // parsedText is one event for people: a line for each part, and what it came from.
-func (p *program) parsedText(e *event.Event, r *parse.Reading, line, lines int, now int64) []byte {
+func parsedText(e *event.Event, r *parse.Reading, line, lines int, now int64) []byte {
 	var b strings.Builder
 	if lines > 1 {
 		fmt.Fprintf(&b, "lines %d to %d, one event: %s", line, line+lines-1, r.Form)
@@ -203,16 +200,5 @@ func (p *program) parsedText(e *event.Event, r *parse.Reading, line, lines int, 
 	for _, f := range e.Fields {
 		row("field", fmt.Sprintf("%s = %s (%s)", f.Name, f.Value, kinds[f.Kind]), "")
 	}
-	if terminal(p.stdout) {
-		return appendEscapedLines(nil, b.String())
-	}
 	return []byte(b.String())
-}
-
-// appendEscapedLines makes lines safe for a terminal, and keeps them lines.
-func appendEscapedLines(dst []byte, text string) []byte {
-	for line := range strings.Lines(text) {
-		dst = append(appendEscaped(dst, strings.TrimSuffix(line, "\n")), '\n')
-	}
-	return dst
 }

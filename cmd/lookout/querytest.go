@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -142,7 +143,7 @@ func (t *queryTest) one(e *event.Event, id, text string) error {
 		for _, r := range reasons {
 			verdict.Reasons = append(verdict.Reasons, reason(r))
 		}
-		enc := json.NewEncoder(t.p.stdout)
+		enc := json.NewEncoder(t.p.inert())
 		enc.SetEscapeHTML(false)
 		return enc.Encode(verdict)
 	}
@@ -155,11 +156,7 @@ func (t *queryTest) one(e *event.Event, id, text string) error {
 	for _, r := range reasons {
 		fmt.Fprintf(&b, "       %s\n", r)
 	}
-	out := []byte(b.String())
-	if terminal(t.p.stdout) {
-		out = appendEscapedLines(nil, b.String())
-	}
-	_, err := t.p.stdout.Write(out)
+	_, err := io.WriteString(t.p.inert(), b.String())
 	return err
 }
 

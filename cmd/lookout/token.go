@@ -58,7 +58,7 @@ func (p *program) tokenListCommand() *cobra.Command {
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				enc := json.NewEncoder(p.stdout)
+				enc := json.NewEncoder(p.inert())
 				enc.SetEscapeHTML(false)
 				for i := range all {
 					if err := enc.Encode(&all[i]); err != nil {
@@ -112,7 +112,7 @@ func (p *program) tokenNewCommand() *cobra.Command {
 			if made.Token == "" {
 				return fmt.Errorf("%s gave no token; is it a lookout server of a version that fits?", c.URL())
 			}
-			if _, err := fmt.Fprintln(p.stdout, made.Token); err != nil {
+			if _, err := fmt.Fprintln(p.inert(), made.Token); err != nil {
 				return err
 			}
 			p.say("the token of %s, which may %s; it is shown this once", made.Name, may[made.Role])
