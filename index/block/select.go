@@ -281,6 +281,17 @@ func (s *selection) lookInColumns(test *query.Test, c *textReader, f *formRef, i
 	section, at := r.count(maxBlock), r.count(maxBlock)
 	var data []byte
 	for k := range f.holes {
+		if len(r.data) > 0 && r.data[0] == holeConst { // most of them: nothing is made for these
+			if r.byte(); !test.Match(r.bytes()) {
+				continue
+			}
+			cols, err := c.columns(s.Table, f)
+			if err != nil {
+				return 0, err
+			}
+			s.holes[id] = append(s.holes[id], &cols[k])
+			continue
+		}
 		h := &s.head
 		*h = readHoleInto(&r, f.values, h.values[:0])
 		if r.bad {
