@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -70,23 +71,44 @@ func readSections(r *reader, at int64) (list []section, end int64) {
 	return list, at
 }
 
+// packed are buffers for sections as they are stored, of those that are compressed.
+var packed = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPacked is the longest buffer that is kept.
+const maxPacked = 1 << 20
+
 // read returns a section's bytes, uncompressed.
 func (s *section) read(src io.ReaderAt, number int) ([]byte, error) {
-	data := make([]byte, s.stored)
-	if _, err := src.ReadAt(data, s.offset); err != nil {
-		return nil, fmt.Errorf("%w: section %d: %w", ErrCorrupt, number, err)
-	}
-	if crc32.Checksum(data, castagnoli) != s.crc {
-		return nil, fmt.Errorf("%w: checksum of section %d", ErrCorrupt, number)
-	}
 	if s.raw == s.stored {
-		return data, nil
+		data := make([]byte, s.stored)
+		return data, s.readStored(data, src, number)
+	}
+	buf := packed.Get().(*[]byte)
+	*buf = slices.Grow((*buf)[:0], s.stored)[:s.stored]
+	defer func() {
+		if cap(*buf) <= maxPacked {
+			packed.Put(buf)
+		}
+	}()
+	if err := s.readStored(*buf, src, number); err != nil {
+		return nil, err
 	}
 	d := decoders.Get().(*zstd.Decoder)
 	defer decoders.Put(d)
-	out, err := d.DecodeAll(data, slices.Grow([]byte(nil), min(s.raw, maxFrame)))
+	out, err := d.DecodeAll(*buf, slices.Grow([]byte(nil), min(s.raw, maxFrame)))
 	if err != nil || len(out) != s.raw {
 		return nil, fmt.Errorf("%w: section %d: %d of %d bytes: %v", ErrCorrupt, number, len(out), s.raw, err)
 	}
 	return out, nil
+}
+
+// readStored reads a section as it is stored, and checks it.
+func (s *section) readStored(data []byte, src io.ReaderAt, number int) error {
+	if _, err := src.ReadAt(data, s.offset); err != nil {
+		return fmt.Errorf("%w: section %d: %w", ErrCorrupt, number, err)
+	}
+	if crc32.Checksum(data, castagnoli) != s.crc {
+		return fmt.Errorf("%w: checksum of section %d", ErrCorrupt, number)
+	}
+	return nil
 }
