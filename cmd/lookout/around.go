@@ -121,7 +121,7 @@ func (p *program) context(cmd *cobra.Command, arg string, f *contextFlags) error
 		return err
 	}
 	ctx, done := p.paged(cmd.Context(), f.pageFlags)
-	out := newSoonWriter(p.stdout, done.cancel)
+	out := newSoonWriter(ctx, p.stdout, done.cancel)
 	pr := &printer{look: l, out: out, context: true}
 	var sum sdk.Summary
 	rows, err := c.Context(ctx, sdk.ContextRequest{ID: id, Before: before, After: after, ContextBy: f.by, NoReports: !f.reports})

@@ -110,6 +110,7 @@ type exported struct {
 
 // exporter writes an export.
 type exporter struct {
+	out  io.Writer // standard output
 	p    *program
 	c    *sdk.Client
 	dir  string // "" for standard output
@@ -126,7 +127,7 @@ type exporter struct {
 }
 
 func (p *program) export(cmd *cobra.Command, args []string, f *exportFlags) error {
-	e := &exporter{p: p, page: pageEvents}
+	e := &exporter{p: p, page: pageEvents, out: &interruptible{cmd.Context(), p.inert()}}
 	if f.out != "-" {
 		e.dir = f.out
 	}
@@ -386,7 +387,7 @@ func (e *exporter) write(row *sdk.Row) error {
 }
 
 func (e *exporter) openPart() (*partFile, error) {
-	f := &partFile{file: e.p.inert()}
+	f := &partFile{file: e.out}
 	if e.dir != "" {
 		name := fmt.Sprintf("part-%06d.%s", e.st.Parts+1, e.st.Form)
 		switch e.st.Compress {

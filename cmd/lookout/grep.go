@@ -427,9 +427,10 @@ func (s *search) counts(ctx context.Context, c *sdk.Client) (sdk.Summary, error)
 
 // rows prints what matches, and goes on live when asked to.
 func (s *search) rows(ctx context.Context, c *sdk.Client) error {
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	out := newSoonWriter(s.p.stdout, cancel)
+	out := newSoonWriter(outer, s.p.stdout, cancel)
 	pr := s.look.printer(out)
 	pr.context = s.request.Before+s.request.After > 0
 	sum, matched, err := s.history(ctx, c, pr)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -128,12 +129,45 @@ type soonWriter struct {
 const soon = 20 * time.Millisecond
 
 // newSoonWriter returns a writer to w. It calls failed when a write fails: a command that waits for its next line would not
-// notice that its reader has gone.
-func newSoonWriter(w io.Writer, failed func()) *soonWriter {
-	s := &soonWriter{w: bufio.NewWriterSize(w, 64<<10), failed: failed}
+// notice that its reader has gone. When ctx ends, so does a write that nobody reads.
+func newSoonWriter(ctx context.Context, w io.Writer, failed func()) *soonWriter {
+	s := &soonWriter{w: bufio.NewWriterSize(&interruptible{ctx, w}, 64<<10), failed: failed}
 	s.timer = time.AfterFunc(time.Hour, func() { s.Flush() })
 	s.timer.Stop()
 	return s
+}
+
+// grace is how long a write may take after Ctrl-C.
+const grace = 200 * time.Millisecond
+
+// interruptible writes to w until ctx ends: a pipe that is full and not read would otherwise keep a command from ending after
+// Ctrl-C. After an error nothing is written any more, and what was to be written must not be changed.
+type interruptible struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i *interruptible) Write(b []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := i.w.Write(b)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-i.ctx.Done():
+		select {
+		case r := <-done: // the last lines of who reads them
+			return r.n, r.err
+		case <-time.After(grace):
+			return 0, i.ctx.Err()
+		}
+	}
 }
 
 func (s *soonWriter) Write(b []byte) (int, error) {

@@ -33,11 +33,12 @@ func (p *program) grepStdin(ctx context.Context, q *query.Query, l look, o stdin
 	if o.last > 0 && o.before+o.after > 0 {
 		return errors.New("--stdin with -n has no context: leave out -A, -B and -C")
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newLineMatcher(q)
 	blocks := matchBlocks(ctx, p.stdin, m, runtime.GOMAXPROCS(0))
-	out := newSoonWriter(p.stdout, cancel)
+	out := newSoonWriter(outer, p.stdout, cancel)
 	c := &consumer{o: o, p: &printer{look: l, out: out}, m: m}
 	err := c.all(ctx, blocks)
 	if flushErr := out.Flush(); flushErr != nil {
