@@ -300,7 +300,7 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 		if err != nil {
 			return p.explain(err)
 		}
-		if known, err = matchServices(all, services); err != nil {
+		if known, err = servicesOf(all, services, len(args) > 0); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,11 @@ import (
 
 // match returns the services that each glob names. A glob that names none is an error with the nearest name.
 func matchServices(all []sdk.Service, globs []string) ([]sdk.Service, error) {
+	return servicesOf(all, globs, true)
+}
+
+// servicesOf is matchServices, for which a glob may name none unless it was typed: what is saved is of services that may send some day.
+func servicesOf(all []sdk.Service, globs []string, typed bool) ([]sdk.Service, error) {
 	if len(globs) == 0 {
 		return all, nil
 	}
@@ -41,7 +46,7 @@ func matchServices(all []sdk.Service, globs []string) ([]sdk.Service, error) {
 				}
 			}
 		}
-		if !any {
+		if !any && typed {
 			return nil, noService(glob, all)
 		}
 	}

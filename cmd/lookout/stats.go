@@ -25,6 +25,7 @@ type statsFlags struct {
 	fixed, regex, ignoreCase, invert bool
 	level                            string
 	reports, stats                   bool
+	recalled                         bool // the services are those of a saved search
 	form, color, tz                  string
 	utc                              bool
 }
@@ -104,7 +105,7 @@ Exit codes: 0 a match, 1 none, 2 an error or an incomplete result, 130 Ctrl-C.`,
 			if err != nil {
 				return err
 			}
-			f.since, f.until = s.since, s.until
+			f.since, f.until, f.recalled = s.since, s.until, len(args) == 0
 			return p.aggregate(cmd, s.query, s.services, &f, r, false)
 		},
 	}
@@ -212,7 +213,7 @@ func (p *program) aggregate(cmd *cobra.Command, pattern string, services []strin
 	if err != nil {
 		return err
 	}
-	if len(services) > 0 {
+	if len(services) > 0 && !f.recalled {
 		all, err := c.Services(cmd.Context())
 		if err != nil {
 			return p.explain(err)

@@ -74,6 +74,7 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 	if f.last == 0 && !all && !f.follow {
 		return errors.New("-n 0 and --no-follow leave nothing to print")
 	}
+	typed := len(services) > 0
 	if f.saved != "" {
 		if f.query != "" {
 			return errors.New("--saved and -q do not go together")
@@ -121,7 +122,7 @@ func (p *program) tail(cmd *cobra.Command, services []string, f *tailFlags) erro
 		return err
 	}
 	ctx := cmd.Context()
-	if len(services) > 0 {
+	if typed {
 		all, err := c.Services(ctx)
 		if err != nil {
 			return p.explain(err)
