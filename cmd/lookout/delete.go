@@ -107,7 +107,7 @@ func (p *program) delete(ctx context.Context, args []string, f *deleteFlags) err
 	case !terminal(p.stdin):
 		return errors.New("nothing was deleted: add --yes to delete without a question")
 	default:
-		if err := p.confirm(fmt.Sprintf("Delete %s for good? Type yes: ", counted(preview.Events, "event"))); err != nil {
+		if err := p.confirm(fmt.Sprintf("Delete %s at %s for good? Type yes: ", counted(preview.Events, "event"), c.URL())); err != nil {
 			return err
 		}
 	}
