@@ -11,6 +11,8 @@
 //	go run ./e2e/bench -start
 //	go run ./e2e/bench -tail
 //	go run ./e2e/bench -tail-soak 10m
+//	go run ./e2e/bench -costly 5000000 [-span 60s] [-searches 8] [-rate 20000]
+//	go run ./e2e/bench -first 10000000
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -39,6 +41,15 @@
 //
 // -backup measures the same for half a minute before backups, while one is made after the other, each to an empty folder on the same disk, and
 // after; and again with the backups throttled so that one takes half a minute. The client that asks for them is a process of its own.
+//
+// -costly measures what costly searches of so many events take from others: at a fixed rate of ingest, how long a body of 64 KiB waits for
+// its answer, and how long after its answer an event is a line of a lookout tail, for a span before, while so many clients search without
+// pause (a regex without a literal over everything, groups by a field with as many values as events, an export, in turn), and after. The
+// ratios are of that span's p50 and p99 to those of the worse of before and after.
+//
+// -first measures how long the first byte of an answer takes, over so many stored events, sealed and idle: on the standard output of a
+// lookout grep from its start on, and of a request over a new connection, for a word of many events and for one that is in one event, the
+// oldest first and the newest first; the median and the longest of twenty.
 //
 // -tail measures how long after the answer to a request its event is a line of a running `lookout tail`, one request at a time: with nothing
 // else to do, and beside 20,000 events a second. A line that is there before the answer counts as 0.
@@ -99,6 +110,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	backup := flags.Int("backup", 0, "back up this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
 	aroundN := flags.Int("around", 0, "measure context around matches in this many events, and nothing else")
+	costly := flags.Int("costly", 0, "measure ingest and a tail beside costly searches of this many events, and nothing else")
+	span := flags.Duration("span", time.Minute, "how long each part of -costly takes")
+	searches := flags.Int("searches", 8, "clients of -costly that search")
+	first := flags.Int("first", 0, "measure the first byte of answers over this many events, and nothing else")
 	start := flags.Bool("start", false, "measure the command line's start, and nothing else")
 	growth := flags.Bool("growth", false, "measure searches in few events and in many, and nothing else")
 	from := flags.Int("growth-from", 2_000_000, "the few events of -growth")
@@ -128,6 +143,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return b.tail(filepath.Join(dir, "tail"))
 		case *tailSoak > 0:
 			return b.tailSoak(dir, *tailSoak, *tails, cmp.Or(*rate, 20_000))
+		case *costly > 0:
+			return b.costly(filepath.Join(dir, "costly"), *costly, *span, *searches, cmp.Or(*rate, 20_000))
+		case *first > 0:
+			return b.first(filepath.Join(dir, "first"), *first)
 		case *soak > 0:
 			return b.soak(dir, *soak, *rate)
 		case *del > 0:

@@ -44,16 +44,31 @@ func (b *bench) tail(dir string) error {
 	return err
 }
 
-// latency sends so many events, one request each, and waits for each as a line of a lookout tail.
+// latency sends so many events, one request each, and says how soon each was a line of a lookout tail.
 func (b *bench) latency(s *peer.Lookout, when string, n int) error {
+	walls, err := b.latencies(s, when, func(sent int) bool { return sent < n })
+	if err != nil {
+		return err
+	}
+	p50, p99 := quantile(walls, 0.5), quantile(walls, 0.99)
+	for _, w := range walls {
+		b.lines.Line("Tail/when="+when, 1, "ns/op", float64(w))
+	}
+	b.report("tail: answer to line, "+when, "p50 %.1f ms (goal 20), p99 %.1f ms (goal 100), at most %.1f ms, of %d events", ms(p50), ms(p99), ms(quantile(walls, 1)), n)
+	return nil
+}
+
+// latencies sends events, one request each, as long as more says so of how many were sent, and returns how long after its answer
+// each was a line of a lookout tail.
+func (b *bench) latencies(s *peer.Lookout, when string, more func(sent int) bool) (walls []time.Duration, err error) {
 	cmd := s.Command(b.ctx, "tail", "-n", "0", "-q", "service:latency", "-o", "raw")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		_ = cmd.Process.Signal(syscall.SIGINT) // it follows until then
@@ -84,7 +99,7 @@ func (b *bench) latency(s *peer.Lookout, when string, n int) error {
 	// The tail has begun when it shows something.
 	for begun := false; !begun; {
 		if _, err := send("begin"); err != nil {
-			return err
+			return nil, err
 		}
 		select {
 		case <-lines:
@@ -92,18 +107,17 @@ func (b *bench) latency(s *peer.Lookout, when string, n int) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	var walls []time.Duration
-	for i := range n {
+	for i := 0; more(i); i++ {
 		time.Sleep(5*time.Millisecond + rand.N(30*time.Millisecond))
 		text := fmt.Sprintf("event %d of %s", i, when)
 		answered, err := send(text)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for {
 			l, ok := <-lines
 			if !ok {
-				return errors.New("lookout tail has ended")
+				return nil, errors.New("lookout tail has ended")
 			}
 			if strings.Contains(l.text, text) {
 				walls = append(walls, max(0, l.at.Sub(answered)))
@@ -111,12 +125,7 @@ func (b *bench) latency(s *peer.Lookout, when string, n int) error {
 			}
 		}
 	}
-	p50, p99 := quantile(walls, 0.5), quantile(walls, 0.99)
-	for _, w := range walls {
-		b.lines.Line("Tail/when="+when, 1, "ns/op", float64(w))
-	}
-	b.report("tail: answer to line, "+when, "p50 %.1f ms (goal 20), p99 %.1f ms (goal 100), at most %.1f ms, of %d events", ms(p50), ms(p99), ms(quantile(walls, 1)), n)
-	return nil
+	return walls, nil
 }
 
 // tailSoak: nothing is lost silently.
