@@ -142,6 +142,9 @@ func (a *API) search(parent context.Context, r query.Request, fn func(query.Row)
 		return err
 	})
 	if stopped != nil {
+		if !errors.Is(stopped, errEnough) && !errors.Is(stopped, errLong) { // the connection's
+			a.metrics.searchEnded(causeCanceled)
+		}
 		return summary, stopped
 	}
 	return summary, err

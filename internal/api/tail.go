@@ -254,18 +254,17 @@ func (a *API) writeLast(ctx context.Context, f follow, out lines) (notes []strin
 	}
 	var rows []byte
 	var ends []int
-	full := errors.New("the last events are too long")
 	summary, err := a.search(ctx, query.Request{Query: f.query, Limit: f.last, Newest: true, MaxSeq: f.after}, func(row query.Row) error {
 		start := len(rows)
 		if rows = appendRow(rows, row, false); len(rows) > maxLastBytes && len(ends) > 0 {
 			rows = rows[:start]
-			return full
+			return errLong
 		}
 		ends = append(ends, len(rows))
 		return nil
 	})
 	switch {
-	case errors.Is(err, full):
+	case errors.Is(err, errLong):
 		notes = append(notes, fmt.Sprintf("only the newest %d events are shown: more are longer than %d MiB together", len(ends), maxLastBytes>>20))
 	case err != nil:
 		return nil, err
