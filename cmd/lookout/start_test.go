@@ -9,9 +9,9 @@ import (
 )
 
 // What packages do before main begins is paid by each `lookout grep`: nearly all of its start. Time says little on a loaded machine;
-// what is allocated meanwhile does not vary: 2.4 MB, half of it bleve's automata.
+// what is allocated meanwhile does not: 2.6 MB, nearly half of it bleve's automata, and with -race 4.6 MB.
 func TestInitIsSmall(t *testing.T) {
-	const most = 4 << 20
+	const most = 6 << 20
 	cmd := exec.Command("lookout", "version")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1", "GORACE=atexit_sleep_ms=0")
 	var trace strings.Builder
@@ -25,8 +25,11 @@ func TestInitIsSmall(t *testing.T) {
 		var at, took float64
 		var bytes, allocs int
 		if n, _ := fmt.Sscanf(line, "init %s @%f ms, %f ms clock, %d bytes, %d allocs", &name, &at, &took, &bytes, &allocs); n == 5 {
-			sum += bytes
 			packages++
+			if strings.HasPrefix(name, "pgregory.net/rapid") || strings.HasPrefix(name, "github.com/google/go-cmp") {
+				continue // of the tests alone
+			}
+			sum += bytes
 		}
 	}
 	if packages < 50 {
