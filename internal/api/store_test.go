@@ -16,7 +16,7 @@ type memory struct {
 	grown  chan struct{} // closed and made anew by each append
 
 	hook   func(ctx context.Context, r query.Request) error // runs before a search
-	gap    *query.GapError                                  // what a follower meets in place of its next events
+	gap    *query.GapError                                  // what a follower meets in place of the events that it names
 	info   []query.ServiceInfo
 	scan   query.Summary // what a search says beside its counts
 	opened int           // followers that are not closed
@@ -147,9 +147,8 @@ func (f *memoryFollower) Next(ctx context.Context) ([]event.Event, error) {
 	for {
 		f.m.mu.Lock()
 		events, grown, gap := f.m.events, f.m.grown, f.m.gap
-		f.m.gap = nil
 		f.m.mu.Unlock()
-		if gap != nil {
+		if gap != nil && f.at+1 >= gap.From && f.at < gap.To {
 			f.at = gap.To
 			return nil, gap
 		}
