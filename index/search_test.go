@@ -89,7 +89,7 @@ func TestBudget(t *testing.T) {
 		}
 		for _, budget := range []int64{1, size / 10, size / 2, size - 1, size * 2} {
 			got, sum := messages(t, s, query.Request{MaxBytes: budget, Newest: newest})
-			if len(got) > len(all) || !cmp.Equal(got, all[:len(got)]) {
+			if len(got) > len(all) || !slices.Equal(got, all[:len(got)]) {
 				t.Fatalf("budget %d of %d: the %d events are not the first of the answer", budget, size, len(got))
 			}
 			if budget <= size/2 && sum.Complete || sum.Complete != (len(got) == len(all)) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // paged runs a command on a terminal that has a keyboard too, and returns its exit code and all it shows.
@@ -85,6 +86,8 @@ func TestPagerOfNothing(t *testing.T) {
 
 // Who leaves the pager ends the search on the server, though no further line comes, and it was a success.
 func TestPagerLeft(t *testing.T) {
+	defer func(wait time.Duration) { alignWait = wait }(alignWait)
+	alignWait = 10 * time.Millisecond // no other row comes
 	gone := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"event":{"id":"1","time":"2026-01-02T03:04:05.678Z","service":"web","message":"first"}}`+"\n")
