@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,11 +11,14 @@ import (
 
 // pieces notes what is written at once.
 type pieces struct {
+	mu  sync.Mutex // the writer's timer writes on a goroutine of its own
 	got []string
 	err error
 }
 
 func (p *pieces) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.got = append(p.got, string(b))
 	return len(b), p.err
 }
@@ -27,6 +31,8 @@ func TestSoonWriter(t *testing.T) {
 		want := func(what ...string) {
 			t.Helper()
 			synctest.Wait()
+			p.mu.Lock()
+			defer p.mu.Unlock()
 			if !slices.Equal(p.got, what) {
 				t.Errorf("%q, want %q", p.got, what)
 			}
