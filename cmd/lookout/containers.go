@@ -92,16 +92,21 @@ func listCommand[T any](p *program, cmd *cobra.Command, name string, service fun
 			_, err = p.stdout.Write(show(color, all).bytes())
 			return err
 		}
-		enc := json.NewEncoder(p.inert())
-		enc.SetEscapeHTML(false)
-		for i := range all {
-			if err := enc.Encode(&all[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.printJSON(len(all), func(i int) any { return &all[i] })
 	}
 	return cmd
+}
+
+// printJSON prints n values, one a line.
+func (p *program) printJSON(n int, value func(int) any) error {
+	enc := json.NewEncoder(p.inert())
+	enc.SetEscapeHTML(false)
+	for i := range n {
+		if err := enc.Encode(value(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fetchList asks the server for one of its lists.

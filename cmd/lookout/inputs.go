@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,14 +33,7 @@ event was stored last.`,
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				enc := json.NewEncoder(p.inert())
-				enc.SetEscapeHTML(false)
-				for i := range all {
-					if err := enc.Encode(&all[i]); err != nil {
-						return err
-					}
-				}
-				return nil
+				return p.printJSON(len(all), func(i int) any { return &all[i] })
 			}
 			t := p.newTable(color, "INPUT", "STATE", "ADDRESS", "EVENTS", "BYTES", "LAST", "DROPPED", "NOTE")
 			for i := range all {

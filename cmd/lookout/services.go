@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -196,14 +195,7 @@ func (p *program) printServicesJSON(services []sdk.Service) error {
 		LastSeen  time.Time        `json:"last_seen"`
 		Levels    map[string]int64 `json:"levels"`
 	}
-	enc := json.NewEncoder(p.inert())
-	enc.SetEscapeHTML(false)
-	for _, s := range services {
-		if err := enc.Encode(line(s)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.printJSON(len(services), func(i int) any { return line(services[i]) })
 }
 
 func (p *program) printServices(services []sdk.Service, zone *time.Location) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -58,14 +57,7 @@ func (p *program) tokenListCommand() *cobra.Command {
 				return p.explain(err)
 			}
 			if f.form == formJSON {
-				enc := json.NewEncoder(p.inert())
-				enc.SetEscapeHTML(false)
-				for i := range all {
-					if err := enc.Encode(&all[i]); err != nil {
-						return err
-					}
-				}
-				return nil
+				return p.printJSON(len(all), func(i int) any { return &all[i] })
 			}
 			t := p.newTable(color, "NAME", "ROLE", "FROM", "CREATED", "BY", "USED")
 			for _, one := range all {

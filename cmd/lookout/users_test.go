@@ -80,7 +80,7 @@ func newUsers(t *testing.T) *users {
 func startUsers(t *testing.T) *users {
 	t.Helper()
 	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip("there is no sh")
+		without(t, "there is no sh")
 	}
 	u := &users{t: t, dir: t.TempDir()}
 	url, token, stop, err := startServer(filepath.Join(u.dir, ".server"))

@@ -306,7 +306,7 @@ const (
 )
 
 // wordRegex returns the expression that matches a literal as whole words only. Between ends that are ASCII letters,
-// digits or _, the neighbours need only \b.
+// digits or _ it is \b, which is cheap to judge but knows ASCII alone: unlike grep -w, timeout is a word in timeoutgröße.
 func wordRegex(lit string) string {
 	first, _ := utf8.DecodeRuneInString(lit)
 	last, _ := utf8.DecodeLastRuneInString(lit)

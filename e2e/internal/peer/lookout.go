@@ -41,11 +41,14 @@ func BuildLookout(ctx context.Context, file string, flags ...string) error {
 
 // StartLookout starts a lookout with its data below a folder, which may have some. Settings are of its environment, NAME=VALUE.
 func StartLookout(ctx context.Context, binary, dir string, settings ...string) (*Lookout, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	binary, err := filepath.Abs(binary) // it runs in its folder
-	if err != nil {
+	if binary, err = filepath.Abs(binary); err != nil { // it runs in its folder
 		return nil, err
 	}
 	s := &Lookout{Dir: dir, binary: binary}
