@@ -30,6 +30,8 @@ type sender struct {
 	// Only the sender's goroutine uses these.
 	notBefore time.Time
 	backoff   time.Duration
+	turn      time.Time // of its next call, when one is reserved
+	reserved  bool
 }
 
 func newSender(e *Engine, channel string) *sender {
@@ -109,11 +111,10 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 	case p.send == nil && !p.overview:
 		return p.wait, nil
 	}
-	// Reserved before the entry is marked: a kill while waiting makes no repeat.
-	now := s.e.clock.Now()
-	if wait := max(s.pace.reserve(now), s.e.workspace.reserve(now)); wait > 0 && !s.e.sleep(ctx, wait) {
-		return 0, nil
+	if wait := s.reserve(s.e.clock.Now()); wait > 0 {
+		return wait, nil
 	}
+	s.reserved = false
 	var parcel parcel
 	switch {
 	case p.overview:
@@ -124,6 +125,19 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 		parcel = &entryParcel{s: s, q: queued{key: p.send.key}}
 	}
 	return 0, s.deliver(ctx, sendCtx, parcel)
+}
+
+// reserve takes a place among the calls, unless it has one, and returns how long to wait for it. That is before an entry is
+// marked: a kill while waiting makes no repeat. What is sent then is planned anew.
+func (s *sender) reserve(now time.Time) time.Duration {
+	if !s.reserved {
+		s.turn, s.reserved = now.Add(max(s.pace.reserve(now), s.e.workspace.reserve(now))), true
+	}
+	wait := s.turn.Sub(now)
+	if wait > 2*maxWait { // the clock was set back
+		return 0
+	}
+	return wait
 }
 
 // plan looks at the queue. What was begun is finished first, whatever the budget; then the older of the first alert and
