@@ -119,9 +119,13 @@ func (b *Block) Table() (*Table, error) {
 		t.rest.readRaws(&r, b.Rows)
 		t.rest.n = t.rest.rawCount
 	}
+	columns := len(t.fields)
+	if t.rest.n > 0 { // the rest is the column behind the last
+		columns++
+	}
 	for _, list := range t.shapes {
 		for _, c := range list {
-			if int(c) > len(t.fields) {
+			if int(c) >= columns {
 				r.fail()
 			}
 		}
