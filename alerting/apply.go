@@ -233,7 +233,7 @@ func (a *application) queue(inc *incident) error {
 		a.channels[d.Channel] = true
 		err := enqueue(a.tx, string(entryKey(inc.Rule, inc.Fingerprint, d.Channel)), &entry{
 			Kind: kindIncident, Channel: d.Channel, Created: a.now, Rule: inc.Rule, Severity: inc.Severity,
-			Fingerprint: inc.Fingerprint, Update: how == edit,
+			Fingerprint: inc.Fingerprint, Update: how.quiet(),
 		})
 		if err != nil {
 			return err

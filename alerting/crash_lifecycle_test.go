@@ -72,16 +72,21 @@ func (c *crash) told(service string, incidents, rang, expired int) {
 	}
 }
 
+// last is what Slack's latest message about a service says, threads apart.
+func (c *crash) last(service string) (text string) {
+	for _, m := range c.slack.Messages("#errors") {
+		if m.ThreadTS == "" && strings.Contains(m.Content(), service+" is down") {
+			text = m.Text
+		}
+	}
+	return text
+}
+
 // ends checks that each destination knows how things stand in the end: whatever Slack has last says so, and nothing rings
 // that should not.
 func (c *crash) ends(service string, state alerting.State) {
 	c.t.Helper()
-	var last string
-	for _, m := range c.slack.Messages("#errors") {
-		if m.ThreadTS == "" && strings.Contains(m.Content(), service+" is down") {
-			last = m.Text
-		}
-	}
+	last := c.last(service)
 	title := "[error] " + service + ": " + service + " is down: status 503"
 	if want := (alerting.Message{State: state, Title: title}).Heading(); last != want {
 		c.t.Errorf("Slack's message says %q, want %q", last, want)
@@ -130,8 +135,8 @@ func TestKillThroughALifecycle(t *testing.T) {
 							t.Error("nothing rang after the outage")
 						}
 					})
-					if m := c.slack.Messages("#errors"); !strings.HasPrefix(m[len(m)-1].Text, "Acknowledged: ") {
-						t.Errorf("Slack's message says %q after it was acknowledged", m[len(m)-1].Text)
+					if last := c.last("sales"); !strings.HasPrefix(last, "Acknowledged: ") {
+						t.Errorf("Slack's message says %q after it was acknowledged", last)
 					}
 					step(func() { c.source.Add(up("sales")) })
 					c.ends("sales", alerting.Resolved)
@@ -154,10 +159,18 @@ func TestKillThroughALifecycle(t *testing.T) {
 				script.Wait()
 				c.ends("sales", alerting.Resolved)
 				c.told("sales", 1, 2, 0)
-				replies := 0
+				replies, history := 0, ""
 				for _, m := range c.slack.Messages("#errors") {
+					if m.ThreadTS != "" && !m.Broadcast {
+						history += m.Text + "\n"
+					}
 					if m.ThreadTS != "" && m.Broadcast && strings.HasPrefix(m.Text, "Again: ") {
 						replies++
+					}
+				}
+				for _, line := range []string{"acknowledged", "resolved"} {
+					if !strings.Contains(history, "Z "+line) {
+						t.Errorf("the thread does not say %q:\n%s", line, history)
 					}
 				}
 				if pages := len(c.pushover.Messages(2)); replies < 1 || pages < 2 {
@@ -246,12 +259,7 @@ func TestRandomLifecycles(t *testing.T) {
 				if rang[service] == 0 {
 					continue
 				}
-				var last string
-				for _, m := range c.slack.Messages("#errors") {
-					if m.ThreadTS == "" && strings.Contains(m.Content(), service+" is down") {
-						last = m.Text
-					}
-				}
+				last := c.last(service)
 				title := "[error] " + service + ": " + service + " is down: status 503"
 				switch {
 				case state[service] == alerting.Resolved && last == "Resolved: "+title:

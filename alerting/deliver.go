@@ -73,6 +73,17 @@ func (s *sender) call(ctx context.Context, c *call) (Receipt, *DeliveryError) {
 		}
 		c.how = send
 	}
+	if c.how == note {
+		historian, ok := s.e.notifier.(Historian)
+		if !ok {
+			return c.to, nil
+		}
+		failure := failureOf(historian.Note(ctx, c.to, c.message))
+		if failure != nil && failure.Class == EditRefused {
+			failure = nil // the thread is gone, and nobody misses its history
+		}
+		return c.to, failure
+	}
 	if c.how == edit {
 		receipt, err := s.e.notifier.Edit(ctx, c.to, c.message)
 		return receipt, failureOf(err)
@@ -110,8 +121,12 @@ func (s *sender) succeed(ctx context.Context, p parcel, c call, receipt Receipt)
 	if was != nil {
 		e.log.Info("a channel takes alerts again", "channel", s.channel, "refused since", at(was.Since))
 	}
-	if c.how == edit {
+	switch c.how {
+	case edit:
 		e.c.edited.Add(1)
+		return nil
+	case note:
+		e.c.noted.Add(1)
 		return nil
 	}
 	e.c.sent.Add(1)

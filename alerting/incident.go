@@ -52,7 +52,19 @@ type incident struct {
 	// Rev counts what has to be told. To is who is told, and how far each has come.
 	Rev uint64        `json:"rev"`
 	To  []destination `json:"to"`
+	// Log is the newest of what became of it since it opened, for the threads of its messages; Logged counts all.
+	Log    []change `json:"log,omitempty"`
+	Logged uint64   `json:"logged,omitempty"`
 }
+
+// change is a line of an incident's history. It has no log text, so a deletion need not look at it.
+type change struct {
+	At   int64  `json:"at"` // ns
+	Text string `json:"text"`
+}
+
+// logKept is how many lines of history wait for a channel that cannot be reached.
+const logKept = 20
 
 // destination is one channel's view of an incident.
 type destination struct {
@@ -69,6 +81,8 @@ type destination struct {
 	Repeat bool `json:"repeat,omitempty"`
 	// Ringing is true while the message rings: the destination is asked who acknowledged it.
 	Ringing bool `json:"ringing,omitempty"`
+	// Noted is how much of the incident's history the message or its thread tells, as a count of [incident].Logged.
+	Noted uint64 `json:"noted,omitempty"`
 }
 
 // sample is an event as it is shown.
@@ -146,6 +160,7 @@ func (inc *incident) fire(received int64) {
 func (inc *incident) anew(received, lastBefore int64) {
 	inc.BeforeLast, inc.BeforeCount = lastBefore, inc.Count-1
 	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
+	inc.Log = nil
 	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) })
 	inc.fire(received)
 }
@@ -169,15 +184,29 @@ func (inc *incident) ring(channels []string) {
 // acknowledge notes who sees to it. The channel that knows it already is not told.
 func (inc *incident) acknowledge(at int64, by, channel string) {
 	inc.State, inc.Acked, inc.By = Acknowledged, at, by
+	inc.log(at, "acknowledged"+byWhom(by))
 	inc.changed()
 	if d := inc.to(channel); d != nil {
 		d.Shown = inc.Rev
 	}
 }
 
+// log adds a line to the history, which comes to stand in the threads of the messages that are there.
+func (inc *incident) log(at int64, text string) {
+	inc.Logged++
+	inc.Log = append(inc.Log, change{At: at, Text: text})
+	inc.Log = inc.Log[max(0, len(inc.Log)-logKept):]
+}
+
+// since returns the lines of the history that a destination has not been told.
+func (inc *incident) since(noted uint64) []change {
+	return inc.Log[len(inc.Log)-min(len(inc.Log), int(inc.Logged-noted)):]
+}
+
 // resolve ends it.
 func (inc *incident) resolve(received int64, outcome string) {
 	inc.State, inc.Resolved, inc.Outcome = Resolved, max(received, inc.Since), outcome
+	inc.log(inc.Resolved, "resolved after "+span(time.Duration(inc.Resolved-inc.Since)))
 	inc.changed()
 }
 
@@ -220,7 +249,11 @@ const (
 	send        // a new message
 	reply       // have people look at the message that is there; its edit follows
 	edit        // replace the message that is there
+	note        // add history to its thread
 )
+
+// quiet tells whether people need not notice it: it waits behind what they must.
+func (h how) quiet() bool { return h == edit || h == note }
 
 // next is what the destination needs.
 func (d *destination) next(inc *incident) how {
@@ -231,20 +264,28 @@ func (d *destination) next(inc *incident) how {
 		return send
 	case there && d.Shown < inc.Rev:
 		return edit
+	case there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
+		return note
 	}
 	return nothing
 }
 
-func (d *destination) behind(inc *incident) bool { return d.next(inc) != nothing }
+// behind tells whether the message does not show how things stand.
+func (d *destination) behind(inc *incident) bool {
+	how := d.next(inc)
+	return how != nothing && how != note
+}
 
-// came notes that a message was brought to a revision.
-func (d *destination) came(inc *incident, how how, rev uint64, now int64, r Receipt) {
+// came notes that a message was brought to a revision, and what it tells to so much of the history.
+func (d *destination) came(inc *incident, how how, rev, logged uint64, now int64, r Receipt) {
 	if d.Ring <= rev {
 		d.Ring = 0
 	}
 	switch how {
 	case send:
-		d.Shown, d.Receipt, d.Ringing = rev, r, r.Rings && inc.State == Firing
+		d.Shown, d.Noted, d.Receipt, d.Ringing = rev, logged, r, r.Rings && inc.State == Firing
+	case note:
+		d.Noted = logged
 	case edit:
 		d.Shown, d.Receipt = rev, r
 	}

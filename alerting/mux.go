@@ -6,7 +6,7 @@ import (
 )
 
 // Mux is a [Notifier] that picks the way by the channel's name: the one in Ways under that name, Default for all others.
-// Without a Default a channel that has no way is [Broken]. It is an [Acknowledger] and a [Replier] as far as its ways are.
+// Without a Default a channel that has no way is [Broken]. It is an [Acknowledger], a [Replier] and a [Historian] as far as its ways are.
 //
 // A receipt finds its way back by its Channel, so Mux writes the way's name there for what is in Ways.
 type Mux struct {
@@ -51,6 +51,18 @@ func (m Mux) Reply(ctx context.Context, r Receipt, msg Message) error {
 	}
 	if replier, ok := n.(Replier); ok {
 		return replier.Reply(ctx, r, msg)
+	}
+	return &DeliveryError{Class: EditRefused, Err: fmt.Errorf("channel %q has no threads", r.Channel)}
+}
+
+// Note adds history to the thread of a message; a way without threads has none, and refuses with [EditRefused].
+func (m Mux) Note(ctx context.Context, r Receipt, msg Message) error {
+	n, err := m.way(r.Channel)
+	if err != nil {
+		return err
+	}
+	if historian, ok := n.(Historian); ok {
+		return historian.Note(ctx, r, msg)
 	}
 	return &DeliveryError{Class: EditRefused, Err: fmt.Errorf("channel %q has no threads", r.Channel)}
 }

@@ -31,6 +31,13 @@ type Replier interface {
 	Reply(ctx context.Context, r Receipt, m Message) error
 }
 
+// Historian is a [Notifier] whose messages have a thread that rings nobody: what became of an incident is kept there.
+type Historian interface {
+	// Note replies with m.Lines, a line of history each, to a message whose receipt has Thread set. [EditRefused] says that
+	// there is no such thread any more: nothing comes instead.
+	Note(ctx context.Context, r Receipt, m Message) error
+}
+
 // Acknowledger is a [Notifier] that knows who has acknowledged a message.
 type Acknowledger interface {
 	// Acknowledgement tells how things stand with a message whose receipt has Rings set. It is asked no more often than
@@ -52,6 +59,8 @@ type Receipt struct {
 	ID      string `json:"id,omitempty"`
 	// Rings is true for a message that somebody can acknowledge: the [Acknowledger] is asked about it.
 	Rings bool `json:"rings,omitempty"`
+	// Thread is true for a message whose thread takes history: the [Historian] is given it.
+	Thread bool `json:"thread,omitempty"`
 }
 
 // Message is what people read. All text is as it is meant to be read: valid UTF-8 without control characters but tab and

@@ -84,6 +84,7 @@ type incidentParcel struct {
 	entryParcel
 	// What the message on its way shows, and whether it says that it may be a repeat.
 	rev    uint64
+	logged uint64
 	state  State
 	repeat bool
 }
@@ -97,7 +98,7 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 	switch {
 	case d != nil:
 		c.how, c.to = d.next(inc), d.Receipt
-		p.rev, p.state = inc.Rev, inc.State
+		p.rev, p.logged, p.state = inc.Rev, inc.Logged, inc.State
 	case p.q.Update:
 		c.how = nothing
 	default: // the record is lost, that it happened is not
@@ -114,6 +115,11 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 	p.repeat = p.q.MayRepeat
 	c.message = p.s.e.renderIncident(inc, &p.q)
 	switch {
+	case c.how == note: // its lines have times of their own, so none is late
+		c.message = renderHistory(c.message, inc.since(d.Noted))
+		if p.repeat {
+			c.message.Notes = []string{noteAgain}
+		}
 	case c.how != edit:
 		c.message.Notes = notes(&p.q.entry, now)
 	case d.Repeat:
@@ -140,11 +146,11 @@ func (p *incidentParcel) step(tx *bbolt.Tx, change func(inc *incident, d *destin
 }
 
 func (p *incidentParcel) delivered(tx *bbolt.Tx, state *channelState, now int64, how how, r Receipt) error {
-	if how != edit {
+	if !how.quiet() {
 		state.Posts = append(state.Posts, now)
 	}
 	return p.step(tx, func(inc *incident, d *destination) {
-		d.came(inc, how, p.rev, now, r)
+		d.came(inc, how, p.rev, p.logged, now, r)
 		if how == send {
 			d.Repeat = p.repeat
 		}
@@ -155,7 +161,7 @@ func (p *incidentParcel) refused(tx *bbolt.Tx, state *channelState, next nextTry
 	if next == asNew {
 		return p.step(tx, func(inc *incident, d *destination) {
 			if p.state == Firing { // who had to notice has: only its text is old
-				d.came(inc, edit, p.rev, 0, d.Receipt)
+				d.came(inc, edit, p.rev, p.logged, 0, d.Receipt)
 			} else {
 				d.lost(inc)
 			}
@@ -169,7 +175,7 @@ func (p *incidentParcel) refused(tx *bbolt.Tx, state *channelState, next nextTry
 
 // dead counts the step as done, so that the incident can speak again.
 func (p *incidentParcel) dead(tx *bbolt.Tx, _ *channelState, now int64, how how) (string, error) {
-	return p.q.key, p.step(tx, func(inc *incident, d *destination) { d.came(inc, how, p.rev, now, d.Receipt) })
+	return p.q.key, p.step(tx, func(inc *incident, d *destination) { d.came(inc, how, p.rev, p.logged, now, d.Receipt) })
 }
 
 // overviewParcel is the overview of a channel.

@@ -128,6 +128,23 @@ func (inc *incident) history() string {
 	return text
 }
 
+// renderHistory makes the reply that adds these lines to the thread of a message.
+func renderHistory(m Message, lines []change) Message {
+	reply := Message{State: m.State, Severity: m.Severity, Incident: m.Incident, Title: m.Title, Plain: m.Plain}
+	for _, l := range lines {
+		reply.Lines = append(reply.Lines, at(l.At)+" "+l.Text)
+	}
+	return reply
+}
+
+// byWhom names a person behind what they did, when one is known.
+func byWhom(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " by " + name
+}
+
 // span writes a time in whole seconds: 6h, 30m, 4m12s.
 func span(d time.Duration) string {
 	text := d.Round(time.Second).String()

@@ -255,7 +255,7 @@ func (s *sender) find(tx *bbolt.Tx, q *queued) (*incident, *destination) {
 // settle puts an entry where it belongs now: among the alerts, among the edits, or away when all is told.
 func (s *sender) settle(tx *bbolt.Tx, q *queued, inc *incident, d *destination) error {
 	how := d.next(inc)
-	update := how == edit
+	update := how.quiet()
 	if how != nothing && update == q.Update {
 		return put(tx.Bucket(bucketOutbox), []byte(q.key), &q.entry)
 	}
@@ -316,7 +316,7 @@ func (s *sender) bury(ctx context.Context, q *queued, why error) error {
 		key := []byte(strings.TrimSuffix(q.key, "|"+s.channel)) // of its incident, if it is about one
 		if inc := s.e.incident(tx, key); inc != nil {
 			if d := inc.to(s.channel); d != nil {
-				d.came(inc, send, inc.Rev, now, d.Receipt)
+				d.came(inc, send, inc.Rev, inc.Logged, now, d.Receipt)
 				if err := s.e.putIncident(tx, key, inc); err != nil {
 					return err
 				}

@@ -13,8 +13,8 @@ import (
 
 // counters count since the start.
 type counters struct {
-	sent, edited, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
-	asked, askErrors, acknowledged, expired                          atomic.Uint64
+	sent, edited, noted, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
+	asked, askErrors, acknowledged, expired                                 atomic.Uint64
 
 	mu     sync.Mutex
 	rules  map[string]*atomic.Uint64
@@ -63,6 +63,7 @@ type Stats struct {
 
 	Sent    uint64 // new messages
 	Edited  uint64
+	Noted   uint64 // replies that added history to a message's thread
 	Repeats uint64 // of Sent: those that said they may be a repeat
 	Held    uint64 // incidents and events that were counted in an overview instead of being shown
 	Failed  map[Class]uint64
@@ -82,7 +83,7 @@ type Stats struct {
 func (e *Engine) Stats() (Stats, error) {
 	s := Stats{
 		Rules: len(*e.rules.Load()), Matched: map[string]uint64{}, Position: e.position.Load(),
-		Sent: e.c.sent.Load(), Edited: e.c.edited.Load(), Repeats: e.c.repeats.Load(), Held: e.c.held.Load(),
+		Sent: e.c.sent.Load(), Edited: e.c.edited.Load(), Noted: e.c.noted.Load(), Repeats: e.c.repeats.Load(), Held: e.c.held.Load(),
 		Asked: e.c.asked.Load(), AskErrors: e.c.askErrors.Load(), Acknowledged: e.c.acknowledged.Load(), Expired: e.c.expired.Load(),
 		Open: map[State]int{Firing: 0, Acknowledged: 0}, Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
 	}

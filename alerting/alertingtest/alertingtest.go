@@ -237,6 +237,45 @@ func (r *Recorder) Sent(channels ...string) []Sent {
 // Threads is a [Recorder] that can reply.
 type Threads struct{ *Recorder }
 
+// Historian is a [Recorder] that can reply and keeps history in threads: the lines of Notes, by the message's receipt.
+type Historian struct {
+	Threads
+	mu    sync.Mutex
+	lines map[string][]string
+}
+
+// NewHistorian returns one that records in r.
+func NewHistorian(r *Recorder) *Historian {
+	return &Historian{Threads: Threads{r}, lines: map[string][]string{}}
+}
+
+// Send takes a message that has a thread.
+func (h *Historian) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
+	r, err := h.Recorder.Send(ctx, channel, m)
+	if err == nil {
+		r.Thread = true
+	}
+	return r, err
+}
+
+// Note takes lines of history.
+func (h *Historian) Note(ctx context.Context, to alerting.Receipt, m alerting.Message) error {
+	if err := h.answer(ctx, to.Channel, m, to); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines[to.ID] = append(append(h.lines[to.ID], m.Lines...), m.Notes...)
+	return nil
+}
+
+// History returns the lines of a message's thread, notes about repeats included.
+func (h *Historian) History(to alerting.Receipt) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.lines[to.ID])
+}
+
 // Reply takes a reply.
 func (t Threads) Reply(ctx context.Context, to alerting.Receipt, m alerting.Message) error {
 	if err := t.answer(ctx, to.Channel, m, to); err != nil {

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/slack-go/slack"
@@ -65,9 +66,19 @@ func codeWeight(s string) int {
 	return n
 }
 
+// bare are the options of every message: log text is full of addresses, and none of them is to be fetched and shown.
+func bare() []slack.MsgOption {
+	return []slack.MsgOption{slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(), slack.MsgOptionDisableMarkdown()}
+}
+
+// history is the text of a reply that adds lines to a thread.
+func history(m alerting.Message) []slack.MsgOption {
+	lines := append(slices.Clone(m.Lines), m.Notes...)
+	return append(bare(), slack.MsgOptionText(escaper.Replace(alerting.Cut(strings.Join(lines, "\n"), maxPlain)), false))
+}
+
 func options(m alerting.Message) []slack.MsgOption {
-	// Log text is full of addresses; none of them is to be fetched and shown.
-	opts := []slack.MsgOption{slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(), slack.MsgOptionDisableMarkdown()}
+	opts := bare()
 	if m.Plain {
 		short := m
 		short.Lines = make([]string, len(m.Lines))

@@ -138,6 +138,14 @@ func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Mes
 	return err
 }
 
+// Note adds history to the message's thread. It is in nobody's channel, and only who follows the thread is told.
+// An edit of the message came before: it would have found out that the message was deleted.
+func (n *Notifier) Note(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
+	id, ts, err := n.client.PostMessageContext(ctx, r.Channel, append(history(m), slack.MsgOptionTS(r.ID))...)
+	_, err = n.receipt(id, ts, err, m)
+	return err
+}
+
 func (n *Notifier) receipt(channel, ts string, err error, m alerting.Message) (alerting.Receipt, error) {
 	// slack-go takes an answer without ok and without an error for a success.
 	if err == nil && ts == "" {
@@ -146,7 +154,7 @@ func (n *Notifier) receipt(channel, ts string, err error, m alerting.Message) (a
 	if err != nil {
 		return alerting.Receipt{}, n.failure(err, m.Plain)
 	}
-	return alerting.Receipt{Channel: channel, ID: ts}, nil
+	return alerting.Receipt{Channel: channel, ID: ts, Thread: true}, nil
 }
 
 // failure classifies an error and keeps the token out of its text.

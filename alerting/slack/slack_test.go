@@ -131,6 +131,9 @@ func TestClasses(t *testing.T) {
 				{"Reply", func() (alerting.Receipt, error) {
 					return alerting.Receipt{}, n.Reply(t.Context(), alerting.Receipt{Channel: "C0001", ID: "1.2"}, alerting.Message{Title: "x"})
 				}},
+				{"Note", func() (alerting.Receipt, error) {
+					return alerting.Receipt{}, n.Note(t.Context(), alerting.Receipt{Channel: "C0001", ID: "1.2"}, alerting.Message{Lines: []string{"x"}})
+				}},
 			} {
 				f.Script(tt.reply)
 				before := len(f.Calls())
@@ -313,6 +316,26 @@ func TestReply(t *testing.T) {
 	}
 	if last := f.Messages()[3]; last.ThreadTS != "" || last.Broadcast {
 		t.Errorf("reply to nothing: %+v", last)
+	}
+}
+
+func TestNote(t *testing.T) {
+	f, n := fake(t)
+	m := alerting.Message{State: alerting.Resolved, Title: "[error] sales: down"}
+	receipt, err := n.Send(t.Context(), "#ops", m)
+	if err != nil || !receipt.Thread {
+		t.Fatalf("%+v, %v", receipt, err)
+	}
+	m.Lines, m.Notes = []string{"02:10 acknowledged by <!here>", "02:40 resolved"}, []string{"may be"}
+	for _, m.Plain = range []bool{false, true} {
+		if err := n.Note(t.Context(), receipt, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range f.Messages()[1:] {
+		if r.ThreadTS != receipt.ID || r.Broadcast || r.Text != "02:10 acknowledged by &lt;!here&gt;\n02:40 resolved\nmay be" || r.Attachments != nil {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 

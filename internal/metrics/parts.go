@@ -189,6 +189,7 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 		gauge("alerting_parked_channels", "Channels that refuse everything and are tried every five minutes.", func(s s) int { return len(s.Parked) }),
 		counter("alerting_sent_total", "Messages delivered.", func(s s) uint64 { return s.Sent }),
 		counter("alerting_edited_total", "Messages brought up to date.", func(s s) uint64 { return s.Edited }),
+		counter("alerting_noted_total", "Replies that added history to a message's thread.", func(s s) uint64 { return s.Noted }),
 		counter("alerting_repeats_total", "Messages delivered that said they may be repeats.", func(s s) uint64 { return s.Repeats }),
 		counter("alerting_held_total", "Matches that were counted in an overview instead of shown.", func(s s) uint64 { return s.Held }),
 		counters("alerting_failed_total", "Failed deliveries, by class.", "class", func(s s) map[alerting.Class]uint64 { return s.Failed }),
