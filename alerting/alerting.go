@@ -63,6 +63,19 @@ type Rule struct {
 	// Resolve, when set, ends the open incident of this rule that has the same fingerprint as an event it matches: the same
 	// service and the same field "fingerprint". An event that Query matches as well resolves.
 	Resolve *query.Query
+	// Mode is what about the events of Query is told; see its values for which of the following each has.
+	Mode Mode
+	// Expect is what is no news to [ModeUnexpected]. [Engine.Expect] adds to it.
+	Expect []Expectation
+	// Above and Below are what a [ModeRate] must not leave; 0 for no limit.
+	Above, Below int64
+	// Window is how long a [ModeRate] and a [ModeSpike] count, in whole seconds from 10 s to 7 days; 0 is 5 min.
+	Window time.Duration
+	// By are the fields whose values part the events of [ModeRate], [ModeSpike] and [ModeAbsent] into series, built-in ones or others. [ModeAbsent]
+	// without any goes by service.
+	By []string
+	// After is the silence that is too long for [ModeAbsent]; 0 learns it.
+	After time.Duration
 	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
 	Channels []string
 	Severity Severity
@@ -170,6 +183,9 @@ func validate(rules []Rule) error {
 			case slices.Contains(r.Channels[:j], c):
 				return fmt.Errorf("rule %q: channel %q is there twice: leave one out", r.Name, c)
 			}
+		}
+		if err := r.validateMode(); err != nil {
+			return fmt.Errorf("rule %q: %w", r.Name, err)
 		}
 		switch r.Notify {
 		case "", Incident, Each:

@@ -114,10 +114,14 @@ func rules(c *config.Config) []alerting.Rule {
 	var list []alerting.Rule
 	for _, r := range c.Rules {
 		if r.Mode != "match" {
-			continue // Load has warned that it is not built yet
+			continue // package alerting is about to have the others
 		}
 		rule := alerting.Rule{
 			Name: r.Name, Query: r.Query.Query, Resolve: r.Resolve.Query, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
+			Mode: alerting.Mode(r.Mode), Above: int64(r.Above), Below: int64(r.Below), Window: time.Duration(r.Window), By: r.By, After: time.Duration(r.After),
+		}
+		for _, x := range r.Expect {
+			rule.Expect = append(rule.Expect, alerting.Expectation{Query: x.Query.Query, Author: x.Author, Reason: x.Reason, Expires: x.Expires.Time})
 		}
 		if r.Channel != "" && c.Slack.Token != "" {
 			rule.Channels = append(rule.Channels, string(r.Channel))

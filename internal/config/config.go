@@ -131,14 +131,27 @@ type Rule struct {
 	Query    Query    `key:"query" required:"true" doc:"which events; see the query language"`
 	Channel  Channel  `key:"channel" doc:"where to; by default channels.events with notify: each or severity: info, channels.warnings with severity: warning, otherwise channels.errors; then slack.channel"`
 	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default that of the event's level"`
-	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new, rate, spike, absent"`
+	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new: kinds of lines never seen before; rate: above or below so many in a window; spike: far more than usual; absent: a service that is silent, or what by names"`
 	Notify   string   `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
 	Page     bool     `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
 	Resolve  Query    `key:"resolve" doc:"an event that ends the incident of the same service and field fingerprint"`
-	Expect   []Query  `key:"expect" doc:"with mode: unexpected: what is no news"`
+	Expect   []Expect `key:"expect" doc:"with mode: unexpected: what is no news, each a query, or a query with what follows"`
+	Above    int      `key:"above" min:"1" max:"1000000000000" doc:"with mode: rate: more events than this in a window"`
+	Below    int      `key:"below" min:"1" max:"1000000000000" doc:"with mode: rate: fewer events than this in a window"`
+	Window   Duration `key:"window" min:"10s" max:"7d" doc:"with mode: rate and spike: how long; 5m unless set"`
+	By       []string `key:"by" sep:"," doc:"with mode: rate, spike and absent: fields by which events are counted apart, such as service, host; absent goes by service unless set"`
+	After    Duration `key:"after" min:"10s" max:"30d" doc:"with mode: absent: how long a silence is too long; unless set it is learned: twice the longest of the last week, at least 5m"`
 
 	// Default is true for a rule that no file names: errors, warnings, containers, probes, pages.
 	Default bool
+}
+
+// Expect is what a rule of mode unexpected takes for no news.
+type Expect struct {
+	Query   Query  `key:"query" required:"true" short:"true" doc:"which events; the whole entry may be this alone"`
+	Author  string `key:"author" doc:"who added it"`
+	Reason  string `key:"reason" doc:"why it is no news"`
+	Expires Date   `key:"expires" doc:"when it counts no more, such as 2027-01-31"`
 }
 
 // Probe is one address to check.
@@ -337,25 +350,14 @@ func (r *reader) validateRules(c *Config) {
 		rule := &c.Rules[i]
 		r.hints(at+".query", rule.Query)
 		r.hints(at+".resolve", rule.Resolve)
-		for j, q := range rule.Expect {
-			r.hints(fmt.Sprintf("%s.expect[%d]", at, j), q)
-		}
 		r.name(at+".name", rule.Name, names, i)
 		r.completeRule(at, c, rule)
-		if rule.Mode != "match" && rule.Mode != "" {
-			r.warn(r.at(at+".mode"), at+".mode", "mode "+rule.Mode+" is not built yet; the rule tells nobody", "")
-		}
+		r.validateMode(at, rule)
 		if rule.Page && !c.Pushover.On() {
 			r.warn(r.at(at+".page"), at+".page", "Pushover is not set up: nobody will be paged", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
 		}
 		if rule.Notify == "each" && rule.Resolve.Query != nil {
 			r.fail(at+".resolve", rule.Resolve.String(), "only an incident can be resolved", "leave it out, or notify: incident")
-		}
-		if len(rule.Expect) > 0 && rule.Mode != "unexpected" {
-			r.fail(at+".expect", "", "only mode: unexpected has an expect list", "add mode: unexpected, or leave expect out")
-		}
-		if len(rule.Expect) == 0 && rule.Mode == "unexpected" {
-			r.fail(at+".mode", rule.Mode, "without an expect list every event would be unexpected", `add expect: ["a query", …]`)
 		}
 	}
 	r.defaultRules(c, names)

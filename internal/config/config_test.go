@@ -106,13 +106,25 @@ func TestExample(t *testing.T) {
 		Services: map[string]string{"pay*": "audit"}}, c.Retention); d != "" {
 		t.Error(d)
 	}
-	for _, want := range []string{"rules[2].mode: mode unexpected is not built yet"} {
-		if !strings.Contains(texts(warnings), want) {
-			t.Errorf("no warning %q in:\n%s", want, texts(warnings))
-		}
-	}
-	if len(warnings) != 1 {
+	if len(warnings) != 0 {
 		t.Errorf("%d warnings:\n%s", len(warnings), texts(warnings))
+	}
+}
+
+// An entry of expect is a query, or a query with what is known about it.
+func TestExpect(t *testing.T) {
+	c, _, err := load(t, "slack: {token: x}\nrules:\n- name: a\n  query: host:db1\n  channel: c\n  mode: unexpected\n  expect:\n  - CRON\n"+
+		"  - {query: level:debug, author: ann, reason: noise, expires: 2027-01-31}\n  - {query: z, expires: '2027-01-31T18:00:00+01:00'}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, x := range c.Rules[0].Expect {
+		got = append(got, fmt.Sprint(x.Query.String(), x.Author, x.Reason, x.Expires.UTC().Format(time.RFC3339)))
+	}
+	want := []string{"CRON0001-01-01T00:00:00Z", "level:debugannnoise2027-01-31T00:00:00Z", "z2027-01-31T17:00:00Z"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -287,8 +299,23 @@ func TestErrors(t *testing.T) {
 		{"rules: [{name: a, query: x, channel: c, mode: mach}]", nil, `lookout.yaml:1: rules[0].mode: "mach": is not one of its values; did you mean match?`},
 		{"rules: [{name: a, query: x, channel: c, notify: often}]", nil, `lookout.yaml:1: rules[0].notify: "often": is not one of its values; use incident, each`},
 		{"rules: [{name: a, query: x, channel: c, severity: bad}]", nil, `lookout.yaml:1: rules[0].severity: "bad": is not a severity; use critical, error, warning or info`},
-		{"rules: [{name: a, query: x, channel: c, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has an expect list; add mode: unexpected, or leave expect out`},
+		{"rules: [{name: a, query: x, channel: c, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has expect; add mode: unexpected, or leave expect out`},
 		{"rules: [{name: a, query: x, channel: c, mode: unexpected}]", nil, `lookout.yaml:1: rules[0].mode: "unexpected": without an expect list every event would be unexpected; add expect: ["a query", …]`},
+		{"rules: [{name: a, query: x, channel: c, mode: unexpected, expect: 'foo|'}]", nil, `lookout.yaml:1: rules[0].expect[0]: QUERYERROR`},
+		{"rules: [{name: a, query: x, channel: c, mode: unexpected, expect: [{author: me, expires: soon}]}]", nil, "lookout.yaml:1: rules[0].expect[0].expires: \"soon\": is not a day; write it as 2027-01-31, or with the time as 2027-01-31T18:00:00Z\n" +
+			"lookout.yaml:1: rules[0].expect[0].query: is missing; add query: …"},
+		{"rules: [{name: a, query: x, channel: c, mode: rate}]", nil, `lookout.yaml:1: rules[0].mode: "rate": says neither above nor below what; add above: 100, or below: 1`},
+		{"rules: [{name: a, query: x, channel: c, mode: rate, above: 0}]", nil, `lookout.yaml:1: rules[0].above: "0": is too small; the least is 1`},
+		{"rules: [{name: a, query: x, channel: c, mode: rate, above: 5, below: 6, window: 1s, by: [service, id, service]}]", nil, "lookout.yaml:1: rules[0].below: \"6\": is more than above, 5: some rates would be both; give below the smaller number\n" +
+			"lookout.yaml:1: rules[0].by[1]: \"id\": is not a field to count by; name fields such as service, env, host, container, level, or a field of your events such as status\n" +
+			"lookout.yaml:1: rules[0].by[2]: \"service\": is there twice; leave one out\n" +
+			"lookout.yaml:1: rules[0].window: \"1s\": is too small; the least is 10s"},
+		{"rules: [{name: a, query: x, channel: c, mode: spike, after: 5m, above: 3}]", nil, "lookout.yaml:1: rules[0].above: only mode: rate has above; add mode: rate, or leave above out\n" +
+			"lookout.yaml:1: rules[0].after: only mode: absent has after; add mode: absent, or leave after out"},
+		{"rules: [{name: a, query: x, channel: c, window: 5m, by: host}]", nil, "lookout.yaml:1: rules[0].by: only mode: rate, spike, absent has by; add mode: rate, or leave by out\n" +
+			"lookout.yaml:1: rules[0].window: only mode: rate, spike has window; add mode: rate, or leave window out"},
+		{"rules: [{name: a, query: x, channel: c, mode: absent, resolve: y}]", nil, "lookout.yaml:1: rules[0].resolve: \"y\": mode: absent knows by itself when it is over; leave it out"},
+		{"rules: [{name: a, query: x, channel: c, mode: absent, notify: each}]", nil, `lookout.yaml:1: rules[0].notify: "each": mode: absent tells of a state, not of events; leave notify out`},
 		{"rules: {a: b}", nil, `lookout.yaml:1: rules: a list belongs here, this is a mapping; begin each entry with -`},
 		{"probes: [{name: a, url: 'ftp://x'}]", nil, `lookout.yaml:1: probes[0].url: "ftp://x": a probe cannot speak ftp; use http, https or tcp`},
 		{"probes: [{name: a, url: 'grpc://x:1'}, {name: b, url: 'tcp://x'}, {name: c, url: 'tcp://x:22', method: FETCH}]", nil, "lookout.yaml:1: probes[0].url: \"grpc://x:1\": probing by grpc is not built yet; use http, https or tcp\n" +
@@ -385,7 +412,7 @@ func TestWarnings(t *testing.T) {
 		{"channels: {errors: '#e'}", 0o600, nil, "lookout.yaml: slack.token: there are rules, but no token: nothing will be posted; set slack.token_file or LOOKOUT_SLACK_TOKEN"},
 		{"", 0o600, []string{"LOOKOUT_SLACK_TOKEN", canary}, "LOOKOUT_SLACK_TOKEN: slack.token: there is a token, but neither a rule nor a channel: nothing will be posted; set slack.channel or LOOKOUT_SLACK_CHANNEL"},
 		{"slack: {token_file: FILE, channel: c}\nrules:\n- name: a\n  query: timeo*\n  mode: unexpected\n  expect: [x, y*]", 0o600, nil,
-			"lookout.yaml:4: rules[0].query: HINT\nlookout.yaml:5: rules[0].mode: mode unexpected is not built yet; the rule tells nobody\nlookout.yaml:6: rules[0].expect[1]: HINT"},
+			"lookout.yaml:4: rules[0].query: HINT\nlookout.yaml:6: rules[0].expect[1]: HINT"},
 		{"slack: {token_file: FILE, channel: c}", 0o600, nil, ""},
 		{"slack: {token_file: FILE, channel: c}", 0o640, nil, ""},
 		{"slack: {token_file: FILE, channel: c}", 0o644, nil, "lookout.yaml:1: slack.token_file: every user of this machine can read FILE; chmod o-r it"},

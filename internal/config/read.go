@@ -193,8 +193,25 @@ func (r *reader) decode(n *yaml.Node, v reflect.Value, tag reflect.StructTag, pa
 			v.SetMapIndex(reflect.ValueOf(key), to)
 		})
 	default:
+		if f := short(t); f != nil && n.Kind == yaml.ScalarNode {
+			r.decode(n, v.Field(f.index), f.tag, path)
+			return
+		}
 		r.object(n, v, path)
 	}
+}
+
+// short is the field of a struct that may stand for the whole, nil when none may.
+func short(t reflect.Type) *field {
+	if !isStruct(t) {
+		return nil
+	}
+	for _, f := range fields(t) {
+		if f.tag.Get("short") != "" {
+			return &f
+		}
+	}
+	return nil
 }
 
 func (r *reader) list(n *yaml.Node, v reflect.Value, tag reflect.StructTag, path string) {
@@ -205,7 +222,7 @@ func (r *reader) list(n *yaml.Node, v reflect.Value, tag reflect.StructTag, path
 	case n.Kind == yaml.ScalarNode && tag.Get("sep") != "":
 		r.set(v, tag, path, n.Value)
 		return
-	case n.Kind == yaml.ScalarNode && isScalar(t.Elem()):
+	case n.Kind == yaml.ScalarNode && (isScalar(t.Elem()) || short(t.Elem()) != nil):
 		items = []*yaml.Node{n} // one where a list may stand
 	case n.Kind != yaml.SequenceNode:
 		r.failAt(r.source, path, "", &bad{message: "a list belongs here, this is " + kind(n), mend: "begin each entry with -"})
