@@ -20,6 +20,7 @@ type book struct {
 }
 
 type standing struct {
+	id    uint64
 	state State
 	until int64  // when it leaves the list, ns
 	rule  string // while this rule can resolve it, it stays; empty for none
@@ -31,7 +32,7 @@ func (b *book) note(key string, inc *incident) {
 	if b.m == nil {
 		b.m = map[string]standing{}
 	}
-	s := standing{state: inc.State, until: inc.Last + int64(inc.quiet())}
+	s := standing{id: inc.ID, state: inc.State, until: inc.Last + int64(inc.quiet())}
 	switch {
 	case inc.State == Resolved:
 		s.until = inc.Resolved + int64(listedAfter)
@@ -39,6 +40,18 @@ func (b *book) note(key string, inc *incident) {
 		s.rule = inc.Rule
 	}
 	b.m[key] = s
+}
+
+// find returns the key of the incident that has this number.
+func (b *book) find(id uint64) (key string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, s := range b.m {
+		if s.id == id {
+			return key, true
+		}
+	}
+	return "", false
 }
 
 func (b *book) remove(key string) {
@@ -81,7 +94,8 @@ type IncidentInfo struct {
 	Acknowledged time.Time `json:"acknowledged,omitzero"`
 	By           string    `json:"by,omitempty"`
 	Resolved     time.Time `json:"resolved,omitzero"`
-	Link         string    `json:"link,omitempty"` // the search behind it
+	ResolvedBy   string    `json:"resolved_by,omitempty"` // who did by hand
+	Link         string    `json:"link,omitempty"`        // the search behind it
 }
 
 // changed is when something last happened to it.
@@ -113,7 +127,7 @@ func (e *Engine) Incidents() ([]IncidentInfo, error) {
 func (e *Engine) info(inc *incident) IncidentInfo {
 	i := IncidentInfo{
 		ID: inc.ID, Rule: inc.Rule, Service: inc.Sample.Service, Title: e.titleOf(inc), Severity: inc.Severity, State: inc.State,
-		Count: inc.Count, Fired: inc.Fired, By: inc.By, Link: e.linkOf(inc),
+		Count: inc.Count, Fired: inc.Fired, By: inc.By, ResolvedBy: inc.ResolvedBy, Link: e.linkOf(inc),
 		First: timeOf(inc.First), Last: timeOf(inc.Last), Since: timeOf(inc.Since), Acknowledged: timeOf(inc.Acked), Resolved: timeOf(inc.Resolved),
 	}
 	for _, d := range inc.To {

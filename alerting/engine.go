@@ -450,7 +450,7 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 }
 
 // update writes to the state, and tries again for as long as it fails: a full disk must not lose a match. It gives up
-// when ctx ends or the state is closed. change may be called several times; what it leaves to [bbolt.Tx.OnCommit] is done
+// when ctx ends, the state is closed, or change finds that what it is about is gone. change may be called several times; what it leaves to [bbolt.Tx.OnCommit] is done
 // once, in the order of the transactions.
 func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx) error) error {
 	for pause := e.limits.Backoff; ; pause = min(2*pause, e.limits.MaxBackoff) {
@@ -461,7 +461,7 @@ func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx)
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &stop), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+		case errors.As(err, &stop), errors.Is(err, ErrNotFound), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		e.c.stateErrors.Add(1)

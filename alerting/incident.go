@@ -45,9 +45,10 @@ type incident struct {
 	Fired      int64  `json:"fired"`           // how often it began to fire
 	Acked      int64  `json:"acked,omitempty"` // when somebody acknowledged it, ns; 0 while nobody has
 	By         string `json:"by,omitempty"`
-	Unanswered int64  `json:"unanswered,omitempty"` // messages that rang until they expired
-	Resolved   int64  `json:"resolved,omitempty"`   // Received of the event that resolved it, ns
-	Outcome    string `json:"outcome,omitempty"`    // its message
+	Unanswered int64  `json:"unanswered,omitempty"`  // messages that rang until they expired
+	Resolved   int64  `json:"resolved,omitempty"`    // Received of the event that resolved it, ns
+	ResolvedBy string `json:"resolved_by,omitempty"` // who did by hand
+	Outcome    string `json:"outcome,omitempty"`     // its message
 
 	// Rev counts what has to be told. To is who is told, and how far each has come.
 	Rev uint64        `json:"rev"`
@@ -152,7 +153,7 @@ func (inc *incident) told() bool {
 func (inc *incident) fire(received int64) {
 	inc.State, inc.Since = Firing, received
 	inc.Fired++
-	inc.Acked, inc.By, inc.Unanswered, inc.Resolved, inc.Outcome = 0, "", 0, 0, ""
+	inc.Acked, inc.By, inc.Unanswered, inc.Resolved, inc.ResolvedBy, inc.Outcome = 0, "", 0, 0, "", ""
 }
 
 // anew makes it another incident with this event as its first. A channel that has not come so far as to know all of the

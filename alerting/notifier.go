@@ -72,11 +72,13 @@ type Message struct {
 	// Incident is the same in all messages of one incident and in no other's: 16 hex digits, or empty. A way that rings
 	// finds by it what it has no receipt for, to silence that too.
 	Incident string
-	Title    string   // one line: what happened, and where; Heading has the state in front
-	Lines    []string // log text, shown as it is
-	Facts    []string // short remarks: how often, since when, which rule
-	Notes    []string // about the delivery: may be a repeat, late
-	Link     string   // the search behind the message, empty for none
+	// ID is the incident's number, for what people do about it ([Engine.Acknowledge]); 0 without Incident.
+	ID    uint64
+	Title string   // one line: what happened, and where; Heading has the state in front
+	Lines []string // log text, shown as it is
+	Facts []string // short remarks: how often, since when, which rule
+	Notes []string // about the delivery: may be a repeat, late
+	Link  string   // the search behind the message, empty for none
 	// Plain asks for short plain text without decoration: the decorated form was refused.
 	Plain bool
 }

@@ -69,7 +69,7 @@ func (e *Engine) messageOf(inc *incident) Message {
 	s := inc.Sample
 	m := Message{Severity: inc.Severity, Title: e.titleOf(inc), Link: e.linkOf(inc)}
 	if inc.Rule != Service { // what alerting has to say about itself rings nobody
-		m.State, m.Incident = inc.State, inc.name()
+		m.ID, m.State, m.Incident = inc.ID, inc.State, inc.name()
 	}
 	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
 		m.Lines = append(m.Lines, s.Message)
@@ -124,6 +124,9 @@ func (inc *incident) history() string {
 	}
 	if inc.State == Resolved {
 		text += ", resolved " + until(inc.Since, inc.Resolved) + " after " + span(time.Duration(inc.Resolved-inc.Since))
+		if inc.ResolvedBy != "" {
+			text += " by " + inc.ResolvedBy
+		}
 	}
 	return text
 }

@@ -71,7 +71,7 @@ type Stats struct {
 
 	Asked        uint64 // questions whether a message was acknowledged
 	AskErrors    uint64 // of them: those without an answer
-	Acknowledged uint64 // messages that were
+	Acknowledged uint64 // incidents that somebody acknowledged, by a message that rang or by hand
 	Expired      uint64 // messages that rang in vain, and were sent again
 
 	Gaps        uint64 // ranges of events that could not be read

@@ -85,14 +85,14 @@ func TestAlertsTable(t *testing.T) {
 	now := time.Date(2026, 11, 21, 14, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	all := []alerting.IncidentInfo{
-		{Rule: "pages", Service: "sales", Title: "[error] sales: down", State: alerting.Firing, Count: 1, Since: ago(time.Minute), Last: ago(time.Minute)},
-		{Rule: "pages", Service: "pay", Title: "[error] pay: down", State: alerting.Acknowledged, Count: 2, Since: ago(time.Hour), Acknowledged: ago(2 * time.Minute), By: "phone", Last: ago(time.Hour)},
-		{Rule: "errors", Service: "web", Title: "[error] web: x", State: alerting.Resolved, Count: 17, Since: ago(time.Hour), Resolved: ago(time.Second), Last: ago(3 * time.Second)},
+		{ID: 12, Rule: "pages", Service: "sales", Title: "[error] sales: down", State: alerting.Firing, Count: 1, Since: ago(time.Minute), Last: ago(time.Minute)},
+		{ID: 7, Rule: "pages", Service: "pay", Title: "[error] pay: down", State: alerting.Acknowledged, Count: 2, Since: ago(time.Hour), Acknowledged: ago(2 * time.Minute), By: "phone", Last: ago(time.Hour)},
+		{ID: 9, Rule: "errors", Service: "web", Title: "[error] web: x", State: alerting.Resolved, Count: 17, Since: ago(time.Hour), Resolved: ago(time.Second), Last: ago(3 * time.Second)},
 	}
-	want := `STATE                 FOR  SERVICE  EVENTS  LAST  RULE    WHAT
-firing                1m   sales    1       1m    pages   [error] sales: down
-acknowledged (phone)  2m   pay      2       1h    pages   [error] pay: down
-resolved              1s   web      17      3s    errors  [error] web: x
+	want := `ID  STATE                 FOR  SERVICE  EVENTS  LAST  RULE    WHAT
+12  firing                1m   sales    1       1m    pages   [error] sales: down
+7   acknowledged (phone)  2m   pay      2       1h    pages   [error] pay: down
+9   resolved              1s   web      17      3s    errors  [error] web: x
 `
 	if diff := cmp.Diff(want, string(at(now).alertsTable(false, all).bytes())); diff != "" {
 		t.Error(diff)

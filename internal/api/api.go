@@ -97,6 +97,8 @@ type Options struct {
 	Inputs func() []Input
 	// Alerts returns the incidents that are open or were lately, for /api/v1/alerts; without it there are none.
 	Alerts func() ([]alerting.IncidentInfo, error)
+	// Alerter knows single incidents, for the paths below /api/v1/alerts; without it there are none.
+	Alerter Alerter
 	// Deleter deletes events by query; nil in an agent.
 	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.
@@ -119,16 +121,16 @@ type Options struct {
 
 // API answers HTTP requests.
 type API struct {
-	o        Options
-	exact    map[string]*route
-	prefixes []*route
-	unknown  *route
-	searches *gate
-	short    *gate         // for what reads little, and must not wait for what reads much
-	hub      *tail.Hub     // nil without a store
-	whole    Store         // without the limits of a search
-	counting chan struct{} // how many tails count at once what they have left out
-	metrics  *metrics
+	o                   Options
+	exact               map[string]*route
+	templates, prefixes []*route
+	unknown             *route
+	searches            *gate
+	short               *gate         // for what reads little, and must not wait for what reads much
+	hub                 *tail.Hub     // nil without a store
+	whole               Store         // without the limits of a search
+	counting            chan struct{} // how many tails count at once what they have left out
+	metrics             *metrics
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc

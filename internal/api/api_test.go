@@ -422,7 +422,7 @@ func TestTokens(t *testing.T) {
 	for path := range f.exact {
 		paths = append(paths, path)
 	}
-	for _, rt := range f.prefixes {
+	for _, rt := range slices.Concat(f.templates, f.prefixes) {
 		paths = append(paths, rt.pattern, rt.pattern+"x", rt.pattern+"x/y")
 	}
 	if len(paths) < 60 {

@@ -27,6 +27,7 @@ func (idle) Backup(context.Context, BackupRequest, func(done, total int64)) (bac
 func wholeFixture(t *testing.T) *fixture {
 	f := newFixture(t, func(o *Options) {
 		o.Retainer, o.Catalog, o.Deleter, o.Saver = &retained{}, &ledger{}, &deleter{}, idle{}
+		o.Alerter = &hands{}
 		o.Events = nil // its own tests are collector/native's
 	})
 	f.store.append(line("a", "x", 0))
@@ -38,7 +39,7 @@ func below(route string) string {
 	if strings.HasSuffix(route, "/") && route != "/" {
 		return route + "1"
 	}
-	return route
+	return strings.Replace(route, anyPart, "7", 1)
 }
 
 // RELIABILITY.md, bad input 10: a value of the wrong type is refused with 400 at every address that takes parameters, whatever

@@ -152,6 +152,11 @@ func described(path string) string {
 		return path
 	}
 	for pattern := range paths {
+		if strings.Contains(pattern, anyPart) && (&route{pattern: pattern}).fits(path) {
+			return pattern
+		}
+	}
+	for pattern := range paths {
 		if prefix, _, ok := strings.Cut(pattern, "{"); ok && strings.HasPrefix(path, prefix) && path != prefix {
 			return pattern
 		}
@@ -213,7 +218,7 @@ func TestDescribedRoutes(t *testing.T) {
 		reserved[l.path] = true
 	}
 	var mounted, said []string
-	for _, rt := range slices.Concat(slices.Collect(maps.Values(f.exact)), f.prefixes) {
+	for _, rt := range slices.Concat(slices.Collect(maps.Values(f.exact)), f.templates, f.prefixes) {
 		if reserved[rt.pattern] {
 			continue
 		}

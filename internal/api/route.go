@@ -16,7 +16,7 @@ import (
 	"github.com/lookoutlog/lookout/internal/auth"
 )
 
-// route is one path, or all below one, with the token it needs, the methods it takes, and its handler; the checks of these are part of
+// route is one path, or all below one, or all that differ in one part ("{id}"), with the token it needs, the methods it takes, and its handler; the checks of these are part of
 // the handler.
 type route struct {
 	pattern string
@@ -61,12 +61,31 @@ func (a *API) find(path string) *route {
 	if rt := a.exact[path]; rt != nil {
 		return rt
 	}
+	for _, rt := range a.templates {
+		if rt.fits(path) {
+			return rt
+		}
+	}
 	for _, rt := range a.prefixes {
 		if strings.HasPrefix(path, rt.pattern) {
 			return rt
 		}
 	}
 	return a.unknown
+}
+
+// anyPart stands in a pattern for one part of a path.
+const anyPart = "{id}"
+
+// fits tells whether a path is the pattern with something in the place of its {id}.
+func (rt *route) fits(path string) bool {
+	before, behind, _ := strings.Cut(rt.pattern, anyPart)
+	part, ok := strings.CutPrefix(path, before)
+	if !ok {
+		return false
+	}
+	part, ok = strings.CutSuffix(part, behind)
+	return ok && part != "" && !strings.Contains(part, "/")
 }
 
 // later are the names that are reserved for what is not built yet; one that ends with a slash has everything below it.
@@ -78,7 +97,6 @@ var later = []struct {
 	{"/api/v1/fields/", "one field (fields lists them, values?field=NAME its values)", auth.Read},
 	{"/api/v1/rules", "rules over HTTP", auth.Read},
 	{"/api/v1/rules/", "rules over HTTP", auth.Read},
-	{"/api/v1/alerts/", "one alert over HTTP", auth.Read},
 	{"/api/v1/silences", "silences", auth.Read},
 	{"/api/v1/silences/", "silences", auth.Read},
 	{"/loki/", "Loki's API", auth.Read},
@@ -128,7 +146,10 @@ func (a *API) routes() {
 	a.add("/api/v1/containers", auth.Read, get, list("containers", surely(a.o.Fleet.Containers)))
 	a.add("/api/v1/probes", auth.Read, get, list("probes", surely(a.o.Fleet.Probes)))
 	a.add("/api/v1/inputs", auth.Read, get, list("inputs", surely(a.o.Inputs)))
-	a.add("/api/v1/alerts", auth.Read, get, list("alerts", a.o.Alerts))
+	a.add(alertsPath, auth.Read, get, list("alerts", a.o.Alerts))
+	a.add(alertsPath+"/"+anyPart, auth.Read, get, a.alert)
+	a.add(alertsPath+"/"+anyPart+"/ack", auth.Admin, post, a.acknowledge)
+	a.add(alertsPath+"/"+anyPart+"/resolve", auth.Admin, post, a.resolve)
 	a.add(savedPath, auth.Read, get, a.stored(func(w http.ResponseWriter, r *http.Request) { list("saved", a.o.Saved.List)(w, r) }))
 	a.add(savedPath+"/", auth.Read, []string{http.MethodGet, http.MethodPut, http.MethodDelete}, a.stored(a.savedSearch))
 	a.add(deletesPath, auth.Admin, both, a.stored(a.deletes))
@@ -163,6 +184,10 @@ func (a *API) add(pattern string, role auth.Role, methods []string, h http.Handl
 	rt := &route{pattern: pattern, role: role, methods: methods, handler: h}
 	if role != public {
 		rt.handler = a.o.Auth.Middleware(role)(h)
+	}
+	if strings.Contains(pattern, anyPart) {
+		a.templates = append(a.templates, rt)
+		return
 	}
 	if pattern != "/" && strings.HasSuffix(pattern, "/") {
 		a.prefixes = append(a.prefixes, rt)
@@ -256,10 +281,10 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 // Routes lists the paths that the server answers, for tests that walk all of them; one that ends with a slash has everything
-// below it.
+// below it, and {id} stands for any part.
 func (a *API) Routes() []string {
 	list := slices.Sorted(maps.Keys(a.exact))
-	for _, rt := range a.prefixes {
+	for _, rt := range slices.Concat(a.templates, a.prefixes) {
 		list = append(list, rt.pattern)
 	}
 	return list

@@ -196,7 +196,7 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 		gauge("alerting_dead_letters", "Messages that were refused for good and are kept.", func(s s) int { return s.DeadLetters }),
 		counter("alerting_asked_total", "Questions to a pager whether somebody has acknowledged.", func(s s) uint64 { return s.Asked }),
 		counter("alerting_ask_errors_total", "Questions to a pager that had no answer.", func(s s) uint64 { return s.AskErrors }),
-		counter("alerting_acknowledged_total", "Messages that somebody has acknowledged.", func(s s) uint64 { return s.Acknowledged }),
+		counter("alerting_acknowledged_total", "Incidents that somebody has acknowledged, by a message that rings or by hand.", func(s s) uint64 { return s.Acknowledged }),
 		counter("alerting_expired_total", "Messages that rang in vain, and were sent again.", func(s s) uint64 { return s.Expired }),
 		counter("alerting_gaps_total", "Ranges of events that the rules could not read.", func(s s) uint64 { return s.Gaps }),
 		counter("alerting_read_errors_total", "Failed reads of the store.", func(s s) uint64 { return s.ReadErrors }),
