@@ -55,6 +55,8 @@ type Engine struct {
 	senders   map[string]*sender
 	start     func(*sender) // nil before Run and after it
 
+	// oneTry is set in a replay, whose state is nobody's loss.
+	oneTry bool
 	// hook is called at named points in tests; an error stops the caller at once, as a kill would.
 	hook func(point string) error
 }
@@ -462,6 +464,9 @@ func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx)
 		case err == nil:
 			return nil
 		case errors.As(err, &stop), errors.Is(err, ErrNotFound), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if e.oneTry {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		e.c.stateErrors.Add(1)

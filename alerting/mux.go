@@ -23,6 +23,14 @@ func (m Mux) Way(channel string) string {
 	return ""
 }
 
+// Of returns the way of a channel, nil when it has none.
+func (m Mux) Of(channel string) Notifier {
+	if n := m.Ways[channel]; n != nil {
+		return n
+	}
+	return m.Default
+}
+
 // Send posts a new message by the channel's way.
 func (m Mux) Send(ctx context.Context, channel string, msg Message) (Receipt, error) {
 	n, err := m.way(channel)
@@ -80,10 +88,7 @@ func (m Mux) Acknowledgement(ctx context.Context, r Receipt) (Ack, error) {
 }
 
 func (m Mux) way(channel string) (Notifier, error) {
-	n := m.Ways[channel]
-	if n == nil {
-		n = m.Default
-	}
+	n := m.Of(channel)
 	if n == nil {
 		return nil, &DeliveryError{Class: Broken, Err: fmt.Errorf(
 			"channel %q has no way out: set up the service it belongs to (LOOKOUT_SLACK_TOKEN for Slack), or name another channel", channel)}

@@ -1,0 +1,217 @@
+package alerting_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// tape is a way out that notes every call, with the time of the bubble.
+type tape struct {
+	threads bool
+
+	mu   sync.Mutex
+	took []alerting.Notification
+}
+
+func (t *tape) note(kind alerting.NotificationKind, channel string, m alerting.Message) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.took = append(t.took, alerting.Notification{At: time.Now(), Channel: channel, Kind: kind, Message: m})
+	return len(t.took)
+}
+
+func (t *tape) Send(_ context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
+	return alerting.Receipt{Channel: channel, ID: fmt.Sprint(t.note(alerting.Posted, channel, m)), Thread: t.threads}, nil
+}
+
+func (t *tape) Edit(_ context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
+	if m.State == alerting.Firing && !t.threads {
+		return r, failure(alerting.EditRefused)
+	}
+	t.note(alerting.Edited, r.Channel, m)
+	return r, nil
+}
+
+// tapeWithThreads can reply, and keeps history.
+type tapeWithThreads struct{ *tape }
+
+func (t tapeWithThreads) Reply(_ context.Context, r alerting.Receipt, m alerting.Message) error {
+	t.note(alerting.Replied, r.Channel, m)
+	return nil
+}
+
+func (t tapeWithThreads) Note(_ context.Context, r alerting.Receipt, m alerting.Message) error {
+	t.note(alerting.Noted, r.Channel, m)
+	return nil
+}
+
+// written are notifications as text, channel by channel: at one instant channels have no order among each other.
+func written(list []alerting.Notification) []string {
+	lines := make([]string, len(list))
+	for i, n := range list {
+		lines[i] = fmt.Sprintf("%s %s %s %+v", n.Channel, n.At.UTC().Format(time.RFC3339Nano), n.Kind, n.Message)
+	}
+	slices.SortStableFunc(lines, func(a, b string) int {
+		channel := func(s string) string { c, _, _ := strings.Cut(s, " "); return c }
+		return strings.Compare(channel(a), channel(b))
+	})
+	return lines
+}
+
+// differ reports the first lines in which two lists differ.
+func differ(t *testing.T, live, replayed []string) {
+	t.Helper()
+	for i := range max(len(live), len(replayed)) {
+		var a, b string
+		if i < len(live) {
+			a = live[i]
+		}
+		if i < len(replayed) {
+			b = replayed[i]
+		}
+		if a != b {
+			t.Errorf("notification %d of %d and %d:\n  live:     %s\n  replayed: %s", i+1, len(live), len(replayed), a, b)
+			return
+		}
+	}
+}
+
+// days makes some days of events: quiet hours, bursts, a flood, things that go down and come up, events of interest. Times are to
+// the nanosecond, so that nothing becomes due at the very moment of an event. Each batch was received at once.
+func days(seed uint64, from time.Time, n int) (batches [][]event.Event) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	at := from
+	add := func(list ...event.Event) {
+		for i := range list {
+			list[i].Received, list[i].Time = at.UnixNano(), at.UnixNano()-int64(r.IntN(1000))
+		}
+		batches = append(batches, list)
+	}
+	wait := func(most time.Duration) { at = at.Add(1 + time.Duration(r.Int64N(int64(most)))) }
+	isDown := map[int]bool{}
+	for len(batches) < n {
+		switch k := r.IntN(100); {
+		case k < 40:
+			wait(2 * time.Minute)
+			add(ev(event.Info, "shop", fmt.Sprintf("GET /products/%d took %d ms", r.IntN(100), r.IntN(90))), ev(event.Info, "pay", "charged"))
+		case k < 60:
+			wait(time.Minute)
+			service := [...]string{"shop", "pay", "cart"}[r.IntN(3)]
+			add(ev(event.Error, service, fmt.Sprintf("%s failed after %d ms", [...]string{"charge", "checkout", "login", "search"}[r.IntN(4)], r.IntN(900))))
+		case k < 75:
+			for range r.IntN(8) {
+				wait(3 * time.Second)
+				add(ev(event.Info, "shop", fmt.Sprintf("order shipped %d", r.IntN(10000))))
+			}
+		case k < 85:
+			wait(10 * time.Minute)
+			i := r.IntN(3)
+			one := down(fmt.Sprintf("web%d", i))
+			if isDown[i] {
+				one = up(fmt.Sprintf("web%d", i))
+			}
+			isDown[i] = !isDown[i]
+			add(one)
+		case k < 88:
+			for i := range 30 + r.IntN(30) { // more than a channel takes
+				wait(2 * time.Second)
+				add(ev(event.Error, "cart", fmt.Sprintf("%s is broken", strings.Repeat(string(rune('a'+i%26)), 1+i/26)+"x")))
+			}
+		default:
+			wait(4 * time.Hour)
+			add(ev(event.Warning, "db", "disk is slow"))
+		}
+	}
+	return batches
+}
+
+// ruleSets are what is replayed; a mode that is added belongs here.
+func ruleSet(t *testing.T) []alerting.Rule {
+	probes := rule(t, "probes", "stream:probe change:down", "#ops")
+	probes.Resolve = rule(t, "x", "stream:probe change:up", "#ops").Query
+	probes.Severity = alerting.Critical
+	errs := rule(t, "errors", "level>=error -stream:probe", "#errors")
+	errs.Channels = append(errs.Channels, "#ops")
+	return []alerting.Rule{errs, rule(t, "warnings", "level=warning", "#ops"), each(rule(t, "shipped", `"order shipped"`, "#shop")), probes}
+}
+
+// Issue 7: a backtest equals what went out live, notification for notification: the same events, sent at the times at which they
+// were received, to an engine with all its goroutines, and then replayed.
+func TestReplayEqualsLive(t *testing.T) {
+	for _, threads := range []bool{true, false} {
+		for seed := range uint64(2) {
+			t.Run(fmt.Sprintf("threads %v seed %d", threads, seed), func(t *testing.T) {
+				var live []string
+				var batches [][]event.Event
+				var out alerting.Notifier
+				var stop time.Time
+				var rules []alerting.Rule
+				inBubble(t, func(r *rig) {
+					notes := &tape{threads: threads}
+					if out = notes; threads {
+						out = tapeWithThreads{notes}
+					}
+					rules = ruleSet(t)
+					r.opts.Notifier, r.opts.Rules = out, rules
+					batches = days(seed, time.Now(), 400)
+					r.run()
+					for _, batch := range batches {
+						r.pass(time.Until(time.Unix(0, batch[0].Received)))
+						r.source.Add(batch...)
+						synctest.Wait()
+					}
+					r.pass(10*time.Minute + 1)
+					stop = time.Now()
+					live = written(notes.took)
+				})
+				if len(live) < 200 {
+					t.Fatalf("only %d notifications: the events are too tame", len(live))
+				}
+
+				for _, size := range []int{1, 7, 1000} { // of what the store delivers at once
+					differ(t, live, written(replay(t, alerting.Options{Notifier: out, Rules: rules, Fallbacks: []string{"#errors"}}, batches, size, stop)))
+				}
+			})
+		}
+	}
+}
+
+// replay replays batches, size of them at once.
+func replay(t *testing.T, o alerting.Options, batches [][]event.Event, size int, until time.Time) (took []alerting.Notification) {
+	t.Helper()
+	o.DB = openDB(t, filepath.Join(t.TempDir(), "replay.db"))
+	defer o.DB.Close()
+	r, err := alerting.NewReplay(o, func(n alerting.Notification) { took = append(took, n) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq := uint64(0)
+	for some := range slices.Chunk(batches, size) {
+		var events []event.Event
+		for _, batch := range some {
+			for _, e := range batch {
+				seq++
+				e.Seq = seq
+				events = append(events, e)
+			}
+		}
+		if err := r.Feed(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Until(t.Context(), until); err != nil {
+		t.Fatal(err)
+	}
+	return took
+}
