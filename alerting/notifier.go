@@ -73,14 +73,21 @@ type Message struct {
 	// finds by it what it has no receipt for, to silence that too.
 	Incident string
 	// ID is the incident's number, for what people do about it ([Engine.Acknowledge]); 0 without Incident.
-	ID    uint64
-	Title string   // one line: what happened, and where; Heading has the state in front
-	Lines []string // log text, shown as it is
-	Facts []string // short remarks: how often, since when, which rule
-	Notes []string // about the delivery: may be a repeat, late
-	Link  string   // the search behind the message, empty for none
+	ID uint64
+	// Labels are the incident's, as routes and silences see them; nil where Incident is empty.
+	Labels Labels
+	// Since is when it began to fire, Ended when it was resolved; zero where Incident is empty, or not yet.
+	Since, Ended time.Time
+	Title        string   // one line: what happened, and where; Heading has the state in front
+	Lines        []string // log text, shown as it is
+	Facts        []string // short remarks: how often, since when, which rule
+	Notes        []string // about the delivery: may be a repeat, late
+	Link         string   // the search behind the message, empty for none
 	// Plain asks for short plain text without decoration: the decorated form was refused.
 	Plain bool
+	// MayRepeat is true for a new message that may be there already, as the first of Notes says: a way that acts, instead of
+	// telling, must not act again.
+	MayRepeat bool
 }
 
 // Heading is the title with the state in front of it, unless it is firing: Resolved: [error] shop: no stock.

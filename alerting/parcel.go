@@ -121,7 +121,7 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 			c.message.Notes = []string{noteAgain}
 		}
 	case c.how != edit:
-		c.message.Notes = notes(&p.q.entry, now)
+		c.message.Notes, c.message.MayRepeat = notes(&p.q.entry, now), p.repeat
 	case d.Repeat:
 		c.message.Notes = []string{noteAgain}
 	}

@@ -38,7 +38,7 @@ func (e *Engine) render(q *queued, now int64) Message {
 	if q.Kind == kindEach {
 		m = e.renderEach(q)
 	}
-	m.Plain = q.Plain
+	m.Plain, m.MayRepeat = q.Plain, q.MayRepeat
 	m.Notes = notes(&q.entry, now)
 	return m
 }
@@ -69,7 +69,11 @@ func (e *Engine) messageOf(inc *incident) Message {
 	s := inc.Sample
 	m := Message{Severity: inc.Severity, Title: e.titleOf(inc), Link: e.linkOf(inc)}
 	if inc.Rule != Service { // what alerting has to say about itself rings nobody
-		m.ID, m.State, m.Incident = inc.ID, inc.State, inc.name()
+		m.State, m.Incident, m.ID, m.Labels = inc.State, inc.name(), inc.ID, inc.labels()
+		m.Since = time.Unix(0, inc.Since).UTC()
+		if inc.State == Resolved {
+			m.Ended = time.Unix(0, inc.Resolved).UTC()
+		}
 	}
 	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
 		m.Lines = append(m.Lines, s.Message)
