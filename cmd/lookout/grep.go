@@ -357,7 +357,7 @@ func (s *search) any(ctx context.Context, c *sdk.Client) error {
 	return cmp.Or(rows.Err(), errNoMatch)
 }
 
-// list answers -l and -L.
+// list answers -l and -L. Its exit code says, as that of GNU grep, whether there is a match, not whether a name was printed.
 func (s *search) list(ctx context.Context, c *sdk.Client, known []sdk.Service, with bool) error {
 	r := s.request
 	r.Limit = 0
@@ -385,7 +385,7 @@ func (s *search) list(ctx context.Context, c *sdk.Client, known []sdk.Service, w
 			return err
 		}
 	}
-	return s.finish(sum, sum.Matched, len(names) > 0)
+	return s.finish(sum, sum.Matched, sum.Matched > 0)
 }
 
 // count answers -c: one number for one service, a line for each of several. A service that was named as it is gets a line

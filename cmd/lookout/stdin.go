@@ -51,7 +51,7 @@ func (p *program) grepStdin(ctx context.Context, q *query.Query, l look, o stdin
 	switch {
 	case o.quiet:
 	case o.with || o.without:
-		if found = found == o.with; found {
+		if found == o.with {
 			_, err = fmt.Fprintln(p.stdout, standardInput)
 		}
 	case o.count:
