@@ -78,8 +78,15 @@ type Rule struct {
 	After time.Duration
 	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
 	Channels []string
-	Severity Severity
-	Notify   Notify
+	// Labels are what matchers see of its incidents beside what is known of every incident.
+	Labels map[string]string
+	// Parents are rules whose incidents are the cause of this one's: while one of them is open, and has the same values in
+	// the labels that ParentsEqual names, nothing is told. What fires waits for Hold (30 s unless set) so that its parents have their chance.
+	Parents      []string
+	ParentsEqual []string
+	Hold         time.Duration
+	Severity     Severity
+	Notify       Notify
 }
 
 // Service is the name under which lookout's own events are stored. They match only rules whose query asks for it: one
@@ -150,9 +157,11 @@ type Options struct {
 	Fallbacks []string
 	// BaseURL is where people open lookout (http://lookout.example:7171); empty leaves links out.
 	BaseURL string
-	Limits  Limits
-	Clock   Clock        // nil: the system's
-	Log     *slog.Logger // nil: none
+	// Policy decides beside the rules; see [Engine.Configure].
+	Policy Policy
+	Limits Limits
+	Clock  Clock        // nil: the system's
+	Log    *slog.Logger // nil: none
 }
 
 func validate(rules []Rule) error {

@@ -27,9 +27,11 @@ type application struct {
 	states    map[string]*channelState
 	channels  map[string]bool // what has to be woken afterwards
 	added     map[string]int  // new incidents by rule and service
+	silences  []Silence       // as this transaction leaves them
 	scratch   []byte
 
 	held, acknowledged, expired uint64 // for the counters
+	suppressed                  map[muteKind]uint64
 }
 
 func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
@@ -40,6 +42,7 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 		states:    map[string]*channelState{},
 		channels:  map[string]bool{},
 		added:     map[string]int{},
+		silences:  *e.silences.Load(), suppressed: map[muteKind]uint64{},
 	}
 }
 
@@ -63,6 +66,7 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 	e.c.held.Add(a.held)
 	e.c.acknowledged.Add(a.acknowledged)
 	e.c.expired.Add(a.expired)
+	e.c.suppress(a.suppressed)
 	if err := e.at("committed"); err != nil {
 		return err
 	}
@@ -75,6 +79,10 @@ func (a *application) match(m match) error {
 		return nil
 	}
 	if m.rule.Notify == Each {
+		if mute := a.muteOfEvent(m); mute != nil {
+			a.suppressed[mute.Kind]++
+			return nil
+		}
 		return a.addLine(m)
 	}
 	ev := m.event
@@ -92,7 +100,7 @@ func (a *application) match(m match) error {
 		severity = SeverityOf(ev.Level)
 	}
 	return a.happened(happening{
-		rule: m.rule.Name, fingerprint: fp, channels: m.rule.Channels, severity: severity,
+		rule: m.rule.Name, fingerprint: fp, channels: m.rule.Channels, labels: m.rule.labelsOf(ev), severity: severity,
 		query: m.rule.text, resolvable: m.rule.Resolve != nil && named(fp), event: ev,
 	})
 }
@@ -113,6 +121,7 @@ func (a *application) gap(g *query.GapError) error {
 type happening struct {
 	rule, fingerprint, query string
 	channels                 []string
+	labels                   Labels
 	severity                 Severity
 	resolvable               bool
 	event                    *event.Event
@@ -148,7 +157,7 @@ func (a *application) happened(h happening) error {
 	}
 	last, quiet := inc.Last, inc.quiet()
 	gap := inc.count(received)
-	silent := inc.told() && gap > quiet
+	silent := inc.known() && gap > quiet
 	switch {
 	case inc.State == Resolved && received-inc.Resolved <= int64(reopenWithin), inc.State != Resolved && silent && h.resolvable:
 		// Resolved a moment ago, or resolved by an event that never came.
@@ -165,7 +174,7 @@ func (a *application) happened(h happening) error {
 	// told, that flood is over, and it still happens.
 	var again []string
 	for _, d := range inc.To {
-		if d.Held != 0 && received-d.Held > int64(a.e.limits.Window) {
+		if d.Passed || d.Held != 0 && received-d.Held > int64(a.e.limits.Window) {
 			again = append(again, d.Channel)
 		}
 	}
@@ -186,7 +195,9 @@ func (a *application) number(inc *incident) (err error) {
 // tell has an incident noticed in these channels, with this event as its sample.
 func (a *application) tell(inc *incident, h happening, channels []string) error {
 	inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
-	inc.ring(channels)
+	inc.Labels = h.labels
+	a.ring(inc, channels)
+	a.hush(inc)
 	return a.queue(inc)
 }
 

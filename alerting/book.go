@@ -3,7 +3,9 @@ package alerting
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +18,8 @@ const listedAfter = 24 * time.Hour
 // book knows which incidents are open or were resolved lately, so that nobody has to read through all of them.
 type book struct {
 	mu sync.Mutex
-	m  map[string]standing // by key
+	m  map[string]standing        // by key
+	of map[string]map[string]bool // keys by rule
 }
 
 type standing struct {
@@ -24,14 +27,24 @@ type standing struct {
 	state State
 	until int64  // when it leaves the list, ns
 	rule  string // while this rule can resolve it, it stays; empty for none
+	look  int64  // when the watcher has to look at it, ns; 0 for never
+	muted muteKind
+	// parent is true for one that suppresses others while it is open.
+	parent bool
 }
 
-func (b *book) note(key string, inc *incident) {
+// note takes an incident up. changed tells whether it has begun to fire, or ceased; due whether the watcher has to look at it some time.
+func (b *book) note(key string, inc *incident, parent bool) (changed, due bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.m == nil {
-		b.m = map[string]standing{}
+		b.m, b.of = map[string]standing{}, map[string]map[string]bool{}
 	}
+	if b.of[inc.Rule] == nil {
+		b.of[inc.Rule] = map[string]bool{}
+	}
+	b.of[inc.Rule][key] = true
+	was, there := b.m[key]
 	s := standing{id: inc.ID, state: inc.State, until: inc.Last + int64(inc.quiet())}
 	switch {
 	case inc.State == Resolved:
@@ -39,7 +52,20 @@ func (b *book) note(key string, inc *incident) {
 	case named(inc.Fingerprint):
 		s.rule = inc.Rule
 	}
+	if inc.Muted != nil {
+		s.muted = inc.Muted.Kind
+	}
+	s.parent = parent && inc.State != Resolved
+	switch {
+	case s.muted != "" && inc.State == Resolved:
+		s.look = 1 // there is nothing left to mute
+	case s.muted == byHold:
+		s.look = inc.Muted.Until
+	case s.muted != "", s.parent:
+		s.look = s.until + 1 // by then it may be over without anything resolving it
+	}
 	b.m[key] = s
+	return !there || (was.state == Resolved) != (s.state == Resolved), s.look != 0
 }
 
 // find returns the key of the incident that has this number.
@@ -57,7 +83,87 @@ func (b *book) find(id uint64) (key string, ok bool) {
 func (b *book) remove(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.drop(key)
+}
+
+// drop needs the lock.
+func (b *book) drop(key string) {
 	delete(b.m, key)
+	if rule, _, ok := strings.Cut(key, "|"); ok {
+		delete(b.of[rule], key)
+	}
+}
+
+// ofRule returns the incidents of a rule.
+func (b *book) ofRule(rule string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.of[rule]))
+}
+
+// all returns what there is to look at when anything may have changed.
+func (b *book) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var keys []string
+	for key, s := range b.m {
+		if s.state != Resolved || s.muted != "" {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// takeDue returns what the watcher has to look at by now, once, and whether that suppresses others.
+func (b *book) takeDue(now int64) (keys []string, parents bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, s := range b.m {
+		if s.look != 0 && s.look <= now {
+			keys = append(keys, key)
+			parents = parents || s.parent
+			s.look = 0
+			b.m[key] = s
+		}
+	}
+	slices.Sort(keys)
+	return keys, parents
+}
+
+// again has the watcher look at it at a time.
+func (b *book) again(key string, at int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.m[key]; ok {
+		s.look = at
+		b.m[key] = s
+	}
+}
+
+// nextDue is when the watcher has to look at something next, 0 for never.
+func (b *book) nextDue() (next int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.m {
+		if s.look != 0 && (next == 0 || s.look < next) {
+			next = s.look
+		}
+	}
+	return next
+}
+
+// muted counts what is not told, by why.
+func (b *book) muted() map[string]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := map[string]int{string(bySilence): 0, string(byMaintenance): 0, string(byParent): 0, string(byHold): 0}
+	for _, s := range b.m {
+		if s.muted != "" {
+			n[string(s.muted)]++
+		}
+	}
+	return n
 }
 
 // at returns what is listed at a time, and drops what is over.
@@ -67,7 +173,9 @@ func (b *book) at(now int64, resolves func(rule string) bool) map[string]State {
 	list := map[string]State{}
 	for key, s := range b.m {
 		if s.until < now && (s.rule == "" || !resolves(s.rule)) {
-			delete(b.m, key)
+			if s.look == 0 && s.muted == "" {
+				b.drop(key)
+			}
 			continue
 		}
 		list[key] = s.state
@@ -90,6 +198,10 @@ type IncidentInfo struct {
 	First time.Time `json:"first"` // its first and its last event
 	Last  time.Time `json:"last"`
 	Since time.Time `json:"since"` // it fires, or fired last
+	// Muted is why it is told to nobody now: silence, maintenance, parent or hold (it waits for its parents); Why says it in words.
+	Muted  string `json:"muted,omitempty"`
+	Why    string `json:"why,omitempty"`
+	Labels Labels `json:"labels"`
 
 	Acknowledged time.Time `json:"acknowledged,omitzero"`
 	By           string    `json:"by,omitempty"`
@@ -130,8 +242,12 @@ func (e *Engine) info(inc *incident) IncidentInfo {
 		Count: inc.Count, Fired: inc.Fired, By: inc.By, ResolvedBy: inc.ResolvedBy, Link: e.linkOf(inc),
 		First: timeOf(inc.First), Last: timeOf(inc.Last), Since: timeOf(inc.Since), Acknowledged: timeOf(inc.Acked), Resolved: timeOf(inc.Resolved),
 	}
-	for _, d := range inc.To {
-		i.Channels = append(i.Channels, d.Channel)
+	i.Channels, i.Labels = inc.channels(), inc.labels()
+	if m := inc.Muted; m != nil && inc.State != Resolved {
+		i.Muted, i.Why = string(m.Kind), m.fact()
+		if m.shown() && i.State == Firing {
+			i.State = Silenced
+		}
 	}
 	return i
 }

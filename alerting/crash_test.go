@@ -36,9 +36,10 @@ type crash struct {
 	pushover *alertingtest.FakePushover
 	opts     alerting.Options
 	lives    int
-	state    string // the file the next life starts with
-	points   int    // hook points passed in all lives
-	dead     string // the texts of the dead letters
+	state    string                 // the file the next life starts with
+	points   int                    // hook points passed in all lives
+	dead     string                 // the texts of the dead letters
+	during   func(*alerting.Engine) // called beside Run, which ends after it
 }
 
 // mortal passes messages on until its engine is dead: what a killed process would have sent afterwards, it does not send.
@@ -132,7 +133,12 @@ func (c *crash) live(killAt int, lasts time.Duration) bool {
 		cancel()
 		return errKilled
 	})
+	var beside sync.WaitGroup
+	if c.during != nil {
+		beside.Go(func() { c.during(e) })
+	}
 	err = e.Run(ctx)
+	beside.Wait()
 	if dead.Load() {
 		return true
 	}

@@ -48,6 +48,9 @@ type Engine struct {
 	families families
 	book     book
 	asker    *asker
+	silences atomic.Pointer[[]Silence] // oldest first
+	policy   atomic.Pointer[Policy]
+	watcher  *watcher
 	c        counters
 
 	workspace limiter
@@ -66,6 +69,7 @@ type rule struct {
 	Rule
 	text    string // its query in normal form
 	own     bool   // it asks for lookout's own events
+	parent  bool   // it suppresses others
 	matched *atomic.Uint64
 }
 
@@ -98,10 +102,15 @@ func New(o Options) (*Engine, error) {
 	}
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
 	e.asker = newAsker(e)
+	if err := o.Policy.check(); err != nil {
+		return nil, err
+	}
+	e.policy.Store(&o.Policy)
+	last := o.Source.LastSeq()
+	e.watcher = newWatcher(last)
 	if err := e.setRules(o.Rules); err != nil {
 		return nil, err
 	}
-	last := o.Source.LastSeq()
 	position, err := prepare(o.DB, last)
 	if err != nil {
 		return nil, fmt.Errorf("opening the state of alerting: %w", err)
@@ -117,6 +126,9 @@ func New(o Options) (*Engine, error) {
 	}
 	e.position.Store(position)
 	e.durable = position
+	if err := e.readSilences(); err != nil {
+		return nil, fmt.Errorf("reading silences: %w", err)
+	}
 	return e, e.readIncidents()
 }
 
@@ -144,7 +156,12 @@ func (e *Engine) setRules(rules []Rule) error {
 	for i, r := range rules {
 		ready[i] = &rule{Rule: r, text: r.Query.String(), own: asksForOwn(r.Query), matched: e.c.rule(r.Name)}
 	}
+	for _, r := range ready {
+		r.parent = slices.ContainsFunc(rules, func(child Rule) bool { return slices.Contains(child.Parents, r.Name) })
+	}
 	e.rules.Store(&ready)
+	e.watcher.all.Store(true) // parents may have come and gone
+	e.watcher.wake()
 	return nil
 }
 
@@ -220,6 +237,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return err
 	}
 	wg.Go(func() { e.asker.run(ctx) })
+	wg.Go(func() { e.watcher.run(ctx, e) })
 	err := e.follow(ctx)
 
 	e.mu.Lock()
@@ -580,7 +598,13 @@ func (e *Engine) putIncident(tx *bbolt.Tx, key []byte, inc *incident) error {
 
 // noted takes a stored incident up in memory.
 func (e *Engine) noted(key string, inc *incident) {
-	e.book.note(key, inc)
+	r := e.ruleNamed(inc.Rule)
+	if changed, due := e.book.note(key, inc, r != nil && r.parent); changed && r != nil && r.parent {
+		e.watcher.all.Store(true)
+		e.watcher.wake()
+	} else if due {
+		e.watcher.wake()
+	}
 	for _, d := range inc.To {
 		if d.Ringing {
 			e.asker.add(question{key, d.Channel})

@@ -50,6 +50,11 @@ type incident struct {
 	ResolvedBy string `json:"resolved_by,omitempty"` // who did by hand
 	Outcome    string `json:"outcome,omitempty"`     // its message
 
+	// Muted is why it is not told now, nil when it is.
+	Muted *mute `json:"muted,omitempty"`
+	// Labels are those that come from its rule; the others are known by its sample.
+	Labels Labels `json:"labels,omitempty"`
+
 	// Rev counts what has to be told. To is who is told, and how far each has come.
 	Rev uint64        `json:"rev"`
 	To  []destination `json:"to"`
@@ -82,6 +87,8 @@ type destination struct {
 	Repeat bool `json:"repeat,omitempty"`
 	// Ringing is true while the message rings: the destination is asked who acknowledged it.
 	Ringing bool `json:"ringing,omitempty"`
+	// Passed is true when it was over, or seemed so, before what muted it was: the next event has it told.
+	Passed bool `json:"passed,omitempty"`
 	// Noted is how much of the incident's history the message or its thread tells, as a count of [incident].Logged.
 	Noted uint64 `json:"noted,omitempty"`
 }
@@ -144,6 +151,19 @@ func (inc *incident) quiet() time.Duration {
 	return min(max(min(median, maxQuiet)*quietFactor, minQuiet), maxQuiet)
 }
 
+// channels are those that are told.
+func (inc *incident) channels() (all []string) {
+	for _, d := range inc.To {
+		all = append(all, d.Channel)
+	}
+	return all
+}
+
+// known tells whether anybody knows of it, or nobody was to.
+func (inc *incident) known() bool {
+	return inc.told() || inc.Muted != nil || slices.ContainsFunc(inc.To, func(d destination) bool { return d.Passed })
+}
+
 // told tells whether anybody knows of it.
 func (inc *incident) told() bool {
 	return slices.ContainsFunc(inc.To, func(d destination) bool { return d.Told != 0 })
@@ -175,7 +195,7 @@ func (inc *incident) ring(channels []string) {
 			inc.To = append(inc.To, destination{Channel: c})
 			d = inc.to(c)
 		}
-		d.Held = 0
+		d.Held, d.Passed = 0, false
 		if !d.Ringing {
 			d.Ring = inc.Rev
 		}
@@ -259,6 +279,12 @@ func (h how) quiet() bool { return h == edit || h == note }
 // next is what the destination needs.
 func (d *destination) next(inc *incident) how {
 	switch there := d.Receipt != (Receipt{}); {
+	case inc.Muted != nil && there && d.Shown < inc.Rev:
+		return edit // what is there shows how things stand; nobody is to notice
+	case inc.Muted != nil && there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
+		return note
+	case inc.Muted != nil:
+		return nothing
 	case d.Ring != 0 && there:
 		return reply
 	case d.Ring != 0:
@@ -279,12 +305,12 @@ func (d *destination) behind(inc *incident) bool {
 
 // came notes that a message was brought to a revision, and what it tells to so much of the history.
 func (d *destination) came(inc *incident, how how, rev, logged uint64, now int64, r Receipt) {
-	if d.Ring <= rev {
+	if d.Ring <= rev && !how.quiet() { // what is muted may be edited before it is noticed
 		d.Ring = 0
 	}
 	switch how {
 	case send:
-		d.Shown, d.Noted, d.Receipt, d.Ringing = rev, logged, r, r.Rings && inc.State == Firing
+		d.Shown, d.Noted, d.Receipt, d.Ringing = rev, logged, r, r.Rings && inc.State == Firing && !inc.Muted.shown()
 	case note:
 		d.Noted = logged
 	case edit:
@@ -304,4 +330,12 @@ func (d *destination) hold(inc *incident, now int64) {
 	if d.Told == 0 {
 		d.Held, d.Shown = now, inc.Rev
 	}
+}
+
+// shownState is how messages say it stands.
+func (inc *incident) shownState() State {
+	if inc.State == Firing && inc.Muted.shown() {
+		return Silenced
+	}
+	return inc.State
 }

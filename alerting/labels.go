@@ -1,12 +1,40 @@
 package alerting
 
-// labels are what matchers and other services see of the incident; what it does not have is left out.
+import (
+	"maps"
+
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// labels are what matchers and other services see of the incident; what it does not have is left out. What is known of
+// every incident wins over a label of its rule of the same name.
 func (inc *incident) labels() Labels {
-	s := inc.Sample
-	l := Labels{"rule": inc.Rule, "severity": string(inc.Severity), "fingerprint": inc.Fingerprint}
-	for name, value := range map[string]string{"service": s.Service, "env": s.Env, "host": s.Host, "container": s.Container, "level": s.Level} {
+	s := &inc.Sample
+	l := Labels{}
+	maps.Copy(l, inc.Labels)
+	for name, value := range map[string]string{
+		"rule": inc.Rule, "severity": string(inc.Severity), "fingerprint": inc.Fingerprint,
+		"service": s.Service, "env": s.Env, "host": s.Host, "container": s.Container, "level": s.Level,
+	} {
 		if value != "" {
 			l[name] = value
+		}
+	}
+	return l
+}
+
+// labelsOf are the labels that an incident has from its rule: the rule's own, its mode, and the values it counts by.
+func (r *rule) labelsOf(e *event.Event) Labels {
+	l := Labels{"mode": string(ModeMatch)}
+	maps.Copy(l, r.Labels)
+	if r.Mode != "" {
+		l["mode"] = string(r.Mode)
+	}
+	for _, name := range r.By {
+		for _, f := range e.Fields {
+			if string(f.Name) == name {
+				l[name] = short(f.Value)
+			}
 		}
 	}
 	return l

@@ -95,6 +95,8 @@ func (m Message) Heading() string {
 	switch m.State {
 	case Acknowledged:
 		return "Acknowledged: " + m.Title
+	case Silenced:
+		return "Silenced: " + m.Title
 	case Resolved:
 		return "Resolved: " + m.Title
 	}
@@ -122,6 +124,7 @@ type State string
 const (
 	Firing       State = "firing"
 	Acknowledged State = "acknowledged" // somebody sees to it
+	Silenced     State = "silenced"     // it fires, and people have decided that nobody need notice: a way that rings stops
 	Resolved     State = "resolved"
 )
 

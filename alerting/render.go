@@ -69,7 +69,7 @@ func (e *Engine) messageOf(inc *incident) Message {
 	s := inc.Sample
 	m := Message{Severity: inc.Severity, Title: e.titleOf(inc), Link: e.linkOf(inc)}
 	if inc.Rule != Service { // what alerting has to say about itself rings nobody
-		m.State, m.Incident, m.ID, m.Labels = inc.State, inc.name(), inc.ID, inc.labels()
+		m.State, m.Incident, m.ID, m.Labels = inc.shownState(), inc.name(), inc.ID, inc.labels()
 		m.Since = time.Unix(0, inc.Since).UTC()
 		if inc.State == Resolved {
 			m.Ended = time.Unix(0, inc.Resolved).UTC()
@@ -107,6 +107,9 @@ func (inc *incident) facts() (facts []string) {
 		facts = append(facts, fmt.Sprintf("%s from %s to %s", count(inc.Count, "time"), at(inc.First), until(inc.First, inc.Last)))
 	case len(facts) == 0:
 		facts = append(facts, at(inc.First))
+	}
+	if inc.Muted.shown() && inc.State != Resolved {
+		facts = append(facts, inc.Muted.fact())
 	}
 	if inc.Unanswered > 0 && inc.State == Firing {
 		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(inc.Unanswered, "time"))

@@ -22,6 +22,7 @@ type Replay struct {
 	clock   *replayClock
 	senders []*sender
 	due     map[*sender]int64 // when each has something to do, ns
+	look    int64             // when the watcher has
 	last    int64             // Received of the last event
 	forgot  time.Time
 }
@@ -119,12 +120,22 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 				next = s
 			}
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.look <= to && (next == nil || r.look <= r.due[next]) {
+			r.clock.set(r.look)
+			wait, err := r.e.watch(ctx)
+			if err != nil {
+				return fmt.Errorf("looking at what is silenced: %w", err)
+			}
+			r.look = r.clock.now + int64(max(wait, time.Second))
+			r.wake()
+			continue
+		}
 		if next == nil {
 			r.clock.set(to)
 			return nil
-		}
-		if err := ctx.Err(); err != nil {
-			return err
 		}
 		r.clock.set(r.due[next])
 		wait, err := next.step(ctx, ctx)
@@ -138,6 +149,11 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 
 // wake has those senders look for work at once who were told of some.
 func (r *Replay) wake() {
+	select {
+	case <-r.e.watcher.woken:
+		r.look = r.clock.now
+	default:
+	}
 	for _, s := range r.senders {
 		select {
 		case <-s.woken:

@@ -29,8 +29,9 @@ var (
 	bucketQueue    = []byte("alerting/queue")    // channel 0 lane order → key in outbox
 	bucketChannel  = []byte("alerting/channel")  // channel → channelState
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
+	bucketSilence  = []byte("alerting/silence")  // ID, 8 bytes → Silence
 
-	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead}
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence}
 
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")

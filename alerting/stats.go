@@ -18,6 +18,7 @@ type counters struct {
 
 	mu     sync.Mutex
 	rules  map[string]*atomic.Uint64
+	muted  map[string]uint64
 	failed map[Class]uint64
 }
 
@@ -43,6 +44,18 @@ func (c *counters) fail(class Class) {
 		c.failed = map[Class]uint64{}
 	}
 	c.failed[class]++
+}
+
+// suppress counts what was never told, by what muted it.
+func (c *counters) suppress(more map[muteKind]uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.muted == nil {
+		c.muted = map[string]uint64{}
+	}
+	for kind, n := range more {
+		c.muted[string(kind)] += n
+	}
 }
 
 // Stats is a snapshot for metrics and the status page. Counts are since the start unless said otherwise.
@@ -74,6 +87,10 @@ type Stats struct {
 	Acknowledged uint64 // incidents that somebody acknowledged, by a message that rang or by hand
 	Expired      uint64 // messages that rang in vain, and were sent again
 
+	Silences   int               // active now
+	Muted      map[string]int    // incidents that are not told now, by why: silence, maintenance, parent, hold
+	Suppressed map[string]uint64 // incidents and events that were over before they could be told, by the same
+
 	Gaps        uint64 // ranges of events that could not be read
 	ReadErrors  uint64 // failed reads of the store
 	StateErrors uint64 // failed writes and unreadable records of the state
@@ -95,7 +112,15 @@ func (e *Engine) Stats() (Stats, error) {
 			s.Open[state]++
 		}
 	}
+	now := e.clock.Now()
+	for _, one := range *e.silences.Load() {
+		if one.State(now) == SilenceActive {
+			s.Silences++
+		}
+	}
+	s.Muted = e.book.muted()
 	e.c.mu.Lock()
+	s.Suppressed = maps.Clone(e.c.muted)
 	for name, n := range e.c.rules {
 		s.Matched[name] = n.Load()
 	}

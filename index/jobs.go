@@ -14,17 +14,10 @@ import (
 // planJob finds the blocks of a segment that may hold matches.
 type planJob struct {
 	seg    *segment.Segment
-	rows   int64 // of its blocks that may have some in range
 	pieces []piece
 }
 
 func (t *planJob) run(q *search, j *job, w *worker) {
-	defer func() {
-		j.tally.settled = t.rows
-		for i := range t.pieces {
-			j.tally.settled -= int64(t.pieces[i].entry.Rows)
-		}
-	}()
 	if v := q.visitor; v != nil {
 		done, err := v.segment(w.n, &q.plan, t.seg)
 		if err != nil { // what the footer says the blocks say as well
@@ -66,7 +59,6 @@ type blockJob struct {
 
 func (t *blockJob) run(q *search, j *job, w *worker) {
 	j.tally.scan.Opened++
-	j.tally.settled = int64(t.piece.entry.Rows)
 	o, err := q.s.tables.open(t.piece.entry)
 	if err == nil {
 		defer q.s.tables.done(o)
@@ -267,13 +259,11 @@ func (t *plainJob) run(q *search, j *job, _ *worker) {
 }
 
 func (t *plainJob) join(q *search, _ *job) {
-	q.settled += int64(t.piece.entry.Rows)
 	if t.block == nil {
 		return
 	}
 	for i := range t.block.Frames {
 		if f := &t.block.Frames[i]; f.MaxTime >= q.since && f.MinTime < q.until {
-			q.settled -= int64(f.Rows)
 			q.waiting.push(&job{key: q.key(f.MinTime, f.MaxTime), cost: int64(f.Rows) * eventBytes, work: &frameJob{plainJob: t, frame: i}})
 		}
 	}
@@ -287,7 +277,6 @@ type frameJob struct {
 }
 
 func (t *frameJob) run(q *search, j *job, w *worker) {
-	j.tally.settled = int64(t.block.Frames[t.frame].Rows)
 	t.out = &stream{service: t.piece.entry.Service}
 	if err := t.read(q, j, w); err != nil {
 		q.spoiled(t.piece.entry, err)
@@ -387,7 +376,6 @@ type headJob struct {
 }
 
 func (t *headJob) run(q *search, j *job, w *worker) {
-	j.tally.settled = int64(len(t.rows))
 	if t.whole && q.visitor != nil && q.visitor.head(w.n, t.view.service, len(t.rows)) {
 		return
 	}

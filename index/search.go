@@ -99,8 +99,6 @@ type search struct {
 	chunks   int   // chunks of rows that were found and are not rebuilt yet
 	held     int64 // memory of the tables that cursors hold, in bytes
 	underway int64 // bytes of events that running jobs may look at
-	events   int64 // in range, about; of blocks all
-	settled  int64 // of them that have been looked at or ruled out
 	cut      int64 // what lies here and behind is left out, when wasCut: the budget is used up
 	wasCut   bool
 	cutAt    int64  // when it is said that events were left out, from where on
@@ -124,7 +122,6 @@ type search struct {
 // tally counts what a job looked at.
 type tally struct {
 	events, bytes int64
-	settled       int64 // see search
 	scan          query.Scan
 }
 
@@ -147,12 +144,10 @@ func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *sear
 	q.active.newest = r.Newest
 	for _, seg := range segments {
 		var j *job
-		rows := int64(0)
 		for _, e := range seg.Blocks {
 			if !q.touches(&e.Meta) {
 				continue
 			}
-			rows += int64(e.Rows)
 			if key := q.key(e.MinTime, e.MaxTime); j == nil {
 				j = &job{key: key, work: &planJob{seg: seg}}
 			} else {
@@ -160,8 +155,6 @@ func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *sear
 			}
 		}
 		if j != nil {
-			j.work.(*planJob).rows = rows
-			q.events += rows
 			q.waiting.push(j)
 		} else {
 			q.total.scan.Add(query.Scan{Segments: 1, Blocks: len(seg.Blocks), Range: len(seg.Blocks)})
@@ -247,7 +240,6 @@ func (q *search) addHead(v *headView) {
 		if hi < q.since || lo >= q.until || first > q.maxSeq || last < q.minSeq {
 			continue
 		}
-		q.events += int64(len(rows))
 		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq &&
 			q.between(query.Place{Time: lo, Seq: first}, query.Place{Time: hi, Seq: last})
 		q.waiting.push(&job{key: q.key(lo, hi), cost: int64(len(rows)) * eventBytes, work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
@@ -413,11 +405,7 @@ func (q *search) await() {
 	q.total.events += j.tally.events
 	q.total.bytes += j.tally.bytes
 	q.total.scan.Add(j.tally.scan)
-	q.settled += j.tally.settled
 	j.work.join(q, j)
-	if q.r.Progress != nil {
-		q.r.Progress(q.settled, q.events)
-	}
 }
 
 // stop leaves out what lies at the place and behind it.

@@ -28,7 +28,7 @@ func (s *Store) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Sta
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := newAggregate(r, cancel)
-	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq, MaxBytes: r.MaxBytes, Progress: r.Progress}, a)
+	sum, err := s.scan(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq, MaxBytes: r.MaxBytes}, a)
 	if err != nil && !errors.Is(err, query.ErrStatsMemory) {
 		return nil, err
 	}

@@ -138,7 +138,6 @@ type line struct {
 	row      Row
 	isRow    bool
 	summary  *wireSummary
-	progress *Progress
 	position *uint64
 	skipped  *Skipped
 	err      *wireError
@@ -172,10 +171,6 @@ func parseLine(text string, l *line) error {
 			kinds++
 			l.summary = new(wireSummary)
 			err = s.unmarshal(l.summary)
-		case "progress":
-			kinds++
-			l.progress = new(Progress)
-			err = s.unmarshal(l.progress)
 		case "position":
 			kinds++
 			var p struct {

@@ -39,8 +39,6 @@ type QueryRequest struct {
 	// Cursor goes on where an answer of the same request ended: it is that one's Summary.Next. Only Limit may differ. What arrived
 	// since the first page is left out. See [Client.QueryPages].
 	Cursor string
-	// Progress is told about once a second how far the search has come, while no rows come; nil is not. It is called by [Rows.Next].
-	Progress func(Progress)
 }
 
 func (q *QueryRequest) params() url.Values {
@@ -71,9 +69,6 @@ func (q *QueryRequest) params() url.Values {
 	}
 	if q.NoReports {
 		v.Set("reports", "false")
-	}
-	if q.Progress != nil {
-		v.Set("progress", "1s")
 	}
 	if q.AfterSequence != 0 {
 		v.Set("after_sequence", strconv.FormatUint(q.AfterSequence, 10))
@@ -158,17 +153,12 @@ type Rows struct {
 	done    bool
 	err     error
 	summary Summary
-	told    func(Progress)
 }
 
 // Query starts a search. The rows must be closed or read to their end; closing them earlier, or ending ctx, stops the
 // work on the server. A query that cannot be read is an [*Error] with its place.
 func (c *Client) Query(ctx context.Context, q QueryRequest) (*Rows, error) {
-	rows, err := c.rows(ctx, request{method: http.MethodPost, path: "/api/v1/query", params: q.params()})
-	if err == nil {
-		rows.told = q.Progress
-	}
-	return rows, err
+	return c.rows(ctx, request{method: http.MethodPost, path: "/api/v1/query", params: q.params()})
 }
 
 func (c *Client) rows(ctx context.Context, r request) (*Rows, error) {
@@ -263,9 +253,6 @@ func (r *Rows) Next() bool {
 	switch l := &r.line; {
 	case l.isRow:
 		return true
-	case l.progress != nil && r.told != nil:
-		r.told(*l.progress)
-		return r.Next()
 	case l.err != nil:
 		return r.end(l.err.error(0))
 	case l.summary != nil:

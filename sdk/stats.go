@@ -26,8 +26,6 @@ type StatsRequest struct {
 	Aggs []string
 	// Top keeps so many groups with the highest first aggregate; 0 keeps all.
 	Top int
-	// Progress is as in [QueryRequest]; it is called before [Client.Stats] returns.
-	Progress func(Progress)
 }
 
 // Stats is the answer to a [StatsRequest].
@@ -84,7 +82,7 @@ func (g *Group) UnmarshalJSON(text []byte) error {
 // Stats asks for aggregates. When the server could not read a part, or there were too many groups, the error is an
 // [*IncompleteError] and the answer holds what there is. One that is about a parameter is an [*Error] with the place in it.
 func (c *Client) Stats(ctx context.Context, r StatsRequest) (*Stats, error) {
-	q := QueryRequest{Query: r.Query, Since: r.Since, Until: r.Until, NoReports: r.NoReports, AfterSequence: r.AfterSequence, MaxSequence: r.MaxSequence, Progress: r.Progress}
+	q := QueryRequest{Query: r.Query, Since: r.Since, Until: r.Until, NoReports: r.NoReports, AfterSequence: r.AfterSequence, MaxSequence: r.MaxSequence}
 	params := q.params()
 	if len(r.By) > 0 {
 		by := make([]string, len(r.By))
@@ -111,12 +109,7 @@ func (c *Client) Stats(ctx context.Context, r StatsRequest) (*Stats, error) {
 		Estimated []string     `json:"estimated"`
 		Summary   *wireSummary `json:"summary"`
 	}
-	asked := request{method: http.MethodPost, path: "/api/v1/stats", params: params, again: true}
-	get := func() error { return c.get(ctx, asked, &answer) }
-	if r.Progress != nil {
-		get = func() error { return c.watch(ctx, asked, r.Progress, &answer) }
-	}
-	if err := get(); err != nil {
+	if err := c.get(ctx, request{method: http.MethodPost, path: "/api/v1/stats", params: params, again: true}, &answer); err != nil {
 		return nil, err
 	}
 	if answer.Groups == nil || answer.Summary == nil {

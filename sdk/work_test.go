@@ -12,53 +12,6 @@ import (
 	"testing"
 )
 
-// A search and an aggregate that are watched tell how far they have come, and ask the server for it only then.
-func TestProgress(t *testing.T) {
-	const progress = `{"progress":{"done":1,"total":2,"unit":"events"}}` + "\n"
-	const summary = `"summary":{"searched":{"events":2},"matched":1,"complete":true,"sequence":2}}` + "\n"
-	asked := ""
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked = r.FormValue("progress"); asked != "" {
-			_, _ = io.WriteString(w, progress)
-		}
-		if r.URL.Path == "/api/v1/stats" {
-			_, _ = io.WriteString(w, `{"groups":[{"count":1}],`+summary)
-			return
-		}
-		_, _ = io.WriteString(w, `{"event":{"id":"1","time":"2026-01-02T03:04:05Z","received":"2026-01-02T03:04:05Z","service":"a","message":"x"}}`+"\n{"+summary)
-	}))
-	defer server.Close()
-	c, err := New(Options{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, watched := range []bool{false, true} {
-		var seen, want []Progress
-		var told func(Progress)
-		param := ""
-		if watched {
-			told, param = func(p Progress) { seen = append(seen, p) }, "1s"
-			want = []Progress{{1, 2, "events"}}
-		}
-		rows, err := c.Query(context.Background(), QueryRequest{Progress: told})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		for rows.Next() {
-			n++
-		}
-		if rows.Err() != nil || n != 1 || rows.Summary().Matched != 1 || !slices.Equal(seen, want) || asked != param {
-			t.Errorf("watched %v: %d rows, %v, told %v, asked for %q", watched, n, rows.Err(), seen, asked)
-		}
-		seen = nil
-		stats, err := c.Stats(context.Background(), StatsRequest{Progress: told})
-		if err != nil || stats.Groups[0].Values["count"] != 1 || !slices.Equal(seen, want) || asked != param {
-			t.Errorf("watched %v: %+v, %v, told %v, asked for %q", watched, stats, err, seen, asked)
-		}
-	}
-}
-
 func TestWork(t *testing.T) {
 	var answer string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

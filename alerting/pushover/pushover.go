@@ -162,12 +162,12 @@ func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message)
 	return alerting.Receipt{Channel: channel, ID: receipt, Rings: receipt != ""}, nil
 }
 
-// Edit ends the ringing when the incident is resolved or acknowledged, and tells that it is resolved. What the phone has
+// Edit ends the ringing when the incident is resolved, acknowledged or silenced, and tells that it is resolved. What the phone has
 // cannot be changed: a new text alone is no reason to call.
 //
 // A cancellation may be repeated. A message whose answer was lost may come twice: Pushover does not tell what it has.
 func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	if m.State != alerting.Acknowledged && m.State != alerting.Resolved {
+	if m.State != alerting.Acknowledged && m.State != alerting.Silenced && m.State != alerting.Resolved {
 		return r, nil
 	}
 	if err := n.silence(ctx, ringing(r), m); err != nil {

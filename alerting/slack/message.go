@@ -33,6 +33,7 @@ var colours = map[alerting.Severity]string{
 // The states that are not as bad as their severity have colours of their own.
 var stateColours = map[alerting.State]string{
 	alerting.Acknowledged: "#6b7a90",
+	alerting.Silenced:     "#6b7a90",
 	alerting.Resolved:     "#2eb67d",
 }
 

@@ -130,9 +130,6 @@ type search struct {
 	stats    bool
 	quiet    bool
 
-	bar     *progress
-	printed bool // a row was, or is about to be
-
 	incomplete *sdk.IncompleteError // of an answer that was printed nevertheless
 }
 
@@ -296,8 +293,6 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 	if err != nil {
 		return err
 	}
-	s.watch()
-	defer s.bar.end()
 	ctx := cmd.Context()
 	var known []sdk.Service
 	if len(services) > 0 || f.count || f.without {
@@ -325,20 +320,6 @@ func (p *program) grep(cmd *cobra.Command, args []string, f *grepFlags) error {
 	return p.explain(err)
 }
 
-// watch has the server tell how far it has come while no line comes, and shows it, where somebody sees it.
-func (s *search) watch() {
-	s.bar = s.p.progress("searching")
-	if s.quiet || !s.p.watched() {
-		return
-	}
-	s.request.Progress = func(now sdk.Progress) {
-		if s.printed && s.p.held != nil {
-			return // the pager has the screen
-		}
-		s.bar.set(now.Done, now.Total, now.Unit)
-	}
-}
-
 // any answers -q: whether there is a match, no matter what else.
 func (s *search) any(ctx context.Context, c *sdk.Client) error {
 	if s.follow {
@@ -357,12 +338,11 @@ func (s *search) any(ctx context.Context, c *sdk.Client) error {
 	return cmp.Or(rows.Err(), errNoMatch)
 }
 
-// list answers -l and -L. Its exit code says, as that of GNU grep, whether there is a match, not whether a name was printed.
+// list answers -l and -L.
 func (s *search) list(ctx context.Context, c *sdk.Client, known []sdk.Service, with bool) error {
 	r := s.request
 	r.Limit = 0
 	sum, err := c.Count(ctx, r)
-	s.bar.end()
 	if err = s.partly(err); err != nil {
 		return err
 	}
@@ -385,14 +365,13 @@ func (s *search) list(ctx context.Context, c *sdk.Client, known []sdk.Service, w
 			return err
 		}
 	}
-	return s.finish(sum, sum.Matched, sum.Matched > 0)
+	return s.finish(sum, sum.Matched, len(names) > 0)
 }
 
 // count answers -c: one number for one service, a line for each of several. A service that was named as it is gets a line
 // even when it has none, as a file does from grep.
 func (s *search) count(ctx context.Context, c *sdk.Client, known []sdk.Service) error {
 	sum, err := s.counts(ctx, c)
-	s.bar.end()
 	if err = s.partly(err); err != nil {
 		return err
 	}
@@ -491,11 +470,6 @@ func (s *search) history(ctx context.Context, c *sdk.Client, pr *printer) (sdk.S
 	var matched int64
 	var held []sdk.Row
 	al := newAligner(pr)
-	show := func(row *sdk.Row) error {
-		s.bar.end()
-		s.printed = true
-		return al.row(row)
-	}
 	for rows.Next() {
 		row := rows.Row()
 		if !row.Context {
@@ -505,17 +479,16 @@ func (s *search) history(ctx context.Context, c *sdk.Client, pr *printer) (sdk.S
 			held = append(held, *row)
 			continue
 		}
-		if err := show(row); err != nil {
+		if err := al.row(row); err != nil {
 			return rows.Summary(), matched, err
 		}
 	}
 	oldestFirst(held)
 	for i := range held {
-		if err := show(&held[i]); err != nil {
+		if err := al.row(&held[i]); err != nil {
 			return rows.Summary(), matched, err
 		}
 	}
-	s.bar.end()
 	if err := al.flush(); err != nil {
 		return rows.Summary(), matched, err
 	}

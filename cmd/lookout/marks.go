@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/lookoutlog/lookout/index/query"
 )
@@ -27,65 +24,11 @@ func marksOf(q *query.Query, more []string) (func(message string) [][]int, error
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	var words []string // what stands between boundaries of words, which are not marked
-	parts = slices.DeleteFunc(parts, func(part string) bool {
-		word, ok := query.CutWord(part)
-		if ok {
-			words = append(words, word)
-		}
-		return ok
-	})
-	re, err := anyOf(parts)
+	re, err := regexp.Compile("(?m:(?:" + strings.Join(parts, ")|(?:") + "))")
 	if err != nil {
 		return nil, nil // too large together, though each is good: nothing is marked
 	}
-	wordRE, err := anyOf(words)
-	if err != nil {
-		return nil, nil
-	}
-	return func(message string) [][]int {
-		var found [][]int
-		if re != nil {
-			found = re.FindAllStringIndex(message, -1)
-		}
-		if wordRE == nil {
-			return found
-		}
-		for _, m := range wordRE.FindAllStringIndex(message, -1) {
-			before, _ := utf8.DecodeLastRuneInString(message[:m[0]])
-			behind, _ := utf8.DecodeRuneInString(message[m[1]:])
-			if !inWord(before) && !inWord(behind) {
-				found = append(found, m)
-			}
-		}
-		return apart(found)
-	}, nil
-}
-
-// anyOf is the expression for any of some, nil for none.
-func anyOf(parts []string) (*regexp.Regexp, error) {
-	if len(parts) == 0 {
-		return nil, nil
-	}
-	return regexp.Compile("(?m:(?:" + strings.Join(parts, ")|(?:") + "))")
-}
-
-// inWord tells whether a character is part of a word, as -w has it.
-func inWord(r rune) bool {
-	return r == '_' || r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsNumber(r))
-}
-
-// apart orders marks, and leaves out those that overlap one before them.
-func apart(marks [][]int) [][]int {
-	slices.SortFunc(marks, func(a, b []int) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(b[1], a[1])) })
-	end := 0
-	return slices.DeleteFunc(marks, func(m []int) bool {
-		if m[0] < end {
-			return true
-		}
-		end = m[1]
-		return false
-	})
+	return func(message string) [][]int { return re.FindAllStringIndex(message, -1) }, nil
 }
 
 // positives reads a query in its normal form, in which terms are parted by one space, and plain words hold no operator,

@@ -42,17 +42,6 @@ func (p *program) progress(what string) *progress {
 	return b
 }
 
-// watched tells whether somebody sees how far a search has come: standard error is a terminal, and what is found goes to a terminal or into
-// a file, not to a program, which may write to the same terminal.
-func (p *program) watched() bool {
-	out, ok := p.stdout.(*os.File)
-	if !ok || !terminal(p.stderr) {
-		return false
-	}
-	info, err := out.Stat()
-	return err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0
-}
-
 // set says that so much is done of a total, which is 0 when it is not known, in a unit: "bytes", or a word for what is counted, such as "events".
 func (b *progress) set(done, total int64, unit string) {
 	if b.tty == nil {
@@ -81,9 +70,6 @@ func (b *progress) set(done, total int64, unit string) {
 
 // end takes the line away: what the command says then stands in its place.
 func (b *progress) end() {
-	if b == nil { // a search that nobody watches
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shown > 0 {

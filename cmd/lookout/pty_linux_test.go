@@ -134,50 +134,6 @@ func TestWorkOnATerminal(t *testing.T) {
 	}
 }
 
-// A long search shows how far it has come, and takes that away before the first line; into a pipe nothing asks for it.
-func TestSearchOnATerminal(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("progress") != "" {
-			io.WriteString(w, `{"progress":{"done":500000,"total":2000000,"unit":"events"}}`+"\n")
-		}
-		const summary = `"summary":{"searched":{"events":2000000},"matched":1,"complete":true,"sequence":2,"services":{"web":1}}}` + "\n"
-		switch {
-		case r.URL.Path == "/api/v1/services":
-			io.WriteString(w, `{"services":[{"name":"web"}]}`)
-		case r.URL.Path == "/api/v1/stats":
-			io.WriteString(w, `{"groups":[{"count":1}],`+summary)
-		case r.FormValue("count") == "":
-			io.WriteString(w, `{"event":{"id":"1","time":"2026-01-02T03:04:05Z","received":"2026-01-02T03:04:05Z","service":"web","message":"order shipped"}}`+"\n{"+summary)
-		default:
-			io.WriteString(w, "{"+summary)
-		}
-	}))
-	defer server.Close()
-	s := newSession(t, server.URL, "t")
-	const bar = "searching  25% [#######.......................] 500,000 of 2,000,000 events"
-	for _, c := range []struct {
-		args []string
-		line string
-	}{
-		{[]string{"grep", "-P", "--all", "--utc", "--color=never", "shipped"}, "2026-01-02 03:04:05.000 web:        order shipped\n"},
-		{[]string{"grep", "--all", "-n", "1", "-P", "--utc", "--color=never", "shipped"}, "2026-01-02 03:04:05.000 web:        order shipped\n"},
-		{[]string{"grep", "--all", "-c", "shipped"}, "1\n"},
-		{[]string{"grep", "--all", "-l", "shipped"}, "web\n"},
-		{[]string{"count", "--all", "shipped"}, "1\n"},
-	} {
-		got := s.onTerminal("", c.args...)
-		if rest, ok := strings.CutPrefix(got, "\r"+bar+"\r"+strings.Repeat(" ", len(bar))+"\r"+c.line); !ok || strings.Contains(rest, "searching") {
-			t.Errorf("%q: %q", c.args, got)
-		}
-		if code, out, errs := s.run("", c.args...); code != 0 || out == "" || strings.Contains(out+errs, "searching") {
-			t.Errorf("%q, piped: %d %q %q", c.args, code, out, errs)
-		}
-	}
-	if got := s.onTerminal("", "grep", "-q", "--all", "shipped"); got != "" {
-		t.Errorf("-q: %q", got)
-	}
-}
-
 func TestProgressOnATerminal(t *testing.T) {
 	screen, tty := newTerminal(t)
 	shown := make(chan string)

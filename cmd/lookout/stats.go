@@ -232,10 +232,7 @@ func (p *program) aggregate(cmd *cobra.Command, pattern string, services []strin
 		p: p, query: q, look: look{zone: zone}, globs: services, stats: f.stats, standard: f.since == "" && f.until == "" && !f.all,
 		request: sdk.QueryRequest{Query: r.Query, Since: r.Since, Until: r.Until},
 	}
-	s.watch()
-	r.Progress = s.request.Progress
 	answer, err := c.Stats(cmd.Context(), r)
-	s.bar.end()
 	if err = s.partly(err); err != nil {
 		return p.explain(err)
 	}

@@ -51,7 +51,7 @@ func (p *program) grepStdin(ctx context.Context, q *query.Query, l look, o stdin
 	switch {
 	case o.quiet:
 	case o.with || o.without:
-		if found == o.with {
+		if found = found == o.with; found {
 			_, err = fmt.Fprintln(p.stdout, standardInput)
 		}
 	case o.count:

@@ -28,8 +28,8 @@ type GrepOptions struct {
 //
 // The flags change terms as follows, so that the text alone carries them. IgnoreCase writes literals in lower case, and
 // (?i) before regular expressions. CaseSensitive writes a literal without an upper-case letter as a regular expression,
-// foo as ~"foo", and f:foo as f="foo". LineExact writes a text as ~"^foo$", Word as one beside which stands no letter, digit or _
-// of any script, ~"(?:^|[^\pL\pN_])\bfoo\b(?:[^\pL\pN_]|$)"; they leave fields alone.
+// foo as ~"foo", and f:foo as f="foo". Word and LineExact write a text as ~"\bfoo\b" and ~"^foo$"; they leave fields
+// alone.
 func FromGrep(o GrepOptions) (string, error) {
 	switch {
 	case o.Fixed && o.Regex:

@@ -305,29 +305,15 @@ const (
 	wordBehind = `(?:[^\pL\pN_]|$)`
 )
 
-// wordRegex returns the expression that matches a literal as whole words only: what stands beside it is no letter, digit or _ of any
-// script. Beside an ASCII end that alone says \b, too; it is written all the same, since filters of tokens know it.
+// wordRegex returns the expression that matches a literal as whole words only. Between ends that are ASCII letters,
+// digits or _ it is \b, which is cheap to judge but knows ASCII alone: unlike grep -w, timeout is a word in timeoutgröße.
 func wordRegex(lit string) string {
-	src := escapeRegex(lit)
-	if first, _ := utf8.DecodeRuneInString(lit); wordASCII(first) {
-		src = `\b` + src
+	first, _ := utf8.DecodeRuneInString(lit)
+	last, _ := utf8.DecodeLastRuneInString(lit)
+	if wordASCII(first) && wordASCII(last) {
+		return `\b` + escapeRegex(lit) + `\b`
 	}
-	if last, _ := utf8.DecodeLastRuneInString(lit); wordASCII(last) {
-		src += `\b`
-	}
-	return wordBefore + src + wordBehind
-}
-
-// CutWord returns what stands between the boundaries of words that [GrepOptions.Word] puts around an expression; false when
-// there are none. The expression matches these neighbours, too.
-func CutWord(src string) (inner string, ok bool) {
-	flags := ""
-	if rest, folds := strings.CutPrefix(src, "(?i)"); folds {
-		flags, src = "(?i)", rest
-	}
-	inner, before := strings.CutPrefix(src, wordBefore)
-	inner, behind := strings.CutSuffix(inner, wordBehind)
-	return flags + inner, before && behind
+	return wordBefore + escapeRegex(lit) + wordBehind
 }
 
 func wordASCII(r rune) bool {

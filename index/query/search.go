@@ -38,9 +38,6 @@ type Request struct {
 	// MaxMemory bounds the rows that are held for context, in bytes; 0 is [DefaultMemory]. Beyond it the search ends, and the
 	// summary says so.
 	MaxMemory int64
-	// Progress, when it is not nil, is told how far the search has come each time that it has come farther: of so many events in
-	// range, about, how many it has looked at or ruled out. It is called where rows are delivered, also when none are for long.
-	Progress func(done, total int64)
 }
 
 // DefaultMemory is what a request may hold unless it says otherwise, in bytes: groups, values, kinds of lines, or rows around

@@ -28,8 +28,6 @@ type StatsRequest struct {
 	// MaxBytes is as in [Request]. MaxMemory bounds what the groups hold, in bytes; 0 is [DefaultMemory]. Beyond it the computing
 	// ends, and the groups are of the events up to there.
 	MaxBytes, MaxMemory int64
-	// Progress is as in [Request].
-	Progress func(done, total int64)
 }
 
 // AggKind is what an aggregate computes.

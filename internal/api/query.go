@@ -28,16 +28,12 @@ type searchRequest struct {
 	key string // what its cursors belong to
 }
 
-func (a *API) readSearch(w http.ResponseWriter, r *http.Request) (s searchRequest, progress time.Duration, err error) {
-	p, err := readParams(w, r, append(slices.Clip(searchParams), "progress")...)
+func (a *API) readSearch(w http.ResponseWriter, r *http.Request) (s searchRequest, err error) {
+	p, err := readParams(w, r, searchParams...)
 	if err != nil {
-		return s, 0, err
+		return s, err
 	}
-	if progress, err = p.progress(); err != nil {
-		return s, 0, err
-	}
-	s, err = a.searchOf(p)
-	return s, progress, err
+	return a.searchOf(p)
 }
 
 // searchOf is the search that parameters ask for.
@@ -109,7 +105,7 @@ func (p params) sequences() (least, most uint64, err error) {
 }
 
 func (a *API) query(w http.ResponseWriter, r *http.Request) {
-	s, progress, err := a.readSearch(w, r)
+	s, err := a.readSearch(w, r)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -119,11 +115,8 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	withContext := s.Before > 0 || s.After > 0
 	var last query.Place
-	teller := newTeller(out, progress)
-	s.Progress = teller.tells()
 	summary, err := a.search(r.Context(), s.Request, func(row query.Row) error {
 		last = query.Place{Time: row.Event.Time, Seq: row.Event.Seq}
-		teller.row()
 		return out.add(func(dst []byte) []byte { return appendRow(dst, row, withContext) })
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 // stats computes aggregates: GET or POST /api/v1/stats.
 func (a *API) stats(w http.ResponseWriter, r *http.Request) {
-	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "after_sequence", "sequence", "reports", "progress")
+	p, err := readParams(w, r, "q", "since", "until", "by", "every", "agg", "top", "after_sequence", "sequence", "reports")
 	if err != nil {
 		writeError(w, err)
 		return
@@ -31,7 +31,7 @@ const defaultTop = "10"
 
 // top lists the most frequent values of fields, as stats does with top: GET or POST /api/v1/top.
 func (a *API) top(w http.ResponseWriter, r *http.Request) {
-	p, err := readParams(w, r, "q", "since", "until", "by", "agg", "top", "after_sequence", "sequence", "reports", "progress")
+	p, err := readParams(w, r, "q", "since", "until", "by", "agg", "top", "after_sequence", "sequence", "reports")
 	if err == nil && p["by"] == "" {
 		err = badParameter("by", "names no field", "name one, or some with commas")
 	}
@@ -49,31 +49,18 @@ func (a *API) aggregate(w http.ResponseWriter, r *http.Request, p params) {
 		writeError(w, err)
 		return
 	}
-	progress, err := p.progress()
-	if err != nil {
-		writeError(w, err)
-		return
-	}
 	start := time.Now()
-	out := newStream(w)
-	defer out.end()
-	s.Progress = newTeller(out, progress).tells()
 	var answer *query.Stats
 	err = a.run(r.Context(), func(ctx context.Context) (err error) {
 		answer, err = a.o.Store.Aggregate(ctx, s)
 		return err
 	})
 	if err != nil {
-		out.fail(err)
-		return
-	}
-	text := appendStats(nil, &s, answer, time.Since(start))
-	if progress > 0 {
-		_ = out.text(text) // what can fail is the connection
+		writeError(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	_, _ = w.Write(text)
+	_, _ = w.Write(appendStats(nil, &s, answer, time.Since(start))) // what can fail is the connection
 }
 
 // stats is what parameters ask to compute.

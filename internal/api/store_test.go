@@ -104,7 +104,7 @@ func behind(e *event.Event, r query.Request) bool {
 
 func (m *memory) Aggregate(ctx context.Context, r query.StatsRequest) (*query.Stats, error) {
 	tally := query.NewTally(&r, query.NewBudget(query.DefaultMemory))
-	summary, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq, MaxBytes: r.MaxBytes, MaxMemory: r.MaxMemory, Progress: r.Progress}, func(row query.Row) error {
+	summary, err := m.Search(ctx, query.Request{Query: r.Query, Since: r.Since, Until: r.Until, MinSeq: r.MinSeq, MaxSeq: r.MaxSeq, MaxBytes: r.MaxBytes, MaxMemory: r.MaxMemory}, func(row query.Row) error {
 		tally.Add(row.Event)
 		return tally.Err()
 	})

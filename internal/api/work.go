@@ -30,7 +30,7 @@ func (a *API) work(w http.ResponseWriter, r *http.Request, do workFunc) {
 		defer mu.Unlock()
 		if now := time.Now(); now.Sub(said) >= progressEvery {
 			said = now
-			_ = out.line(progressLine(done, total, unit)) // the context ends as well
+			_ = out.line(marshal(map[string]any{"progress": map[string]any{"done": done, "total": total, "unit": unit}})) // the context ends as well
 		}
 	})
 	switch {
