@@ -170,6 +170,11 @@ func (e *Engine) resolves(name string) bool {
 	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && r.Resolve != nil })
 }
 
+// expects tells whether a rule in force has a list of what it expects.
+func (e *Engine) expects(name string) bool {
+	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && r.Mode == ModeUnexpected })
+}
+
 // resolvable tells whether an incident stays open until an event resolves it.
 func (e *Engine) resolvable(inc *incident) bool {
 	return named(inc.Fingerprint) && e.resolves(inc.Rule)

@@ -74,6 +74,8 @@ type Message struct {
 	Incident string
 	// ID is the incident's number, for what people do about it ([Engine.Acknowledge]); 0 without Incident.
 	ID uint64
+	// Expectable says that the incident's rule has a list of what it expects, which this can be added to.
+	Expectable bool
 	// Labels are the incident's, as routes and silences see them; nil where Incident is empty.
 	Labels Labels
 	// Since is when it began to fire, Ended when it was resolved; zero where Incident is empty, or not yet.

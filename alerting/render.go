@@ -70,6 +70,7 @@ func (e *Engine) messageOf(inc *incident) Message {
 	m := Message{Severity: inc.Severity, Title: e.titleOf(inc), Link: e.linkOf(inc)}
 	if inc.Rule != Service { // what alerting has to say about itself rings nobody
 		m.State, m.Incident, m.ID, m.Labels = inc.shownState(), inc.name(), inc.ID, inc.labels()
+		m.Expectable = e.expects(inc.Rule)
 		m.Since = time.Unix(0, inc.Since).UTC()
 		if inc.State == Resolved {
 			m.Ended = time.Unix(0, inc.Resolved).UTC()

@@ -15,9 +15,9 @@ import (
 	"unicode/utf8"
 )
 
-// FakeSlack speaks as much of Slack's Web API as lookout uses: chat.postMessage, chat.update, auth.test and
-// conversations.list, .info, .join and .open. It is as strict as Slack about what a message may be, keeps the messages,
-// and fails as told by [FakeSlack.Script] and [FakeSlack.Behave].
+// FakeSlack speaks as much of Slack's Web API as lookout uses: chat.postMessage, .update and .postEphemeral, auth.test,
+// apps.connections.open, conversations.list, .info, .join and .open. It is as strict as Slack about what a message may be, keeps the messages,
+// and fails as told by [FakeSlack.Script] and [FakeSlack.Behave]. In Socket Mode it delivers presses of the messages' buttons.
 type FakeSlack struct {
 	listener net.Listener
 	server   *http.Server
@@ -32,6 +32,15 @@ type FakeSlack struct {
 	calls    []Call
 	channels []string // the index is the number of the id
 	grown    chan struct{}
+	scopes   string
+	rates    *rates // nil: none
+
+	// Socket Mode, see slacksocket.go.
+	appToken                             string
+	valid                                map[string]bool // tickets
+	tickets, helloed, presses, envelopes int
+	sockets                              []*socket
+	ephemerals                           []Ephemeral
 }
 
 // SlackMessage is a message as a channel shows it.
@@ -159,7 +168,9 @@ func Listen(addr string) (*FakeSlack, error) {
 
 // NewUnlistening returns a fake Slack without a port, reached by [FakeSlack.Transport] alone: for synctest, where waiting
 // for a network holds the clock.
-func NewUnlistening() *FakeSlack { return &FakeSlack{stop: make(chan struct{})} }
+func NewUnlistening() *FakeSlack {
+	return &FakeSlack{stop: make(chan struct{}), valid: map[string]bool{}, scopes: "chat:write,chat:write.public"}
+}
 
 // URL is the address of the API: what LOOKOUT_SLACK_API takes.
 func (f *FakeSlack) URL() string {
@@ -182,6 +193,58 @@ func (f *FakeSlack) Require(token string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.token = token
+}
+
+// Scopes are what the token is granted, parted by commas; chat:write,chat:write.public unless set. Set them before use.
+func (f *FakeSlack) Scopes(scopes string) { f.scopes = scopes }
+
+// rates are Slack's limits: a message a second in a channel with short bursts, and 50 edits a minute in all.
+type rates struct {
+	posts   map[string][]time.Time // by channel
+	updates []time.Time
+	refused int
+}
+
+// LimitRates has the fake answer 429 to what is faster than Slack allows.
+func (f *FakeSlack) LimitRates() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rates = &rates{posts: map[string][]time.Time{}}
+}
+
+// Limited is how many calls were faster than Slack allows.
+func (f *FakeSlack) Limited() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rates.refused
+}
+
+// limited tells how long a call has to wait, 0 when it may pass.
+func (f *FakeSlack) limited(c *Call) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rates == nil {
+		return 0
+	}
+	now := time.Now()
+	check := func(times []time.Time, n int, window time.Duration) ([]time.Time, time.Duration) {
+		for len(times) > 0 && now.Sub(times[0]) >= window {
+			times = times[1:]
+		}
+		if len(times) >= n {
+			f.rates.refused++
+			return times, window - now.Sub(times[0])
+		}
+		return append(times, now), 0
+	}
+	var wait time.Duration
+	switch c.Method {
+	case "chat.postMessage":
+		f.rates.posts[c.Channel], wait = check(f.rates.posts[c.Channel], 5, 4*time.Second)
+	case "chat.update":
+		f.rates.updates, wait = check(f.rates.updates, 50, time.Minute)
+	}
+	return wait
 }
 
 // Script answers the next calls of chat.postMessage and chat.update by these, one each, in order of arrival.
@@ -246,6 +309,10 @@ func (f *FakeSlack) Wait(ctx context.Context, until func([]SlackMessage) bool) (
 // ServeHTTP answers as Slack's Web API.
 func (f *FakeSlack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if strings.HasPrefix(r.URL.Path, "/link/") {
+		f.link(w, r)
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<20)
 	if err := r.ParseForm(); err != nil {
 		answer(w, refuse("invalid_form_data"))
@@ -269,7 +336,16 @@ func (f *FakeSlack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(reply.status)
 		_, _ = io.WriteString(w, reply.body)
 	default:
+		if wait := f.limited(&call); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"ok":false,"error":"ratelimited"}`)
+			return
+		}
 		result := f.do(method, r)
+		if result["ok"] == true {
+			w.Header().Set("X-OAuth-Scopes", f.scopes)
+		}
 		if reply.lost {
 			panic(http.ErrAbortHandler) // net/http cuts the connection
 		}
@@ -312,6 +388,9 @@ func (f *FakeSlack) do(method string, r *http.Request) map[string]any {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if method == "apps.connections.open" {
+		return f.open(token)
+	}
 	switch {
 	case token == "":
 		return refuse("not_authed")
@@ -338,6 +417,11 @@ func (f *FakeSlack) do(method string, r *http.Request) map[string]any {
 		return f.post(r)
 	case "chat.update":
 		return f.update(r)
+	case "chat.postEphemeral":
+		name := r.Form.Get("channel")
+		f.ephemerals = append(f.ephemerals, Ephemeral{Channel: name, User: r.Form.Get("user"), Text: unescape.Replace(r.Form.Get("text"))})
+		f.wake()
+		return map[string]any{"ok": true, "message_ts": "1.1"}
 	}
 	return refuse("unknown_method")
 }
@@ -445,9 +529,20 @@ func parse(r *http.Request) (m SlackMessage, code string) {
 		if b.Type == "" {
 			return m, "invalid_blocks_format"
 		}
-		elements := append([]text{b.Text}, b.Elements...)
-		if len(b.Elements) > 10 {
-			return m, "invalid_blocks"
+		elements := []text{b.Text}
+		if b.Type == "actions" {
+			if code := strictButtons(b.Elements); code != "" {
+				return m, code
+			}
+		} else {
+			var texts []text
+			if len(b.Elements) > 0 && json.Unmarshal(b.Elements, &texts) != nil {
+				return m, "invalid_blocks_format"
+			}
+			if len(texts) > 10 {
+				return m, "invalid_blocks"
+			}
+			elements = append(elements, texts...)
 		}
 		for _, t := range elements {
 			n := utf8.RuneCountInString(t.Text)
@@ -464,9 +559,29 @@ func parse(r *http.Request) (m SlackMessage, code string) {
 }
 
 type block struct {
-	Type     string `json:"type"`
-	Text     text   `json:"text"`
-	Elements []text `json:"elements"`
+	Type     string          `json:"type"`
+	Text     text            `json:"text"`
+	Elements json.RawMessage `json:"elements"`
+}
+
+// strictButtons holds the elements of an actions block to Slack's limits.
+func strictButtons(raw json.RawMessage) (code string) {
+	var buttons []button
+	if json.Unmarshal(raw, &buttons) != nil {
+		return "invalid_blocks_format"
+	}
+	if len(buttons) == 0 || len(buttons) > 25 {
+		return "invalid_blocks"
+	}
+	seen := map[string]bool{}
+	for _, b := range buttons {
+		n := utf8.RuneCountInString(b.Text.Text)
+		if b.Type != "button" || n == 0 || n > 75 || len(b.Value) > 2000 || len(b.URL) > 3000 || len(b.ActionID) > 255 || seen[b.ActionID] {
+			return "invalid_blocks"
+		}
+		seen[b.ActionID] = true
+	}
+	return ""
 }
 
 type text struct {

@@ -78,7 +78,7 @@ func history(m alerting.Message) []slack.MsgOption {
 	return append(bare(), slack.MsgOptionText(escaper.Replace(alerting.Cut(strings.Join(lines, "\n"), maxPlain)), false))
 }
 
-func options(m alerting.Message) []slack.MsgOption {
+func (n *Notifier) options(m alerting.Message) []slack.MsgOption {
 	opts := bare()
 	if m.Plain {
 		short := m
@@ -95,10 +95,10 @@ func options(m alerting.Message) []slack.MsgOption {
 	}
 	return append(opts,
 		slack.MsgOptionText(title, false),
-		slack.MsgOptionAttachments(slack.Attachment{Color: colour(m), Fallback: title, Blocks: slack.Blocks{BlockSet: blocks(m)}}))
+		slack.MsgOptionAttachments(slack.Attachment{Color: colour(m), Fallback: title, Blocks: slack.Blocks{BlockSet: blocks(m, n.Buttons())}}))
 }
 
-func blocks(m alerting.Message) []slack.Block {
+func blocks(m alerting.Message, press bool) []slack.Block {
 	var set []slack.Block
 	section := func(text string) {
 		set = append(set, slack.NewSectionBlock(slack.NewTextBlockObject(slack.MarkdownType, text, false, true), nil, nil))
@@ -115,10 +115,19 @@ func blocks(m alerting.Message) []slack.Block {
 	if len(m.Notes) > 0 {
 		context(":warning: " + escaper.Replace(alerting.Cut(strings.Join(m.Notes, " · "), maxNotes)))
 	}
-	if m.Link != "" && alerting.Weight(m.Link) <= maxLink && !strings.ContainsAny(m.Link, "|<> ") {
+	switch {
+	case press: // even the press of a link is told to the app
+		if b := buttons(m); b != nil {
+			set = append(set, b)
+		}
+	case linkable(m.Link):
 		context("<" + escaper.Replace(m.Link) + "|Open in lookout>")
 	}
 	return set
+}
+
+func linkable(link string) bool {
+	return link != "" && alerting.Weight(link) <= maxLink && !strings.ContainsAny(link, "|<> ")
 }
 
 // sections packs lines into as few texts as fit a block each, and all of them the message. A line too long for a block,

@@ -1,11 +1,16 @@
-// Package slack delivers alerts to Slack channels by the Web API, as an app with a bot token and the scope chat:write.
+// Package slack delivers alerts to Slack channels by the Web API, as an app with a bot token and the scope chat:write. With
+// an app-level token as well its messages have buttons, whose presses come by Socket Mode ([Notifier.Listen]): lookout needs
+// no address that Slack can reach.
 //
 // # What it guarantees
 //
 // A message fits Slack's limits: longer log text is cut from the middle. Log text is shown as it is, in code blocks, with
 // & < > escaped, so that no line can mention a channel or forge a link. Each failure becomes an [alerting.DeliveryError]
-// of the class that ALERTING.md's table gives it; nothing is retried here. The token is in no error: it travels in the
-// request's body, redirects are not followed, and errors are passed on as text without it.
+// of the class that ALERTING.md's table gives it; nothing is retried here. The tokens are in no error: redirects are not
+// followed, and errors are passed on as text without them.
+//
+// A press is acknowledged when what it says is durable, and carried out once however often Slack delivers it. While there is
+// no connection it is tried anew for ever.
 package slack
 
 import (
@@ -20,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/slack-go/slack"
 
 	"github.com/lookoutlog/lookout/alerting"
@@ -31,28 +37,35 @@ const maxAnswer = 1 << 20
 // Options are what a notifier needs; Token is required.
 type Options struct {
 	Token string // xoxb-…
+	// AppToken is the app-level token (xapp-…) of Socket Mode; with it messages have buttons, and Listen receives them.
+	AppToken string
 	// API is another base address than https://slack.com/api/, for tests (LOOKOUT_SLACK_API).
 	API string
 	// Transport carries the requests; nil: a pool of its own that honours the proxy settings of the environment.
 	Transport http.RoundTripper
+	// Dial opens the connections of Socket Mode; nil: the network's, with the environment's proxy.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Notifier posts to one workspace. It is safe for concurrent use.
 type Notifier struct {
 	client *slack.Client
 	token  string
+	app    string // empty without Socket Mode
+	dialer *websocket.Dialer
 	close  func()
 }
 
 // New returns a notifier; it does not connect.
 func New(o Options) (*Notifier, error) {
-	token := strings.TrimSpace(o.Token)
-	if token == "" {
+	token, app := strings.TrimSpace(o.Token), strings.TrimSpace(o.AppToken)
+	switch {
+	case token == "":
 		return nil, errors.New("slack has no token: set LOOKOUT_SLACK_TOKEN, or slack.token_file")
-	}
-	// A token in a header or form must be one word; what is pasted with a line end or a quote is not.
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
+	case strings.ContainsFunc(token, odd):
 		return nil, errors.New("slack's token has spaces, quotes or other odd characters: copy it again (xoxb-…)")
+	case app != "" && (strings.ContainsFunc(app, odd) || !strings.HasPrefix(app, "xapp-")):
+		return nil, errors.New("slack's app-level token does not look like one: copy it again (xapp-…, under Basic Information, App-Level Tokens)")
 	}
 	api := slack.APIURL
 	if o.API != "" {
@@ -62,12 +75,17 @@ func New(o Options) (*Notifier, error) {
 		}
 		api = strings.TrimSuffix(o.API, "/") + "/"
 	}
-	n := &Notifier{token: token, close: func() {}}
+	n := &Notifier{token: token, app: app, close: func() {}}
+	// A buffer longer than any answer: Slack drops what comes in parts.
+	n.dialer = &websocket.Dialer{Proxy: http.ProxyFromEnvironment, NetDialContext: o.Dial, HandshakeTimeout: openWithin, WriteBufferSize: 32 << 10}
+	if o.Dial != nil {
+		n.dialer.Proxy = nil
+	}
 	if o.Transport == nil {
 		own := http.DefaultTransport.(*http.Transport).Clone()
 		o.Transport, n.close = own, own.CloseIdleConnections
 	}
-	n.client = slack.New(token, slack.OptionAPIURL(api), slack.OptionHTTPClient(&doer{http.Client{
+	n.client = slack.New(token, slack.OptionAPIURL(api), slack.OptionAppLevelToken(app), slack.OptionHTTPClient(&doer{http.Client{
 		Transport: o.Transport,
 		// The body holds the token: it goes nowhere but to the API.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -75,6 +93,9 @@ func New(o Options) (*Notifier, error) {
 	}}))
 	return n, nil
 }
+
+// odd is what a token has not: in a header or form it is one word, and what is pasted with a line end or a quote is not.
+func odd(r rune) bool { return r <= ' ' || r > '~' || r == '"' }
 
 // Close lets idle connections go.
 func (n *Notifier) Close() { n.close() }
@@ -119,21 +140,21 @@ var errNotUnderstood = errors.New("the answer is not Slack's: is a proxy in betw
 
 // Send posts a message by chat.postMessage.
 func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
-	id, ts, err := n.client.PostMessageContext(ctx, channel, options(m)...)
+	id, ts, err := n.client.PostMessageContext(ctx, channel, n.options(m)...)
 	return n.receipt(id, ts, err, m)
 }
 
 // Edit replaces a message by chat.update.
 func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	id, ts, _, err := n.client.UpdateMessageContext(ctx, r.Channel, r.ID, options(m)...)
+	id, ts, _, err := n.client.UpdateMessageContext(ctx, r.Channel, r.ID, n.options(m)...)
 	return n.receipt(id, ts, err, m)
 }
 
 // Reply says in the message's thread, and in the channel, that it fires again. Slack posts a reply to a message that was
 // deleted meanwhile into the channel alone.
 func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
-	m.Title, m.Lines = "Again: "+m.Title, nil
-	id, ts, err := n.client.PostMessageContext(ctx, r.Channel, append(options(m), slack.MsgOptionTS(r.ID), slack.MsgOptionBroadcast())...)
+	m.Title, m.Lines, m.ID = "Again: "+m.Title, nil, 0 // the buttons are at the message
+	id, ts, err := n.client.PostMessageContext(ctx, r.Channel, append(n.options(m), slack.MsgOptionTS(r.ID), slack.MsgOptionBroadcast())...)
 	_, err = n.receipt(id, ts, err, m)
 	return err
 }
@@ -185,11 +206,21 @@ func (n *Notifier) failure(err error, plain bool) *alerting.DeliveryError {
 	default:
 		d.Unsent = neverLeft(err)
 	}
-	for _, form := range [...]string{n.token, url.QueryEscape(n.token)} {
-		text = strings.ReplaceAll(text, form, "[token]")
-	}
-	d.Err = fmt.Errorf("slack: %s", alerting.Cut(text, 500))
+	d.Err = fmt.Errorf("slack: %s", alerting.Cut(hide(text, n.token, n.app), 500))
 	return d
+}
+
+// hide takes secrets out of a text.
+func hide(text string, secrets ...string) string {
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		for _, form := range [...]string{s, url.QueryEscape(s), strings.Trim(strconv.Quote(s), `"`)} {
+			text = strings.ReplaceAll(text, form, "[token]")
+		}
+	}
+	return text
 }
 
 // neverLeft tells that no connection came about, so that Slack cannot have the message.
