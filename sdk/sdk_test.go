@@ -572,6 +572,7 @@ func TestTailGivesUp(t *testing.T) {
 		"first try":      {[]string{"lost"}, "no answer"},
 		"first pressure": {[]string{`503 {"error":{"code":"busy","message":"busy"}}`}, "busy"},
 		"token":          {[]string{event(6, "a"), `401 {"error":{"code":"unauthorized","message":"no"}}`}, "no"},
+		"revoked":        {[]string{event(6, "a") + `{"error":{"code":"token_revoked","message":"no more"}}` + "\n"}, "no more"},
 		"not built":      {[]string{event(6, "a"), `501 {"error":{"code":"not_implemented","message":"not yet"}}`}, "not yet"},
 		"id":             {[]string{`{"event":{"id":"x"}}` + "\n"}, "not a sequence"},
 		"summary":        {[]string{done}, "does not belong"},

@@ -119,6 +119,12 @@ func (t *tail) run(ctx context.Context, yield func(*Row, error) bool) error {
 // codeGap is the server's word for events it has but cannot read.
 const codeGap = "gap"
 
+// The server's words for whoever may not go on.
+const (
+	codeRevoked      = "token_revoked"
+	codeSessionEnded = "session_ended"
+)
+
 // lost tells whether err is about the connection, not something that the server said.
 func lost(err error) bool {
 	var e *Error
@@ -136,7 +142,7 @@ func canMend(err error, opened bool) bool {
 		return false
 	}
 	if opened {
-		return e.Status == 0
+		return e.Status == 0 && e.Code != codeRevoked && e.Code != codeSessionEnded
 	}
 	return e.Status == http.StatusTooManyRequests || e.Status >= 500 && e.Status != http.StatusNotImplemented
 }

@@ -294,6 +294,27 @@ func TestInterruptStdin(t *testing.T) {
 }
 
 // A reader that goes away ends a command quietly, on a large answer too.
+// A tail whose token is revoked ends at once, with the reason.
+func TestTailOfARevokedToken(t *testing.T) {
+	s := withServer(t)
+	code, token, stderr := s.run("", "token", "new", "ann")
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	ann := newSession(t, s.env["LOOKOUT_URL"], strings.TrimSpace(token))
+	s.send("one")
+	r := ann.start("tail", "-o", "raw")
+	if got := r.line(t); got != "one" {
+		t.Fatal(got)
+	}
+	if code, _, stderr := s.run("", "token", "revoke", "ann"); code != exitOK {
+		t.Fatal(stderr)
+	}
+	if code := <-r.code; code != exitError || r.stderr.String() != "lookout: the token has been revoked; ask for a new one\n" {
+		t.Errorf("%d %q", code, r.stderr)
+	}
+}
+
 func TestClosedPipe(t *testing.T) {
 	s := serveLines(t, strings.Repeat(row, 10_000)+complete0)
 	r := s.start("grep", "x", "-o", "raw")

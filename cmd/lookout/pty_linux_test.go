@@ -87,7 +87,7 @@ func TestOnATerminal(t *testing.T) {
 	if got, want := s.onTerminal("a\x1b[31m x\n", "grep", "--stdin", "x"), "a"+`\x1b`+"[31m \x1b[1;31mx\x1b[m\n"; got != want {
 		t.Errorf("--stdin: %q", got)
 	}
-	if got := s.onTerminal("", "services"); strings.Contains(got, "\x1b") || !strings.Contains(got, `db\x1b[31m`) {
+	if got := s.onTerminal("", "services", "--color=never"); strings.Contains(got, "\x1b") || !strings.Contains(got, `db\x1b[31m`) {
 		t.Errorf("services: %q", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,7 +133,8 @@ func (p *program) completeServices(cmd *cobra.Command, toComplete string) ([]str
 }
 
 func (p *program) servicesCommand() *cobra.Command {
-	var form, tz string
+	var f listFlags
+	var tz string
 	var utc bool
 	cmd := &cobra.Command{
 		Use:   "services [GLOB...]",
@@ -146,8 +146,9 @@ func (p *program) servicesCommand() *cobra.Command {
 			return p.completeServices(cmd, word)
 		},
 		RunE: func(cmd *cobra.Command, globs []string) error {
-			if form != formAuto && form != formJSON {
-				return fmt.Errorf("-o: there is no form %q; use auto or json", form)
+			color, err := f.check(p)
+			if err != nil {
+				return err
 			}
 			zone, err := parseZone(tz, utc)
 			if err != nil {
@@ -166,22 +167,20 @@ func (p *program) servicesCommand() *cobra.Command {
 				return err
 			}
 			slices.SortFunc(services, func(a, b sdk.Service) int { return strings.Compare(a.Name, b.Name) })
-			if form == formJSON {
-				err = p.printServicesJSON(services)
-			} else {
-				err = p.printServices(services, zone)
-			}
-			if err == nil && len(services) == 0 {
-				err = errNoMatch
+			if len(services) == 0 {
 				p.say("nothing has been received yet")
+				return errNoMatch
 			}
+			if f.form == formJSON {
+				return p.printServicesJSON(services)
+			}
+			_, err = p.stdout.Write(p.servicesTable(color, services, zone).bytes())
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&form, "output", "o", formAuto, "`form`: auto, json")
+	f.add(cmd)
 	cmd.Flags().StringVar(&tz, "tz", "", "time `zone` for printing times, such as Europe/Berlin")
 	cmd.Flags().BoolVar(&utc, "utc", false, "the same as --tz UTC")
-	complete(cmd, "output", formAuto, formJSON)
 	return cmd
 }
 
@@ -198,35 +197,17 @@ func (p *program) printServicesJSON(services []sdk.Service) error {
 	return p.printJSON(len(services), func(i int) any { return line(services[i]) })
 }
 
-func (p *program) printServices(services []sdk.Service, zone *time.Location) error {
-	if len(services) == 0 {
-		return nil
-	}
-	safe := func(s string) string {
-		if terminal(p.stdout) {
-			s = string(appendEscaped(nil, s))
-		}
-		return strings.Map(func(r rune) rune { // a tab or a newline in a name must not break the table
-			if r == '\t' || r == '\n' || r == '\v' || r == '\f' {
-				return ' '
-			}
-			return r
-		}, s)
-	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVICE\tHOSTS\tEVENTS\tBYTES\tLAST SEEN\tLEVELS")
+func (p *program) servicesTable(color bool, services []sdk.Service, zone *time.Location) *table {
+	t := p.newTable(color, "SERVICE", "HOSTS", "EVENTS", "BYTES", "LAST SEEN", "LEVELS")
 	for _, s := range services {
 		hosts := strings.Join(s.Hosts, ",")
 		if n := len(s.Hosts); n > 3 {
 			hosts = fmt.Sprintf("%s,… (%d)", strings.Join(s.Hosts[:3], ","), n)
 		}
-		name := s.Name
-		if name == "" {
-			name = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", safe(name), safe(hosts), grouped(s.Events), bytesText(s.Bytes), s.LastSeen.In(zone).Format("2006-01-02 15:04:05"), levelsText(s))
+		t.add(cell{s.Name, serviceColor(s.Name)}, cell{text: hosts}, cell{text: grouped(s.Events)}, cell{text: bytesText(s.Bytes)},
+			cell{s.LastSeen.In(zone).Format("2006-01-02 15:04:05"), colorTime}, cell{text: levelsText(s)})
 	}
-	return w.Flush()
+	return t
 }
 
 // levelsText is the mix of levels, worst first.

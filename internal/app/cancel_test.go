@@ -46,9 +46,9 @@ func TestCancellationOfAServer(t *testing.T) {
 			}
 		}
 	}
-	for i, ask := range []func(ctx context.Context) error{
-		func(ctx context.Context) error { // NDJSON, and an export, which is the same request with a limit
-			r, err := http.NewRequestWithContext(ctx, "GET", base+"/api/v1/query?limit=50000&q=much", nil)
+	begins := func(path string) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			r, err := http.NewRequestWithContext(ctx, "GET", base+path, nil)
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,12 @@ func TestCancellationOfAServer(t *testing.T) {
 			}
 			eventually("lookout_searches_running", "1")
 			return nil
-		},
+		}
+	}
+	for i, ask := range []func(ctx context.Context) error{
+		begins("/api/v1/query?q=much"),
+		begins("/api/v1/query?limit=50000&q=much"), // as `lookout export` asks
+		begins("/api/v1/export?q=much"),
 		func(ctx context.Context) error { // the history of a tail
 			conn, resp, err := websocket.DefaultDialer.DialContext(ctx, strings.Replace(base, "http", "ws", 1)+"/api/v1/tail?last=1000&q=much", header)
 			if err != nil {
