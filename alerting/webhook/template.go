@@ -263,7 +263,7 @@ type request struct {
 }
 
 // errJSON is why a body is refused before it is sent.
-var errJSON = errors.New(`the body is not valid JSON: put texts into quotes ("{{.Title}}") and write lists with {{json .Lines}}`)
+var errJSON = errors.New(`body: the text is not valid JSON: put texts into quotes ("{{.Title}}") and write lists with {{json .Lines}}`)
 
 func run(t *template.Template, d Data) (string, error) {
 	var b bytes.Buffer

@@ -330,7 +330,7 @@ func TestWrongOptions(t *testing.T) {
 		{"address", custom(func(o *webhook.Options) { o.URL = "SecretPath4711" }), "url: it is not an http or https address"},
 		{"other scheme", custom(func(o *webhook.Options) { o.URL = "ftp://SecretPath4711" }), "url: it is not an http or https address"},
 		{"address that does not parse", custom(func(o *webhook.Options) { o.URL = "https://x/{{.SecretPath4711" }), "url: template"},
-		{"JSON without quotes", custom(func(o *webhook.Options) { o.Body = `{"a": {{.Title}}}` }), "body is not valid JSON"},
+		{"JSON without quotes", custom(func(o *webhook.Options) { o.Body = `{"a": {{.Title}}}` }), "body: the text is not valid JSON"},
 		{"JSON that is bad in one state", custom(func(o *webhook.Options) { o.Body = `{"a": 1 {{if eq .State "resolved"}} 2 {{end}}}` }), "tried with a resolved message"},
 		{"JSON that is bad without lines", custom(func(o *webhook.Options) {
 			o.Body = `{"a": [{{range .Lines}}"{{.}}",{{end}} {{if .Lines}}0{{else}},{{end}}]}`

@@ -77,6 +77,17 @@ func TestCanaries(t *testing.T) {
 			env[name] = canary
 			canaries = append(canaries, canary)
 		}
+		if !agent {
+			text := "hook: {url: 'http://127.0.0.1:1/URL?key=URL', token: TOKEN, headers: {X-Key: Basic HEADER}}"
+			for _, word := range []string{"URL", "TOKEN", "HEADER"} {
+				canary := "canaryWay" + word + "Qx7Jm2Vt9Lp"
+				canaries = append(canaries, canary)
+				text = strings.ReplaceAll(text, word, canary)
+			}
+			env["LOOKOUT_WAYS"] = "{" + text + "}"
+			env["LOOKOUT_CHANNELS_ERRORS"] = "#x"
+			env["LOOKOUT_RULES"] = "[{name: hooked, query: level>=error, channel: hook}]"
+		}
 		if agent {
 			env["LOOKOUT_FORWARD_URL"] = "http://127.0.0.1:1"
 		}

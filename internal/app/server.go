@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
+	"github.com/lookoutlog/lookout/alerting/webhook"
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/collector/parse"
@@ -29,9 +32,6 @@ import (
 	"github.com/lookoutlog/lookout/internal/saved"
 	"github.com/lookoutlog/lookout/ui"
 )
-
-// channelPushover is the channel that pages people.
-const channelPushover = "pushover"
 
 // openStore opens the store, and what reads it: the fleet and the rules.
 func (a *App) openStore(db *bbolt.DB) error {
@@ -95,8 +95,15 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 			return err
 		}
 		a.onStop("pushover", func(context.Context) error { notifier.Close(); return nil })
-		ways.Ways[channelPushover] = notifier
+		ways.Ways[config.ChannelPushover] = notifier
 		a.pushover = notifier
+	}
+	for name, w := range c.Ways {
+		notifier, err := a.way(name, w)
+		if err != nil {
+			return fmt.Errorf("ways.%s: %w", name, err)
+		}
+		ways.Ways[name] = notifier
 	}
 	list := rules(c)
 	if len(list) == 0 {
@@ -107,6 +114,18 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 		DB: db, Source: a.store, Notifier: ways, Rules: list, Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL), Log: a.log,
 	})
 	return err
+}
+
+// way makes one of the ways out that the configuration names.
+func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
+	o := w.Webhook(name)
+	o.Log = a.log
+	notifier, err := webhook.New(o)
+	if err != nil {
+		return nil, err
+	}
+	a.onStop("way "+name, func(context.Context) error { notifier.Close(); return nil })
+	return notifier, nil
 }
 
 // rules are those that tell somebody: a channel of Slack needs its token.
@@ -123,11 +142,11 @@ func rules(c *config.Config) []alerting.Rule {
 		for _, x := range r.Expect {
 			rule.Expect = append(rule.Expect, alerting.Expectation{Query: x.Query.Query, Author: x.Author, Reason: x.Reason, Expires: x.Expires.Time})
 		}
-		if r.Channel != "" && c.Slack.Token != "" {
+		if c.Tells(r.Channel) {
 			rule.Channels = append(rule.Channels, string(r.Channel))
 		}
-		if r.Page && c.Pushover.On() {
-			rule.Channels = append(rule.Channels, channelPushover)
+		if r.Page && c.Pushover.On() && r.Channel != config.ChannelPushover {
+			rule.Channels = append(rule.Channels, config.ChannelPushover)
 		}
 		if len(rule.Channels) > 0 {
 			list = append(list, rule)
@@ -141,7 +160,12 @@ func rules(c *config.Config) []alerting.Rule {
 func (a *App) Reload(c *config.Config) error {
 	// Which ways there are stays as it was at the start.
 	now := *c
-	now.Slack, now.Pushover = a.o.Config.Slack, a.o.Config.Pushover
+	now.Slack, now.Pushover, now.Ways = a.o.Config.Slack, a.o.Config.Pushover, a.o.Config.Ways
+	for _, r := range c.Rules {
+		if a.queue == nil && c.Tells(r.Channel) && !now.Tells(r.Channel) {
+			return fmt.Errorf("rule %s: channel %s was not there at the start: restart to have it", r.Name, r.Channel)
+		}
+	}
 	list := rules(&now)
 	switch {
 	case a.engine != nil:
@@ -161,13 +185,13 @@ func (a *App) Reload(c *config.Config) error {
 func fallbacks(c *config.Config) []string {
 	var list []string
 	for _, channel := range []config.Channel{c.Channels.Errors, c.Slack.Channel} {
-		if channel != "" && c.Slack.Token != "" {
+		if c.Tells(channel) {
 			list = append(list, string(channel))
 			break
 		}
 	}
 	if c.Pushover.On() {
-		list = append(list, channelPushover)
+		list = append(list, config.ChannelPushover)
 	}
 	return list
 }
@@ -176,7 +200,7 @@ func fallbacks(c *config.Config) []string {
 func (a *App) Alerts() string {
 	c := a.o.Config
 	if a.engine == nil {
-		if c.Slack.Token == "" && !c.Pushover.On() {
+		if c.Slack.Token == "" && !c.Pushover.On() && len(c.Ways) == 0 {
 			return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to have errors and warnings in Slack"
 		}
 		return "off; there are no rules: set LOOKOUT_SLACK_CHANNEL, or channels in lookout.yaml"
@@ -188,6 +212,7 @@ func (a *App) Alerts() string {
 	if c.Pushover.On() {
 		ways = append(ways, "Pushover")
 	}
+	ways = slices.AppendSeq(ways, slices.Values(slices.Sorted(maps.Keys(c.Ways))))
 	return fmt.Sprintf("%d rules into %s", len(rules(c)), strings.Join(ways, " and "))
 }
 

@@ -61,10 +61,11 @@ type Config struct {
 	Rules    []Rule   `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
 	Probes   []Probe  `key:"probes" doc:"what is checked; see below for a probe's settings"`
 	// ProbeAllow lets probes reach addresses that are refused otherwise.
-	ProbeAllow []Range   `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
-	Pushover   Pushover  `key:"pushover"`
-	Retention  Retention `key:"retention"`
-	Backup     Backup    `key:"backup"`
+	ProbeAllow []Range        `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
+	Pushover   Pushover       `key:"pushover"`
+	Ways       map[string]Way `key:"ways" doc:"other ways out by name, which rules name as their channel; see docs/alerting.md"`
+	Retention  Retention      `key:"retention"`
+	Backup     Backup         `key:"backup"`
 }
 
 // Backup is how to reach the storage that backups go to, when it is no folder.
@@ -211,7 +212,7 @@ func (r *Retention) Known(class string) bool {
 //
 // The error is an [*Error] with every problem found. The warnings are worth showing, whether there is an error or not.
 func Load(path string, env func(name string) (string, bool)) (*Config, []Warning, error) {
-	r := &reader{env: env, places: map[string]place{}, failed: map[string]bool{}, secrets: map[string]secretFile{}}
+	r := &reader{env: env, places: map[string]place{}, failed: map[string]bool{}, secrets: map[string]secretFile{}, entries: map[string]func(){}}
 	c := &Config{}
 	if path == "" {
 		if v, ok := r.variable("LOOKOUT_CONFIG"); ok {
@@ -248,6 +249,7 @@ func (r *reader) validate(c *Config) {
 	if c.Data == "" {
 		r.fail("data", "", "has no value", "name a folder")
 	}
+	r.validateWays(c)
 	r.validateRules(c)
 	r.validateProbes(c)
 	r.validateRetention(&c.Retention)
@@ -336,7 +338,7 @@ func (r *reader) validateForward(c *Config) {
 			*listen.at = "off"
 		}
 	}
-	for _, key := range [...]string{"rules", "channels", "slack", "pushover", "retention"} {
+	for _, key := range [...]string{"rules", "channels", "slack", "pushover", "ways", "retention"} {
 		if at, set := r.given(key); set {
 			r.warn(at, key, "an agent tells nobody and keeps nothing; the setting has no effect", "set it at the server")
 		}
@@ -363,7 +365,7 @@ func (r *reader) validateRules(c *Config) {
 	r.defaultRules(c, names)
 
 	token := c.Slack.Token != ""
-	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Channel != "" })
+	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Channel.ForSlack() })
 	switch {
 	case c.Forward.On():
 	case !token && needsSlack:
@@ -509,11 +511,7 @@ func (c *Config) AllowList() collector.AllowList {
 
 // ProbePrefixes returns what probes may reach beyond what is always allowed.
 func (c *Config) ProbePrefixes() []netip.Prefix {
-	list := make([]netip.Prefix, len(c.ProbeAllow))
-	for i, r := range c.ProbeAllow {
-		list[i] = netip.MustParsePrefix(string(r))
-	}
-	return list
+	return prefixes(c.ProbeAllow)
 }
 
 // readLimited reads a whole file of at most limit bytes.

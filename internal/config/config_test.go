@@ -113,7 +113,7 @@ func TestExample(t *testing.T) {
 
 // An entry of expect is a query, or a query with what is known about it.
 func TestExpect(t *testing.T) {
-	c, _, err := load(t, "slack: {token: x}\nrules:\n- name: a\n  query: host:db1\n  channel: c\n  mode: unexpected\n  expect:\n  - CRON\n"+
+	c, _, err := load(t, "slack: {token: x}\nrules:\n- name: a\n  query: host:db1\n  channel: C1\n  mode: unexpected\n  expect:\n  - CRON\n"+
 		"  - {query: level:debug, author: ann, reason: noise, expires: 2027-01-31}\n  - {query: z, expires: '2027-01-31T18:00:00+01:00'}")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestBindingVariables(t *testing.T) {
 		{"LOOKOUT_DATA", "", func(c *Config) any { return c.Data }, "file"}, // set to nothing: not set
 	} {
 		// The file says something else throughout: the variable counts.
-		got, _, err := load(t, "data: file\nslack: {token: in-file}\nallow: [203.0.113.1]\nrules: [{name: f, query: f, channel: f}]\n", c.name, c.value)
+		got, _, err := load(t, "data: file\nslack: {token: in-file}\nallow: [203.0.113.1]\nrules: [{name: f, query: f, channel: C2}]\n", c.name, c.value)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		} else if got := c.got(got); !reflect.DeepEqual(got, c.want) {
@@ -258,7 +258,7 @@ func TestErrors(t *testing.T) {
 		{"\nslack:\n  tokn: " + canary, nil, `lookout.yaml:3: slack.tokn: there is no such setting; did you mean token?`},
 		{"slack: {token_fil: x}", nil, `lookout.yaml:1: slack.token_fil: there is no such setting; did you mean token_file?`},
 		{"slack: {zzz: x}", nil, `lookout.yaml:1: slack.zzz: there is no such setting; there are token, token_file, channel, api`},
-		{"rules:\n- name: a\n  qeury: x\n  channel: c", nil, "lookout.yaml:2: rules[0].query: is missing; add query: …\n" +
+		{"rules:\n- name: a\n  qeury: x\n  channel: C1", nil, "lookout.yaml:2: rules[0].query: is missing; add query: …\n" +
 			"lookout.yaml:3: rules[0].qeury: there is no such setting; did you mean query?"},
 		{"data: a\ndata: b", nil, `lookout.yaml:2: data: stands here twice, first in line 1; keep one of them`},
 		{"http: 7171", nil, `lookout.yaml:1: http: "7171": is not an address to listen on; write it as :7171`},
@@ -288,34 +288,34 @@ func TestErrors(t *testing.T) {
 			"lookout.yaml:1: slack.token_file: \"SECRETS/b\": cannot be read: no such file or directory; name a file that lookout's user can read"},
 		{"slack: {token_file: SECRETS/empty}", nil, `lookout.yaml:1: slack.token_file: "SECRETS/empty": the file's content is empty; give the secret itself, in one line`},
 		{"slack: {token_file: SECRETS/two}", nil, `lookout.yaml:1: slack.token_file: "SECRETS/two": the file's content is not one word; give the secret itself, in one line, without spaces`},
-		{"rules: [{name: a, query: foo|, channel: c}]", nil, "lookout.yaml:1: rules[0].query: QUERYERROR"},
-		{"rules:\n- name: a\n  query: !healthz\n  channel: c", nil, `lookout.yaml:3: rules[0].query: begins with !, which means something else to YAML; put the text into quotes: '!…'`},
-		{"rules: [{name: a|b, query: x, channel: c}]", nil, `lookout.yaml:1: rules[0].name: "a|b": is not a name; use 1 to 64 letters, digits, spaces, dots, _ and -`},
-		{"rules: [{name: lookout, query: x, channel: c}]", nil, `lookout.yaml:1: rules[0].name: "lookout": the name is reserved for what lookout says about itself; use another`},
-		{"rules:\n- {name: a, query: x, channel: c}\n- {name: a, query: y, channel: c}", nil, `lookout.yaml:3: rules[1].name: "a": the name is taken, by FILE:2; names must differ`},
+		{"rules: [{name: a, query: foo|, channel: C1}]", nil, "lookout.yaml:1: rules[0].query: QUERYERROR"},
+		{"rules:\n- name: a\n  query: !healthz\n  channel: C1", nil, `lookout.yaml:3: rules[0].query: begins with !, which means something else to YAML; put the text into quotes: '!…'`},
+		{"rules: [{name: a|b, query: x, channel: C1}]", nil, `lookout.yaml:1: rules[0].name: "a|b": is not a name; use 1 to 64 letters, digits, spaces, dots, _ and -`},
+		{"rules: [{name: lookout, query: x, channel: C1}]", nil, `lookout.yaml:1: rules[0].name: "lookout": the name is reserved for what lookout says about itself; use another`},
+		{"rules:\n- {name: a, query: x, channel: C1}\n- {name: a, query: y, channel: C1}", nil, `lookout.yaml:3: rules[1].name: "a": the name is taken, by FILE:2; names must differ`},
 		{"rules: [{name: a, query: x}]", nil, `lookout.yaml:1: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`},
 		{"rules: [{name: a, query: x, notify: each}]", nil, `lookout.yaml:1: rules[0].channel: the rule has no channel; set it, or channels.events, or slack.channel`},
 		{"rules: [{name: a, query: x, channel: a b}]", nil, `lookout.yaml:1: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
-		{"rules: [{name: a, query: x, channel: c, mode: mach}]", nil, `lookout.yaml:1: rules[0].mode: "mach": is not one of its values; did you mean match?`},
-		{"rules: [{name: a, query: x, channel: c, notify: often}]", nil, `lookout.yaml:1: rules[0].notify: "often": is not one of its values; use incident, each`},
-		{"rules: [{name: a, query: x, channel: c, severity: bad}]", nil, `lookout.yaml:1: rules[0].severity: "bad": is not a severity; use critical, error, warning or info`},
-		{"rules: [{name: a, query: x, channel: c, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has expect; add mode: unexpected, or leave expect out`},
-		{"rules: [{name: a, query: x, channel: c, mode: unexpected}]", nil, `lookout.yaml:1: rules[0].mode: "unexpected": without an expect list every event would be unexpected; add expect: ["a query", …]`},
-		{"rules: [{name: a, query: x, channel: c, mode: unexpected, expect: 'foo|'}]", nil, `lookout.yaml:1: rules[0].expect[0]: QUERYERROR`},
-		{"rules: [{name: a, query: x, channel: c, mode: unexpected, expect: [{author: me, expires: soon}]}]", nil, "lookout.yaml:1: rules[0].expect[0].expires: \"soon\": is not a day; write it as 2027-01-31, or with the time as 2027-01-31T18:00:00Z\n" +
+		{"rules: [{name: a, query: x, channel: C1, mode: mach}]", nil, `lookout.yaml:1: rules[0].mode: "mach": is not one of its values; did you mean match?`},
+		{"rules: [{name: a, query: x, channel: C1, notify: often}]", nil, `lookout.yaml:1: rules[0].notify: "often": is not one of its values; use incident, each`},
+		{"rules: [{name: a, query: x, channel: C1, severity: bad}]", nil, `lookout.yaml:1: rules[0].severity: "bad": is not a severity; use critical, error, warning or info`},
+		{"rules: [{name: a, query: x, channel: C1, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has expect; add mode: unexpected, or leave expect out`},
+		{"rules: [{name: a, query: x, channel: C1, mode: unexpected}]", nil, `lookout.yaml:1: rules[0].mode: "unexpected": without an expect list every event would be unexpected; add expect: ["a query", …]`},
+		{"rules: [{name: a, query: x, channel: C1, mode: unexpected, expect: 'foo|'}]", nil, `lookout.yaml:1: rules[0].expect[0]: QUERYERROR`},
+		{"rules: [{name: a, query: x, channel: C1, mode: unexpected, expect: [{author: me, expires: soon}]}]", nil, "lookout.yaml:1: rules[0].expect[0].expires: \"soon\": is not a day; write it as 2027-01-31, or with the time as 2027-01-31T18:00:00Z\n" +
 			"lookout.yaml:1: rules[0].expect[0].query: is missing; add query: …"},
-		{"rules: [{name: a, query: x, channel: c, mode: rate}]", nil, `lookout.yaml:1: rules[0].mode: "rate": says neither above nor below what; add above: 100, or below: 1`},
-		{"rules: [{name: a, query: x, channel: c, mode: rate, above: 0}]", nil, `lookout.yaml:1: rules[0].above: "0": is too small; the least is 1`},
-		{"rules: [{name: a, query: x, channel: c, mode: rate, above: 5, below: 6, window: 1s, by: [service, id, service]}]", nil, "lookout.yaml:1: rules[0].below: \"6\": is more than above, 5: some rates would be both; give below the smaller number\n" +
+		{"rules: [{name: a, query: x, channel: C1, mode: rate}]", nil, `lookout.yaml:1: rules[0].mode: "rate": says neither above nor below what; add above: 100, or below: 1`},
+		{"rules: [{name: a, query: x, channel: C1, mode: rate, above: 0}]", nil, `lookout.yaml:1: rules[0].above: "0": is too small; the least is 1`},
+		{"rules: [{name: a, query: x, channel: C1, mode: rate, above: 5, below: 6, window: 1s, by: [service, id, service]}]", nil, "lookout.yaml:1: rules[0].below: \"6\": is more than above, 5: some rates would be both; give below the smaller number\n" +
 			"lookout.yaml:1: rules[0].by[1]: \"id\": is not a field to count by; name fields such as service, env, host, container, level, or a field of your events such as status\n" +
 			"lookout.yaml:1: rules[0].by[2]: \"service\": is there twice; leave one out\n" +
 			"lookout.yaml:1: rules[0].window: \"1s\": is too small; the least is 10s"},
-		{"rules: [{name: a, query: x, channel: c, mode: spike, after: 5m, above: 3}]", nil, "lookout.yaml:1: rules[0].above: only mode: rate has above; add mode: rate, or leave above out\n" +
+		{"rules: [{name: a, query: x, channel: C1, mode: spike, after: 5m, above: 3}]", nil, "lookout.yaml:1: rules[0].above: only mode: rate has above; add mode: rate, or leave above out\n" +
 			"lookout.yaml:1: rules[0].after: only mode: absent has after; add mode: absent, or leave after out"},
-		{"rules: [{name: a, query: x, channel: c, window: 5m, by: host}]", nil, "lookout.yaml:1: rules[0].by: only mode: rate, spike, absent has by; add mode: rate, or leave by out\n" +
+		{"rules: [{name: a, query: x, channel: C1, window: 5m, by: host}]", nil, "lookout.yaml:1: rules[0].by: only mode: rate, spike, absent has by; add mode: rate, or leave by out\n" +
 			"lookout.yaml:1: rules[0].window: only mode: rate, spike has window; add mode: rate, or leave window out"},
-		{"rules: [{name: a, query: x, channel: c, mode: absent, resolve: y}]", nil, "lookout.yaml:1: rules[0].resolve: \"y\": mode: absent knows by itself when it is over; leave it out"},
-		{"rules: [{name: a, query: x, channel: c, mode: absent, notify: each}]", nil, `lookout.yaml:1: rules[0].notify: "each": mode: absent tells of a state, not of events; leave notify out`},
+		{"rules: [{name: a, query: x, channel: C1, mode: absent, resolve: y}]", nil, "lookout.yaml:1: rules[0].resolve: \"y\": mode: absent knows by itself when it is over; leave it out"},
+		{"rules: [{name: a, query: x, channel: C1, mode: absent, notify: each}]", nil, `lookout.yaml:1: rules[0].notify: "each": mode: absent tells of a state, not of events; leave notify out`},
 		{"rules: {a: b}", nil, `lookout.yaml:1: rules: a list belongs here, this is a mapping; begin each entry with -`},
 		{"probes: [{name: a, url: 'ftp://x'}]", nil, `lookout.yaml:1: probes[0].url: "ftp://x": a probe cannot speak ftp; use http, https or tcp`},
 		{"probes: [{name: a, url: 'grpc://x:1'}, {name: b, url: 'tcp://x'}, {name: c, url: 'tcp://x:22', method: FETCH}]", nil, "lookout.yaml:1: probes[0].url: \"grpc://x:1\": probing by grpc is not built yet; use http, https or tcp\n" +
@@ -326,7 +326,7 @@ func TestErrors(t *testing.T) {
 		{"forward: {url: 'http://s:7171'}", nil, "lookout.yaml:1: forward.token: is missing; set forward.token_file or LOOKOUT_FORWARD_TOKEN_FILE to the server's write_token"},
 		{"forward: {url: 'udp://s:7171', token: x, name: a/b}", nil, "lookout.yaml:1: forward.name: \"a/b\": is not a name; use 1 to 64 letters, digits, spaces, dots, _ and -\n" +
 			"lookout.yaml:1: forward.url: \"udp://s:7171\": a server is reached by http or https; write it as http://lookout:7171"},
-		{"rules: [{name: a, query: x, channel: c, notify: each, resolve: y}]", nil, `lookout.yaml:1: rules[0].resolve: "y": only an incident can be resolved; leave it out, or notify: incident`},
+		{"rules: [{name: a, query: x, channel: C1, notify: each, resolve: y}]", nil, `lookout.yaml:1: rules[0].resolve: "y": only an incident can be resolved; leave it out, or notify: incident`},
 		{"probes: [{name: a, url: 'http://x', every: 10ms, page: maybe}]", nil, "lookout.yaml:1: probes[0].every: \"10ms\": is too small; the least is 1s\n" +
 			`lookout.yaml:1: probes[0].page: "maybe": is neither true nor false; write true or false`},
 		{"retention: {classes: {audit: 1m}}", nil, `lookout.yaml:1: retention.classes.audit: "1m": is too small; the least is 1h`},
@@ -349,7 +349,7 @@ func TestErrors(t *testing.T) {
 		{"a: b: c", nil, "lookout.yaml:1: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"data: *" + canary, nil, "lookout.yaml: is not YAML: a value begins with * and is no alias; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"http: " + canary, nil, `lookout.yaml:1: http: "[redacted]": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
-		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`},
+		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, ways, retention, backup`},
 		{"", []string{"LOOKOUT_HTTP", "x"}, `LOOKOUT_HTTP: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"", []string{"LOOKOUT_ALLOW", "private,x"}, `LOOKOUT_ALLOW: allow: "private,x": neither an address nor a range; write it as 10.1.2.3 or 10.0.0.0/8; private means loopback and private ranges`},
 		{"", []string{"LOOKOUT_RULES", "[{name: a,\nquery: x, channel: a b}]"}, `LOOKOUT_RULES, line 2: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
@@ -359,7 +359,7 @@ func TestErrors(t *testing.T) {
 		{"http: x\nrules:\n- {name: a, query: x}\nzzz: 1\n", []string{"LOOKOUT_GELF", "y"}, strings.Join([]string{
 			`lookout.yaml:1: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`,
 			`lookout.yaml:3: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`,
-			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, retention, backup`,
+			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, probes, probe_allow, pushover, ways, retention, backup`,
 			`LOOKOUT_GELF: gelf: "y": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`}, "\n")},
 	} {
 		_, _, err := load(t, strings.ReplaceAll(c.text, "SECRETS", secrets), c.env...)
@@ -401,22 +401,22 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"syslog: off", 0o600, nil, "lookout.yaml:1: syslog: receiving syslog is not built yet; the setting has no effect"},
 		{"forward: {name: a}", 0o600, nil, "lookout.yaml:1: forward: without forward.url nothing is forwarded; set it to the server's address, such as http://lookout:7171"},
-		{"forward: {url: 'http://s', token_file: FILE}\nslack: {channel: c}\nrules: [{name: a, query: x}]", 0o600, nil,
+		{"forward: {url: 'http://s', token_file: FILE}\nslack: {channel: C1}\nrules: [{name: a, query: x}]", 0o600, nil,
 			"lookout.yaml:2: slack: an agent tells nobody and keeps nothing; the setting has no effect; set it at the server\n" +
 				"lookout.yaml:3: rules: an agent tells nobody and keeps nothing; the setting has no effect; set it at the server"},
 		{"probes: [{name: a, url: 'http://x'}]", 0o600, nil,
 			"lookout.yaml:1: probes: nobody is told when one fails; set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true"},
-		{"slack: {token_file: FILE, channel: c}\npushover: {user_file: FILE}\nprobes: [{name: a, url: 'http://x', page: true}]", 0o600, nil,
+		{"slack: {token_file: FILE, channel: C1}\npushover: {user_file: FILE}\nprobes: [{name: a, url: 'http://x', page: true}]", 0o600, nil,
 			"lookout.yaml:2: pushover: one of token and user is missing: nobody will be paged; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER\n" +
 				"lookout.yaml:3: probes[0].page: Pushover is not set up: nobody will be paged; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER"},
 		{"channels: {errors: '#e'}", 0o600, nil, "lookout.yaml: slack.token: there are rules, but no token: nothing will be posted; set slack.token_file or LOOKOUT_SLACK_TOKEN"},
 		{"", 0o600, []string{"LOOKOUT_SLACK_TOKEN", canary}, "LOOKOUT_SLACK_TOKEN: slack.token: there is a token, but neither a rule nor a channel: nothing will be posted; set slack.channel or LOOKOUT_SLACK_CHANNEL"},
-		{"slack: {token_file: FILE, channel: c}\nrules:\n- name: a\n  query: timeo*\n  mode: unexpected\n  expect: [x, y*]", 0o600, nil,
+		{"slack: {token_file: FILE, channel: C1}\nrules:\n- name: a\n  query: timeo*\n  mode: unexpected\n  expect: [x, y*]", 0o600, nil,
 			"lookout.yaml:4: rules[0].query: HINT\nlookout.yaml:6: rules[0].expect[1]: HINT"},
-		{"slack: {token_file: FILE, channel: c}", 0o600, nil, ""},
-		{"slack: {token_file: FILE, channel: c}", 0o640, nil, ""},
-		{"slack: {token_file: FILE, channel: c}", 0o644, nil, "lookout.yaml:1: slack.token_file: every user of this machine can read FILE; chmod o-r it"},
-		{"slack: {token_file: FILE, channel: c}", 0o644, []string{"LOOKOUT_SLACK_TOKEN", canary}, ""}, // not read
+		{"slack: {token_file: FILE, channel: C1}", 0o600, nil, ""},
+		{"slack: {token_file: FILE, channel: C1}", 0o640, nil, ""},
+		{"slack: {token_file: FILE, channel: C1}", 0o644, nil, "lookout.yaml:1: slack.token_file: every user of this machine can read FILE; chmod o-r it"},
+		{"slack: {token_file: FILE, channel: C1}", 0o644, []string{"LOOKOUT_SLACK_TOKEN", canary}, ""}, // not read
 	} {
 		if err := os.Chmod(file, c.mode); err != nil {
 			t.Fatal(err)
@@ -437,7 +437,7 @@ func TestWarnings(t *testing.T) {
 
 func TestWorldReadableConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.yaml")
-	if err := os.WriteFile(file, []byte("data: x\nslack:\n  token: "+canary+"\n  channel: c\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("data: x\nslack:\n  token: "+canary+"\n  channel: C1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for mode, want := range map[fs.FileMode]string{0o600: "", 0o644: file + ":3: this file holds a secret, and every user of this machine can read it; chmod o-r it, or use the _file form of the setting"} {
@@ -589,7 +589,7 @@ func TestAliases(t *testing.T) {
 		t.Error(c, err)
 	}
 	// Ten aliases of ten aliases of …: bounded by the number of values, said once.
-	text := "rules:\n- &a {name: a, query: x, channel: c, expect: [" + strings.Repeat("x, ", 999) + "x]}\n" + strings.Repeat("- *a\n", 999)
+	text := "rules:\n- &a {name: a, query: x, channel: C1, expect: [" + strings.Repeat("x, ", 999) + "x]}\n" + strings.Repeat("- *a\n", 999)
 	_, _, err = load(t, text)
 	if err == nil || strings.Count(err.Error(), "there are more than 20000 values") != 1 {
 		t.Errorf("%.500v", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,12 +27,14 @@ const (
 
 // reader turns YAML and environment into a Config. It goes on after a problem, to find the others too.
 type reader struct {
-	env      func(string) (string, bool)
-	file     string
-	source   place // the file or the variable that is being read; its line is that of the value
-	places   map[string]place
-	failed   map[string]bool
-	secrets  map[string]secretFile
+	env     func(string) (string, bool)
+	file    string
+	source  place // the file or the variable that is being read; its line is that of the value
+	places  map[string]place
+	failed  map[string]bool
+	secrets map[string]secretFile
+	// entries put the structs of maps back, by path: a map has copies, which do not get what a secret's file holds.
+	entries  map[string]func()
 	problems []Problem
 	warnings []Warning
 	nodes    int
@@ -186,6 +189,10 @@ func (r *reader) decode(n *yaml.Node, v reflect.Value, tag reflect.StructTag, pa
 	case t.Kind() == reflect.Map:
 		r.mapping(n, path, func(key string, value *yaml.Node) {
 			to := reflect.New(t.Elem()).Elem()
+			if isStruct(t.Elem()) {
+				defaults(to)
+				r.entries[join(path, key)] = func() { v.SetMapIndex(reflect.ValueOf(key), to) }
+			}
 			r.decode(value, to, tag, join(path, key))
 			if v.IsNil() {
 				v.Set(reflect.MakeMap(t))
@@ -344,7 +351,7 @@ func (r *reader) set(v reflect.Value, tag reflect.StructTag, path, text string) 
 	if err == nil {
 		return
 	}
-	if v.Type() == secretType {
+	if v.Type() == secretType || v.Type() == reflect.TypeFor[SecretLine]() {
 		text = ""
 	}
 	b := (*bad)(nil)
@@ -448,6 +455,9 @@ func (r *reader) environment(v reflect.Value, path string) {
 		default: // rules and the like, as YAML
 			if n, ok := r.parse([]byte(text)); ok && n != nil {
 				to.SetZero()
+				within := func(path string) bool { return strings.HasPrefix(path, at+".") }
+				maps.DeleteFunc(r.secrets, func(path string, _ secretFile) bool { return within(path) })
+				maps.DeleteFunc(r.entries, func(path string, _ func()) bool { return within(path) })
 				r.decode(n, to, f.tag, at)
 			}
 		}
@@ -507,6 +517,9 @@ func (r *reader) readSecrets() {
 		if worldReadable(s.name) {
 			r.warn(s.at, at, "every user of this machine can read "+s.name, "chmod o-r it")
 		}
+	}
+	for _, put := range r.entries {
+		put()
 	}
 	if r.inline.file != "" && worldReadable(r.inline.file) {
 		r.warn(r.inline, "", "this file holds a secret, and every user of this machine can read it", "chmod o-r it, or use the _file form of the setting")

@@ -34,11 +34,18 @@ func settings(t reflect.Type, path string, variables bool) []Setting {
 			continue
 		case f.typ == secretType:
 			all = append(all, s)
-			s = Setting{Name: s.Name + "_file", Env: s.Env + "_FILE", Doc: "a file that holds " + s.Name}
+			file := Setting{Name: s.Name + "_file", Doc: "a file that holds " + s.Name}
+			if s.Env != "" {
+				file.Env = s.Env + "_FILE"
+			}
+			s = file
 		}
 		all = append(all, s)
 		if f.typ.Kind() == reflect.Slice && isStruct(f.typ.Elem()) {
 			all = append(all, settings(f.typ.Elem(), s.Name+"[]", false)...)
+		}
+		if f.typ.Kind() == reflect.Map && isStruct(f.typ.Elem()) {
+			all = append(all, settings(f.typ.Elem(), s.Name+".NAME", false)...)
 		}
 	}
 	return all

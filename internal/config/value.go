@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -50,16 +51,31 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(strconv.Quote(s.St
 // LogValue is slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
+// action is what text/template replaces.
+var action = regexp.MustCompile(`\{\{[^{}\pC]*\}\}`)
+
 // set cuts the newline a file ends with. The error never contains the text.
 func (s *Secret) set(text string) error {
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if text == "" {
 		return &bad{message: "is empty", mend: "give the secret itself, in one line"}
 	}
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+	// A way's address may be a template, which has spaces.
+	if !utf8.ValidString(text) || strings.ContainsFunc(action.ReplaceAllString(text, ""), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return &bad{message: "is not one word", mend: "give the secret itself, in one line, without spaces"}
 	}
 	*s = Secret(text)
+	return nil
+}
+
+// SecretLine is a [Secret] that may have spaces, such as a header's value.
+type SecretLine struct{ Secret }
+
+func (s *SecretLine) set(text string) error {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return &bad{message: "is not one line of text", mend: "write it in one line"}
+	}
+	s.Secret = Secret(text)
 	return nil
 }
 
@@ -260,7 +276,7 @@ func (p *Range) set(text string) error {
 	return nil
 }
 
-// Channel is a channel of Slack: #name or an id.
+// Channel is a channel of Slack, #name or an id; pushover; or the name of one of the ways.
 type Channel string
 
 func (c *Channel) set(text string) error {

@@ -1,0 +1,129 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/lookoutlog/lookout/alerting/webhook"
+)
+
+// Way is a way out beside Slack and Pushover. Its name is a channel.
+type Way struct {
+	Type     string                `key:"type" default:"webhook" oneof:"webhook" doc:"webhook: another service by HTTP"`
+	Template string                `key:"template" default:"generic" oneof:"custom discord generic gotify ntfy opsgenie pagerduty restart scale teams" doc:"whose requests a webhook makes; restart and scale run once an incident; custom: headers and body are yours"`
+	URL      Secret                `key:"url" doc:"the address; for a webhook with text/template, such as https://nomad:4646/v1/job/{{.Labels.service}}/scale"`
+	Token    Secret                `key:"token" doc:"the service's key: PagerDuty's routing key, Opsgenie's API key, an application's token; otherwise sent as Authorization: Bearer"`
+	Method   string                `key:"method" oneof:"GET POST PUT PATCH DELETE" doc:"HTTP's method instead of the template's"`
+	Headers  map[string]SecretLine `key:"headers" doc:"more HTTP headers, with text/template; Content-Type says how the body is escaped"`
+	Body     string                `key:"body" doc:"the request's body instead of the template's, with text/template; see docs/alerting.md"`
+	Params   map[string]string     `key:"params" doc:"values that templates use: topic for ntfy, replicas for scale"`
+	When     []string              `key:"when" sep:"," oneof:"firing acknowledged resolved" doc:"which changes of an incident are told beside that it fires; by default as the template has it"`
+	Allow    []Range               `key:"allow" sep:"," doc:"link-local and metadata addresses that it may reach all the same"`
+}
+
+// Webhook is the way as package webhook takes it.
+func (w Way) Webhook(name string) webhook.Options {
+	o := webhook.Options{
+		Name: name, Template: w.Template, URL: string(w.URL), Token: string(w.Token), Method: w.Method, Body: w.Body, Params: w.Params, When: w.When,
+		Headers: map[string]string{}, Allow: prefixes(w.Allow),
+	}
+	for k, v := range w.Headers {
+		o.Headers[k] = string(v.Secret)
+	}
+	return o
+}
+
+// acts tells whether the way does something instead of telling.
+func (w Way) acts() bool {
+	return w.Type == "webhook" && (w.Template == "restart" || w.Template == "scale")
+}
+
+func prefixes(ranges []Range) []netip.Prefix {
+	list := make([]netip.Prefix, len(ranges))
+	for i, r := range ranges {
+		list[i] = netip.MustParsePrefix(string(r))
+	}
+	return list
+}
+
+// ChannelPushover is the channel that pages people.
+const ChannelPushover = "pushover"
+
+var slackID = regexp.MustCompile(`^[CDGUW][A-Z0-9]+$`)
+
+// ForSlack tells whether the channel is Slack's: #name, @name or an id.
+func (c Channel) ForSlack() bool {
+	return strings.HasPrefix(string(c), "#") || strings.HasPrefix(string(c), "@") || slackID.MatchString(string(c))
+}
+
+// Tells tells whether a channel reaches anybody: Slack's needs its token.
+func (c *Config) Tells(to Channel) bool {
+	switch _, way := c.Ways[string(to)]; {
+	case to == "":
+		return false
+	case way:
+		return true
+	case to == ChannelPushover:
+		return c.Pushover.On()
+	}
+	return to.ForSlack() && c.Slack.Token != ""
+}
+
+// known says what is wrong with a channel that no way out has.
+func (r *reader) known(at string, c *Config, to Channel) {
+	if _, way := c.Ways[string(to)]; way || to == "" || to.ForSlack() || to == ChannelPushover || r.bad(at) || r.bad("ways."+string(to)) {
+		return
+	}
+	mend := `write a channel of Slack as "#` + string(to) + `", or add ways.` + string(to)
+	if near := nearest(string(to), slices.Collect(maps.Keys(c.Ways))); near != "" {
+		mend = "did you mean " + near + "?"
+	}
+	r.fail(at, string(to), "there is no way out of this name", mend)
+}
+
+func (r *reader) validateWays(c *Config) {
+	for _, name := range slices.Sorted(maps.Keys(c.Ways)) {
+		at := "ways." + name
+		w := c.Ways[name]
+		switch {
+		case !validName(name) || strings.Contains(name, " "):
+			r.fail(at, name, "is not a way's name", "use 1 to 64 letters, digits, dots, _ and -")
+			continue
+		case name == ChannelPushover || Channel(name).ForSlack():
+			r.fail(at, name, "the name means a channel of Slack or Pushover", "use another")
+			continue
+		}
+		if r.bad(at+".type", at+".template", at+".url", at+".url_file", at+".token", at+".token_file", at+".when", at+".allow", at+".method") {
+			continue
+		}
+		n, err := webhook.New(w.Webhook(name))
+		if err != nil {
+			key, what, _ := strings.Cut(err.Error(), ": ")
+			r.fail(at+"."+key, "", what, "docs/alerting.md has examples")
+			continue
+		}
+		n.Close()
+	}
+	for _, ch := range [...]struct {
+		key string
+		to  Channel
+	}{{"errors", c.Channels.Errors}, {"warnings", c.Channels.Warnings}, {"events", c.Channels.Events}} {
+		r.known("channels."+ch.key, c, ch.to)
+	}
+	for i, rule := range c.Rules {
+		at := fmt.Sprintf("rules[%d].channel", i)
+		if _, given := r.places[at]; given {
+			r.known(at, c, rule.Channel)
+		}
+		if w, ok := c.Ways[string(rule.Channel)]; ok && w.acts() && rule.Notify == "each" {
+			r.fail(at, string(rule.Channel), "it acts once an incident, and notify: each makes none", "take notify: each out, or name another channel")
+		}
+	}
+	if to := c.Slack.Channel; to != "" && !to.ForSlack() {
+		r.known("slack.channel", c, to)
+	}
+}
