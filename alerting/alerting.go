@@ -113,6 +113,7 @@ type Limits struct {
 	Overview    time.Duration // shortest time between two edits of an overview [30 s]
 	Spacing     time.Duration // between two calls for one channel [1 s]
 	Workspace   time.Duration // between two calls for any channel, a burst of ten apart [250 ms]
+	Edit        time.Duration // between two edits by one way, a burst of five apart [1.5 s]
 	Backoff     time.Duration // first pause after a [Transient] failure, doubled up to MaxBackoff [1 s]
 	MaxBackoff  time.Duration // [5 min]
 	Park        time.Duration // between two tries of a [Broken] destination [5 min]
@@ -129,6 +130,7 @@ func (l *Limits) fill() {
 	defaultTo(&l.Overview, 30*time.Second)
 	defaultTo(&l.Spacing, time.Second)
 	defaultTo(&l.Workspace, 250*time.Millisecond)
+	defaultTo(&l.Edit, 1500*time.Millisecond)
 	defaultTo(&l.Backoff, time.Second)
 	defaultTo(&l.MaxBackoff, 5*time.Minute)
 	defaultTo(&l.Park, 5*time.Minute)

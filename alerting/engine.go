@@ -54,6 +54,7 @@ type Engine struct {
 	c        counters
 
 	workspace limiter
+	edits     sync.Map   // of *limiter by way: who limits edits does so for all channels together
 	mu        sync.Mutex // guards what follows
 	senders   map[string]*sender
 	start     func(*sender) // nil before Run and after it
@@ -180,17 +181,27 @@ func (e *Engine) resolvable(inc *incident) bool {
 	return named(inc.Fingerprint) && e.resolves(inc.Rule)
 }
 
+// way names how a channel is told; channels of one way share its limits and its failures.
+func (e *Engine) way(channel string) string {
+	if mux, ok := e.notifier.(interface{ Way(string) string }); ok {
+		return mux.Way(channel)
+	}
+	return ""
+}
+
+// editsOf is what keeps the edits of a channel's way apart.
+func (e *Engine) editsOf(channel string) *limiter {
+	l, _ := e.edits.LoadOrStore(e.way(channel), &limiter{every: e.limits.Edit, burst: 5})
+	return l.(*limiter)
+}
+
 // fallback is the channel that is told about another one: the first that goes another way, or the first of the same way.
 func (e *Engine) fallback(channel string) string {
-	way := func(string) string { return "" }
-	if mux, ok := e.notifier.(interface{ Way(string) string }); ok {
-		way = mux.Way
-	}
 	same := ""
 	for _, f := range e.fallbacks {
 		switch {
 		case f == channel:
-		case way(f) != way(channel):
+		case e.way(f) != e.way(channel):
 			return f
 		case same == "":
 			same = f

@@ -56,22 +56,27 @@ func (e *Engine) byHand(ctx context.Context, what string, id uint64, change func
 
 // Incident returns an incident that is open, or was resolved within a day. The error wraps [ErrNotFound] when there is none
 // of the id.
-func (e *Engine) Incident(id uint64) (info IncidentInfo, err error) {
-	key, ok := e.book.find(id)
-	if ok {
+func (e *Engine) Incident(id uint64) (IncidentInfo, error) {
+	inc, err := e.numbered(id)
+	if err != nil {
+		return IncidentInfo{}, err
+	}
+	return e.info(inc), nil
+}
+
+// numbered returns the record of an incident that is listed.
+func (e *Engine) numbered(id uint64) (inc *incident, err error) {
+	if key, ok := e.book.find(id); ok {
 		err = e.db.View(func(tx *bbolt.Tx) error {
-			inc := e.incident(tx, []byte(key))
-			if ok = inc != nil && inc.ID == id; ok {
-				info = e.info(inc)
-			}
+			inc = e.incident(tx, []byte(key))
 			return nil
 		})
 	}
 	switch {
 	case err != nil:
-		return info, fmt.Errorf("reading incident %d: %w", id, err)
-	case !ok:
-		return info, fmt.Errorf("incident %d: %w", id, ErrNotFound)
+		return nil, fmt.Errorf("reading incident %d: %w", id, err)
+	case inc == nil || inc.ID != id:
+		return nil, fmt.Errorf("incident %d: %w", id, ErrNotFound)
 	}
-	return info, nil
+	return inc, nil
 }

@@ -24,6 +24,7 @@ type sender struct {
 	e       *Engine
 	channel string
 	pace    limiter
+	edits   *limiter // of all channels of its way
 	woken   chan struct{}
 	retried atomic.Bool // somebody asked for a try at once
 
@@ -37,7 +38,8 @@ type sender struct {
 func newSender(e *Engine, channel string) *sender {
 	return &sender{
 		e: e, channel: channel, woken: make(chan struct{}, 1),
-		pace: limiter{every: e.limits.Spacing, burst: 1},
+		edits: e.editsOf(channel),
+		pace:  limiter{every: e.limits.Spacing, burst: 1},
 	}
 }
 
@@ -82,6 +84,7 @@ func (s *sender) run(ctx, sendCtx context.Context) {
 type plan struct {
 	send     *queued       // an entry
 	overview bool          // or the overview
+	edit     bool          // which is an edit
 	hold     bool          // or count away what the budget does not let through
 	bury     *queued       // or take out what cannot be read
 	why      error         // for bury
@@ -113,6 +116,11 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 	}
 	if wait := s.reserve(s.e.clock.Now()); wait > 0 {
 		return wait, nil
+	}
+	if p.edit {
+		if wait := s.edits.take(s.e.clock.Now()); wait > 0 {
+			return wait, nil // another channel was faster; the place among the calls is kept
+		}
 	}
 	s.reserved = false
 	var parcel parcel
@@ -181,11 +189,18 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 		return plan{send: alert}
 	case each != nil:
 		return plan{send: each}
-	case update != nil:
-		return plan{send: update}
+	}
+	noEdit := s.edits.peek(time.Unix(0, now))
+	if update != nil {
+		edits := s.needsEdit(tx, update)
+		if !edits || !later(noEdit) {
+			return plan{send: update, edit: edits}
+		}
 	}
 	if o := state.Overview; o != nil && o.total() > o.Shown && !later(remains(l.Overview, o.ShownAt, now)) {
-		return plan{overview: true}
+		if edits := o.Receipt != (Receipt{}); !edits || !later(noEdit) {
+			return plan{overview: true, edit: edits}
+		}
 	}
 	return plan{wait: wait}
 }
@@ -241,6 +256,12 @@ func (s *sender) mayHold(tx *bbolt.Tx, q *queued) bool {
 	}
 	how := d.next(inc)
 	return how == reply || how == send && d.Told == 0
+}
+
+// needsEdit tells whether bringing a message up to date begins with an edit, not with a reply.
+func (s *sender) needsEdit(tx *bbolt.Tx, q *queued) bool {
+	inc, d := s.find(tx, q)
+	return d != nil && d.next(inc) == edit
 }
 
 // find returns the incident that an entry is about, and this channel's view of it; nil when there is none.
