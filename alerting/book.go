@@ -201,7 +201,7 @@ type IncidentInfo struct {
 	// Muted is why it is told to nobody now: silence, maintenance, parent or hold (it waits for its parents); Why says it in words.
 	Muted  string `json:"muted,omitempty"`
 	Why    string `json:"why,omitempty"`
-	Labels Labels `json:"labels"`
+	Labels Labels `json:"labels,omitempty"`
 
 	Acknowledged time.Time `json:"acknowledged,omitzero"`
 	By           string    `json:"by,omitempty"`

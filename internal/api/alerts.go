@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/lookoutlog/lookout/alerting"
-	"github.com/lookoutlog/lookout/internal/auth"
 )
 
 // Alerter knows incidents by their ids, and what people do about them; a *alerting.Engine does. Its errors wrap
@@ -45,16 +44,13 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) byHand(w http.ResponseWriter, r *http.Request, do func(id uint64, by string) error) {
 	p, err := readParams(w, r, "by")
-	if err == nil && len(p["by"]) > maxBy {
-		err = badParameter("by", "is too long", "the most is "+strconv.Itoa(maxBy)+" bytes")
+	by := ""
+	if err == nil {
+		by, err = whom(r, p)
 	}
 	if err != nil {
 		writeError(w, err)
 		return
-	}
-	by := auth.From(r.Context()).Name
-	if p["by"] != "" {
-		by = p["by"] + " (" + by + ")"
 	}
 	a.withAlert(w, r, func(id uint64) error { return do(id, by) })
 }

@@ -99,6 +99,8 @@ type Options struct {
 	Alerts func() ([]alerting.IncidentInfo, error)
 	// Alerter knows single incidents, for the paths below /api/v1/alerts; without it there are none.
 	Alerter Alerter
+	// Silencer keeps silences; without it there are none.
+	Silencer Silencer
 	// Deleter deletes events by query; nil in an agent.
 	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.

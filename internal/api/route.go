@@ -97,8 +97,6 @@ var later = []struct {
 	{"/api/v1/fields/", "one field (fields lists them, values?field=NAME its values)", auth.Read},
 	{"/api/v1/rules", "rules over HTTP", auth.Read},
 	{"/api/v1/rules/", "rules over HTTP", auth.Read},
-	{"/api/v1/silences", "silences", auth.Read},
-	{"/api/v1/silences/", "silences", auth.Read},
 	{"/loki/", "Loki's API", auth.Read},
 	{"/elastic", "Elasticsearch's API", auth.Write},
 	{"/elastic/", "Elasticsearch's API", auth.Write},
@@ -150,6 +148,8 @@ func (a *API) routes() {
 	a.add(alertsPath+"/"+anyPart, auth.Read, get, a.alert)
 	a.add(alertsPath+"/"+anyPart+"/ack", auth.Admin, post, a.acknowledge)
 	a.add(alertsPath+"/"+anyPart+"/resolve", auth.Admin, post, a.resolve)
+	a.add(silencesPath, auth.Read, both, a.silences)
+	a.add(silencesPath+"/", auth.Read, []string{http.MethodGet, http.MethodDelete}, a.silence)
 	a.add(savedPath, auth.Read, get, a.stored(func(w http.ResponseWriter, r *http.Request) { list("saved", a.o.Saved.List)(w, r) }))
 	a.add(savedPath+"/", auth.Read, []string{http.MethodGet, http.MethodPut, http.MethodDelete}, a.stored(a.savedSearch))
 	a.add(deletesPath, auth.Admin, both, a.stored(a.deletes))

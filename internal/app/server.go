@@ -253,7 +253,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}
 	if a.engine != nil {
-		o.Alerts, o.Alerter = a.engine.Incidents, a.engine
+		o.Alerts, o.Alerter, o.Silencer = a.engine.Incidents, a.engine, a.engine
 	}
 	a.api = api.New(o)
 	a.server = &http.Server{
