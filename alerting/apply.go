@@ -152,19 +152,22 @@ func (a *application) happened(h happening) error {
 			return err
 		}
 		inc.Count = 1
+		a.recall(key, inc)
 		inc.fire(received)
+		inc.rang(received)
 		return a.tell(inc, h, h.channels)
 	}
-	last, quiet := inc.Last, inc.quiet()
-	gap := inc.count(received)
-	silent := inc.known() && gap > quiet
+	missed := h.resolvable && inc.State != Resolved && inc.known() && received-inc.Last > int64(inc.quiet()) // an end that never came
+	a.lapse(inc, received, h.resolvable)
+	last := inc.Last
+	inc.count(received)
 	switch {
-	case inc.State == Resolved && received-inc.Resolved <= int64(reopenWithin), inc.State != Resolved && silent && h.resolvable:
-		// Resolved a moment ago, or resolved by an event that never came.
+	case missed, inc.State == Resolved && received-inc.Resolved <= int64(reopenWithin):
 		inc.fire(received)
-		return a.tell(inc, h, h.channels)
-	case inc.State == Resolved || silent:
+		return a.again(inc, h)
+	case inc.State == Resolved:
 		inc.anew(received, last)
+		inc.rang(received)
 		if err := a.number(inc); err != nil {
 			return err
 		}
@@ -182,6 +185,22 @@ func (a *application) happened(h happening) error {
 		return nil
 	}
 	return a.tell(inc, h, again)
+}
+
+// again has an incident noticed that fires again, or put down for later when that comes too often.
+func (a *application) again(inc *incident, h happening) error {
+	received := h.event.Received
+	pause := inc.pause(received, a.e.limits.Damp)
+	if ends := inc.Rang + int64(pause); received < ends {
+		inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
+		inc.Labels = h.labels
+		inc.Damped, inc.DampedTo = ends, h.channels
+		inc.Rev++
+		a.hush(inc)
+		return a.queue(inc)
+	}
+	inc.rang(received)
+	return a.tell(inc, h, h.channels)
 }
 
 // number gives an incident its number.
@@ -207,7 +226,7 @@ func (a *application) resolve(m match, fp string) error {
 	if inc == nil || inc.State == Resolved {
 		return nil
 	}
-	inc.resolve(m.event.Received, messageOf(m.event))
+	inc.resolve(m.event.Received, messageOf(m.event), "")
 	return a.queue(inc)
 }
 

@@ -20,6 +20,8 @@ type book struct {
 	mu sync.Mutex
 	m  map[string]standing        // by key
 	of map[string]map[string]bool // keys by rule
+	// agenda has what is due, by the time of the events.
+	agenda agenda
 }
 
 type standing struct {
@@ -31,6 +33,9 @@ type standing struct {
 	muted muteKind
 	// parent is true for one that suppresses others while it is open.
 	parent bool
+	// due is when it has to be looked at, 0 for never, damped when that is not for its end, and planned when it will be: not
+	// later.
+	due, damped, planned int64
 }
 
 // note takes an incident up. changed tells whether it has begun to fire, or ceased; due whether the watcher has to look at it some time.
@@ -64,6 +69,8 @@ func (b *book) note(key string, inc *incident, parent bool) (changed, due bool) 
 	case s.muted != "", s.parent:
 		s.look = s.until + 1 // by then it may be over without anything resolving it
 	}
+	s.due, s.damped, s.planned = inc.due(), inc.Damped, b.m[key].planned
+	b.plan(key, &s)
 	b.m[key] = s
 	return !there || (was.state == Resolved) != (s.state == Resolved), s.look != 0
 }
@@ -172,13 +179,13 @@ func (b *book) at(now int64, resolves func(rule string) bool) map[string]State {
 	defer b.mu.Unlock()
 	list := map[string]State{}
 	for key, s := range b.m {
-		if s.until < now && (s.rule == "" || !resolves(s.rule)) {
-			if s.look == 0 && s.muted == "" {
-				b.drop(key)
-			}
-			continue
+		switch {
+		case s.until >= now || s.rule != "" && resolves(s.rule):
+			list[key] = s.state
+		case s.state == Resolved && s.look == 0 && s.muted == "":
+			b.drop(key)
+		default: // it is over, and is about to be resolved
 		}
-		list[key] = s.state
 	}
 	return list
 }

@@ -94,7 +94,11 @@ func TestClassesOfFailure(t *testing.T) {
 				r.out.Answer = s.answer
 				r.run()
 				r.source.Add(ev(event.Error, "shop", "no stock"))
-				r.pass(2 * time.Hour)
+				patience := 25 * time.Minute // in 30 it is resolved
+				for _, gap := range tt.gaps {
+					patience = max(patience, 2*gap)
+				}
+				r.pass(patience)
 				gaps := s.gaps("#errors")
 				if len(gaps) != len(tt.gaps) {
 					t.Fatalf("pauses %v, want %v", gaps, tt.gaps)
@@ -141,7 +145,7 @@ func TestBackoffHasATopAndStartsAnew(t *testing.T) {
 		r.source.Add(ev(event.Error, "shop", "one"))
 		r.pass(2 * time.Hour)
 		r.source.Add(ev(event.Error, "shop", "two"))
-		r.pass(2 * time.Hour)
+		r.pass(20 * time.Minute)
 		gaps := s.gaps("#errors")
 		for _, g := range gaps[9:15] {
 			if g < 5*time.Minute || g > 5*time.Minute+31*time.Second {

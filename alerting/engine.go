@@ -43,6 +43,7 @@ type Engine struct {
 	rules    atomic.Pointer[[]*rule]
 	deleted  atomic.Pointer[[]*query.DeleteScope] // see Forget
 	position atomic.Uint64                        // of the last event that is decided
+	received int64                                // the latest Received of those, ns; only the engine's loop uses it
 	durable  uint64                               // position in the state; only the engine's loop uses it
 	written  time.Time                            // when
 	families families
@@ -310,8 +311,12 @@ func (e *Engine) follow(ctx context.Context) error {
 	defer f.Close()
 	pause := e.limits.Backoff
 	var forgot time.Time
+	wait, err := e.due(ctx)
+	if err != nil {
+		return err
+	}
 	for {
-		events, err := e.next(ctx, f)
+		events, err := e.next(ctx, f, wait)
 		var gap *query.GapError
 		switch {
 		case ctx.Err() != nil:
@@ -330,6 +335,9 @@ func (e *Engine) follow(ctx context.Context) error {
 		pause = e.limits.Backoff
 		if err == nil && e.position.Load() != e.durable && e.elapsed(e.written, positionEvery) {
 			err = e.savePosition(ctx)
+		}
+		if err == nil {
+			wait, err = e.due(ctx)
 		}
 		if err == nil && len(events) > 0 && e.elapsed(forgot, forgetEvery) {
 			forgot = e.clock.Now()
@@ -350,12 +358,12 @@ func (e *Engine) elapsed(since time.Time, d time.Duration) bool {
 	return passed < 0 || passed >= d
 }
 
-// next waits for events, but while a position is still to be written no longer than until that is due.
-func (e *Engine) next(ctx context.Context, f query.Follower) ([]event.Event, error) {
-	if e.position.Load() == e.durable {
-		return f.Next(ctx)
+// next waits for events, but no longer than wait, and while a position is still to be written no longer than until that is due.
+func (e *Engine) next(ctx context.Context, f query.Follower, wait time.Duration) ([]event.Event, error) {
+	if e.position.Load() != e.durable {
+		wait = min(wait, positionEvery)
 	}
-	short, cancel := context.WithTimeout(ctx, positionEvery)
+	short, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	events, err := f.Next(short)
 	if short.Err() != nil && errors.Is(err, short.Err()) {
@@ -367,6 +375,9 @@ func (e *Engine) next(ctx context.Context, f query.Follower) ([]event.Event, err
 // decide holds events against the rules, and writes what follows from it together with the position.
 func (e *Engine) decide(ctx context.Context, events []event.Event) error {
 	position := events[len(events)-1].Seq
+	for i := range events {
+		e.received = max(e.received, events[i].Received)
+	}
 	var matches []match
 	for i := range events {
 		ev := &events[i]
@@ -452,7 +463,7 @@ func (e *Engine) forgetOld(ctx context.Context, now int64) error {
 	err := e.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
 			var inc incident
-			if decode(k, v, &inc) != nil || inc.stale(before, e.resolvable(&inc)) {
+			if decode(k, v, &inc) != nil || inc.stale(before) {
 				stale = append(stale, bytes.Clone(k))
 			}
 			return nil
@@ -462,6 +473,9 @@ func (e *Engine) forgetOld(ctx context.Context, now int64) error {
 		n := min(len(stale), forgetBatch)
 		err = e.update(ctx, "forgetting old incidents", func(tx *bbolt.Tx) error { return e.forget(tx, stale[:n], before) })
 		stale = stale[n:]
+	}
+	if err == nil {
+		err = e.update(ctx, "forgetting what was before", func(tx *bbolt.Tx) error { return forgetPast(tx, now) })
 	}
 	return err
 }
@@ -473,8 +487,11 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 	for _, k := range keys {
 		var inc incident
 		ok, err := get(b, k, &inc)
-		if !ok || err == nil && !inc.stale(before, e.resolvable(&inc)) {
+		if !ok || err == nil && !inc.stale(before) {
 			continue
+		}
+		if err == nil {
+			errs = errors.Join(errs, remember(tx, k, &inc))
 		}
 		errs = errors.Join(errs, b.Delete(k))
 		tx.OnCommit(func() {

@@ -377,7 +377,7 @@ func TestIncidentReopensAfterQuiet(t *testing.T) {
 		r.pass(10 * time.Hour)
 		happen()
 		told(2, "after ten times its gap")
-		if text := r.out.Sent("#errors")[1].Message.Text(); !strings.Contains(text, "again: before that 2 times, last at 2000-01-01 00:29:02Z") {
+		if text := r.out.Sent("#errors")[1].Message.Text(); !strings.Contains(text, "again, 2 times since 2000-01-01 00:00:00Z") {
 			t.Errorf("the second message does not say what was before:\n%s", text)
 		}
 		// It has learned that gaps of ten hours are its way, so it stays open for a day.

@@ -51,7 +51,7 @@ func TestHistoryIsInTheThread(t *testing.T) {
 			t.Errorf("stats %+v", s)
 		}
 		// Another incident has another message, whose thread is empty.
-		r.pass(2 * time.Hour)
+		r.pass(8 * 24 * time.Hour)
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
 		sent := r.out.Sent("#errors")

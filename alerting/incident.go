@@ -17,9 +17,15 @@ const (
 	gapsKept = 9
 
 	// reopenWithin is how soon after it was resolved an incident that fires again is the same one.
-	reopenWithin = 30 * time.Minute
-	// forgetAfter is when a quiet incident is dropped: later it is a new one.
-	forgetAfter = 7 * 24 * time.Hour
+	reopenWithin = 7 * 24 * time.Hour
+	// forgetAfter is when a quiet incident is dropped. Later it is a new one, which has regressed.
+	forgetAfter = reopenWithin
+
+	// One that fires again makes people notice it, but the more often it does, the seldomer: the first time at once, then
+	// no sooner than [Limits.Damp] after the last, doubled each time up to maxDamp times as much. After a day without it all
+	// is forgotten.
+	maxDamp    = 48
+	calmsAfter = 24 * time.Hour
 )
 
 // incident is what is known about one kind of event under one rule. Its methods are the transitions; none of them reads
@@ -36,9 +42,10 @@ type incident struct {
 	// Gaps are the latest times between two events, ns: what decides how long the incident stays open.
 	Gaps   []int64 `json:"gaps,omitempty"`
 	Sample sample  `json:"sample"`
-	// BeforeLast and BeforeCount are of the time before it opened anew.
-	BeforeLast  int64 `json:"before_last,omitempty"`
-	BeforeCount int64 `json:"before_count,omitempty"`
+	// BeforeLast, BeforeCount and BeforeEnd, in words, are of the time before it opened anew.
+	BeforeLast  int64  `json:"before_last,omitempty"`
+	BeforeCount int64  `json:"before_count,omitempty"`
+	BeforeEnd   string `json:"before_end,omitempty"`
 
 	State      State  `json:"state"`
 	Since      int64  `json:"since"`           // Received of the event it fires by, ns
@@ -48,12 +55,19 @@ type incident struct {
 	Unanswered int64  `json:"unanswered,omitempty"`  // messages that rang until they expired
 	Resolved   int64  `json:"resolved,omitempty"`    // Received of the event that resolved it, ns
 	ResolvedBy string `json:"resolved_by,omitempty"` // who did by hand
+	Quiet      bool   `json:"quiet,omitempty"`       // it was resolved since nothing came any more
 	Outcome    string `json:"outcome,omitempty"`     // its message
 
 	// Muted is why it is not told now, nil when it is.
 	Muted *mute `json:"muted,omitempty"`
 	// Labels are those that come from its rule; the others are known by its sample.
 	Labels Labels `json:"labels,omitempty"`
+	// Rang is when people were last made to notice that it fires, ns, and Rings how often without a day of calm. Damped is
+	// when they will be by what came too soon after that, if it still fires then, 0 for nothing; DampedTo are the channels.
+	Rang     int64    `json:"rang,omitempty"`
+	Rings    int      `json:"rings,omitempty"`
+	Damped   int64    `json:"damped,omitempty"`
+	DampedTo []string `json:"damped_to,omitempty"`
 
 	// Rev counts what has to be told. To is who is told, and how far each has come.
 	Rev uint64        `json:"rev"`
@@ -169,19 +183,48 @@ func (inc *incident) told() bool {
 	return slices.ContainsFunc(inc.To, func(d destination) bool { return d.Told != 0 })
 }
 
+// due is when time alone changes something, ns by the events' clock; 0 for never.
+func (inc *incident) due() int64 {
+	switch {
+	case inc.State == Resolved:
+		return 0
+	case inc.Damped != 0:
+		return min(inc.Damped, inc.Last+int64(inc.quiet()))
+	}
+	return inc.Last + int64(inc.quiet())
+}
+
+// pause is how long after the last time people may be made to notice it again.
+func (inc *incident) pause(received int64, damp time.Duration) time.Duration {
+	if inc.Rings < 2 || received-inc.Rang >= int64(calmsAfter) {
+		return 0
+	}
+	return damp * time.Duration(min(1<<min(inc.Rings-2, 10), maxDamp))
+}
+
+// rang notes that people are made to notice it.
+func (inc *incident) rang(received int64) {
+	if received-inc.Rang >= int64(calmsAfter) {
+		inc.Rings = 0
+	}
+	inc.Rings++
+	inc.Rang = received
+}
+
 // fire begins to fire, by an event received then.
 func (inc *incident) fire(received int64) {
 	inc.State, inc.Since = Firing, received
 	inc.Fired++
 	inc.Acked, inc.By, inc.Unanswered, inc.Resolved, inc.ResolvedBy, inc.Outcome = 0, "", 0, 0, "", ""
+	inc.Quiet = false
 }
 
 // anew makes it another incident with this event as its first. A channel that has not come so far as to know all of the
 // last one goes on in the message it has.
 func (inc *incident) anew(received, lastBefore int64) {
-	inc.BeforeLast, inc.BeforeCount = lastBefore, inc.Count-1
+	inc.BeforeLast, inc.BeforeCount, inc.BeforeEnd = lastBefore, inc.Count-1, inc.ended()
 	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
-	inc.Log = nil
+	inc.Log, inc.Rings, inc.Rang = nil, 0, 0
 	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) })
 	inc.fire(received)
 }
@@ -205,6 +248,7 @@ func (inc *incident) ring(channels []string) {
 // acknowledge notes who sees to it. The channel that knows it already is not told.
 func (inc *incident) acknowledge(at int64, by, channel string) {
 	inc.State, inc.Acked, inc.By = Acknowledged, at, by
+	inc.Damped, inc.DampedTo = 0, nil
 	inc.log(at, "acknowledged"+byWhom(by))
 	inc.changed()
 	if d := inc.to(channel); d != nil {
@@ -224,11 +268,42 @@ func (inc *incident) since(noted uint64) []change {
 	return inc.Log[len(inc.Log)-min(len(inc.Log), int(inc.Logged-noted)):]
 }
 
-// resolve ends it.
-func (inc *incident) resolve(received int64, outcome string) {
-	inc.State, inc.Resolved, inc.Outcome = Resolved, max(received, inc.Since), outcome
-	inc.log(inc.Resolved, "resolved after "+span(time.Duration(inc.Resolved-inc.Since)))
+// resolve ends it by an event with this text, or by hand.
+func (inc *incident) resolve(received int64, outcome, by string) {
+	inc.Outcome, inc.ResolvedBy = outcome, by
+	inc.end(max(received, inc.Since))
+}
+
+// lapse ends it since nothing came any more.
+func (inc *incident) lapse(at int64) {
+	inc.Quiet = true
+	inc.end(at)
+}
+
+func (inc *incident) end(at int64) {
+	inc.State, inc.Resolved = Resolved, at
+	inc.Damped, inc.DampedTo = 0, nil
+	inc.log(at, "resolved"+inc.how())
 	inc.changed()
+}
+
+// how says how it was resolved, in words that go behind "resolved".
+func (inc *incident) how() string {
+	if inc.Quiet {
+		return ": quiet since " + until(inc.Since, inc.Last)
+	}
+	return " after " + span(time.Duration(inc.Resolved-inc.Since)) + byWhom(inc.ResolvedBy)
+}
+
+// ended is how() for what was long ago.
+func (inc *incident) ended() string {
+	switch {
+	case inc.State != Resolved:
+		return ""
+	case inc.Quiet:
+		return "then it was quiet"
+	}
+	return "resolved " + at(inc.Resolved) + byWhom(inc.ResolvedBy)
 }
 
 // changed has the messages that are there edited: nobody need notice any of them any more. Who has none yet is told how
@@ -257,9 +332,9 @@ func (inc *incident) goesOn(now int64, resolvable bool) bool {
 }
 
 // stale tells whether it can be forgotten. One that is still to be told, or to be resolved, is not.
-func (inc *incident) stale(before int64, resolvable bool) bool {
+func (inc *incident) stale(before int64) bool {
 	behind := func(d destination) bool { return d.behind(inc) }
-	return inc.Last < before && !slices.ContainsFunc(inc.To, behind) && !(resolvable && inc.State != Resolved)
+	return inc.State == Resolved && max(inc.Last, inc.Resolved) < before && !slices.ContainsFunc(inc.To, behind)
 }
 
 // how is a way to bring a message up to date.

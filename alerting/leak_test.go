@@ -80,7 +80,7 @@ func TestPushoverKeysAreNowhere(t *testing.T) {
 		for i := range 5 {
 			r.source.Add(ev(event.Error, "shop", word(i)))
 		}
-		r.pass(40 * time.Minute) // in 50 they expire
+		r.pass(25 * time.Minute) // in 30 they are over
 		for _, receipt := range f.Ringing() {
 			f.Acknowledge(receipt)
 		}

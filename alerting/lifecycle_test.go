@@ -131,7 +131,7 @@ func TestFromDownToUp(t *testing.T) {
 		r.pass(time.Minute)
 		overAgain := "resolved fired 00:40:00Z, resolved 00:41:00Z after 1m · again, 2 times since 00:00:00Z"
 		r.want([]string{overAgain + " (4)", "> " + again}, []string{over + " (1)", overAgain + " (1)"})
-		// Half an hour is the same incident; later it is another one.
+		// Within a week it is the same incident; later it has regressed.
 		r.pass(29 * time.Minute)
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
@@ -139,14 +139,14 @@ func TestFromDownToUp(t *testing.T) {
 			t.Errorf("%d messages, want a reply more", got)
 		}
 		r.source.Add(up("sales"))
-		r.pass(30*time.Minute + time.Second)
+		r.pass(7*24*time.Hour + time.Second)
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
 		sent, paged := r.out.Sent(), r.paged.Sent()
 		if len(sent) != 4 || sent[3].Reply || len(paged) != 4 || sent[3].Message.Incident == m.Incident {
 			t.Fatalf("%d messages and %d pages, the last a reply: %v", len(sent), len(paged), sent[3].Reply)
 		}
-		if text := sent[3].Message.Text(); !strings.Contains(text, "again: before that 3 times, last at 2000-01-01 01:11:00Z") || strings.Contains(text, "since") {
+		if text := sent[3].Message.Text(); !strings.Contains(text, "regressed: before that 3 times, last seen 2000-01-01 01:11:00Z, resolved 2000-01-01 01:12:00Z") || strings.Contains(text, "since") {
 			t.Errorf("the new message reads\n%s", text)
 		}
 		if s := r.stats(); s.Acknowledged != 1 || s.Outbox != 0 || s.Matched["down"] != 4 || s.Open[alerting.Firing] != 1 || s.Open[alerting.Acknowledged] != 0 {
@@ -286,7 +286,7 @@ func TestAnotherIncidentDuringAnOutage(t *testing.T) {
 				r.pass(time.Minute)
 				out.Store(true)
 				r.source.Add(up("sales"))
-				r.pass(40 * time.Minute)
+				r.pass(8 * 24 * time.Hour)
 				r.source.Add(down("sales"))
 				r.pass(time.Minute)
 				out.Store(false)
@@ -298,7 +298,7 @@ func TestAnotherIncidentDuringAnOutage(t *testing.T) {
 				if want := map[bool]int{false: 1, true: 2}[known]; len(sent) != want || sent[0].Message.State != alerting.Firing || known != sent[len(sent)-1].Reply {
 					t.Fatalf("messages %+v", sent)
 				}
-				if text := sent[0].Message.Text(); !strings.Contains(text, "again: before that 1 time, last at 2000-01-01 00:00:00Z") {
+				if text := sent[0].Message.Text(); !strings.Contains(text, "regressed: before that 1 time, last seen 2000-01-01 00:00:00Z, resolved 2000-01-01 00:01:00Z") {
 					t.Errorf("the message reads\n%s", text)
 				}
 			})
@@ -309,6 +309,7 @@ func TestAnotherIncidentDuringAnOutage(t *testing.T) {
 // Edits that wait are one edit.
 func TestEditsAreMerged(t *testing.T) {
 	inDuo(t, func(r *duo) {
+		r.opts.Limits.Damp = 1
 		var out atomic.Bool
 		r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
 			if out.Load() {
@@ -467,7 +468,7 @@ func TestAgainDuringAnEditThatIsRefused(t *testing.T) {
 // A flapping target takes budget for each time it rings.
 func TestRepliesTakeBudget(t *testing.T) {
 	inDuo(t, func(r *duo) {
-		r.opts.Limits.Budget = 3
+		r.opts.Limits.Budget, r.opts.Limits.Damp = 3, 1
 		r.run()
 		for range 6 {
 			r.source.Add(down("sales"))
@@ -498,7 +499,7 @@ func TestReplyAfterEditsOfUnknownEnd(t *testing.T) {
 		}
 		unsent := failure(alerting.Transient)
 		unsent.Unsent = true
-		r.opts.Limits.MaxBackoff = time.Second
+		r.opts.Limits.MaxBackoff, r.opts.Limits.Damp = time.Second, 1
 		r.run()
 		for _, step := range []struct {
 			result *alerting.DeliveryError
@@ -875,7 +876,7 @@ func TestRuleThatCannotResolve(t *testing.T) {
 		}
 		r.source.Add(bare)
 		r.pass(time.Minute)
-		if sent := r.out.Sent(); len(sent) != 2 || sent[1].Reply || sent[0].Edits != 0 {
+		if sent := r.out.Sent(); len(sent) != 2 || !sent[1].Reply || sent[0].Edits != 2 {
 			t.Errorf("messages %+v", sent)
 		}
 	})
@@ -1016,7 +1017,7 @@ func TestIncidents(t *testing.T) {
 		}
 		// What nothing resolves leaves when it is quiet, what is resolved after a day.
 		r.pass(30 * time.Minute)
-		want("customers resolved, sales acknowledged", 0, 1)
+		want("shop resolved, customers resolved, sales acknowledged", 0, 1)
 		r.pass(24 * time.Hour)
 		want("sales acknowledged", 0, 1)
 		if err := r.engine.Reload(rules[1:]); err != nil {

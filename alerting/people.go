@@ -33,8 +33,7 @@ func (e *Engine) Resolve(ctx context.Context, id uint64, by string) error {
 		if inc.State == Resolved {
 			return nil
 		}
-		inc.resolve(a.now, "")
-		inc.ResolvedBy = short([]byte(by))
+		inc.resolve(a.now, "", short([]byte(by)))
 		return a.queue(inc)
 	})
 }

@@ -116,7 +116,14 @@ func (inc *incident) facts() (facts []string) {
 		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(inc.Unanswered, "time"))
 	}
 	if inc.BeforeLast != 0 {
-		facts = append(facts, fmt.Sprintf("again: before that %s, last at %s", count(inc.BeforeCount, "time"), at(inc.BeforeLast)))
+		before := fmt.Sprintf("regressed: before that %s, last seen %s", count(inc.BeforeCount, "time"), at(inc.BeforeLast))
+		if inc.BeforeEnd != "" {
+			before += ", " + inc.BeforeEnd
+		}
+		facts = append(facts, before)
+	}
+	if inc.Damped != 0 {
+		facts = append(facts, "comes and goes: rings no sooner than "+until(inc.Since, inc.Damped))
 	}
 	return facts
 }
@@ -131,10 +138,7 @@ func (inc *incident) history() string {
 		}
 	}
 	if inc.State == Resolved {
-		text += ", resolved " + until(inc.Since, inc.Resolved) + " after " + span(time.Duration(inc.Resolved-inc.Since))
-		if inc.ResolvedBy != "" {
-			text += " by " + inc.ResolvedBy
-		}
+		text += ", resolved " + until(inc.Since, inc.Resolved) + inc.how()
 	}
 	return text
 }

@@ -23,6 +23,7 @@ type Replay struct {
 	senders []*sender
 	due     map[*sender]int64 // when each has something to do, ns
 	look    int64             // when the watcher has
+	engine  int64             // and when the engine has, ns
 	last    int64             // Received of the last event
 	forgot  time.Time
 }
@@ -82,6 +83,9 @@ func (r *Replay) Feed(ctx context.Context, events []event.Event) error {
 		if err := r.e.decide(ctx, events[:n]); err != nil {
 			return err
 		}
+		if err := r.tick(ctx, r.last); err != nil {
+			return err
+		}
 		if r.e.elapsed(r.forgot, forgetEvery) {
 			r.forgot = r.clock.Now()
 			if err := r.e.forgetOld(ctx, r.last); err != nil {
@@ -123,6 +127,12 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if at := r.engine; at <= to && at <= r.look && (next == nil || at <= r.due[next]) {
+			if err := r.tick(ctx, at); err != nil {
+				return err
+			}
+			continue
+		}
 		if r.look <= to && (next == nil || r.look <= r.due[next]) {
 			r.clock.set(r.look)
 			wait, err := r.e.watch(ctx)
@@ -145,6 +155,15 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 		r.due[next] = r.clock.now + int64(max(wait, 0))
 		r.wake()
 	}
+}
+
+// tick has the engine do what is due at a time.
+func (r *Replay) tick(ctx context.Context, at int64) error {
+	r.clock.set(at)
+	wait, err := r.e.due(ctx)
+	r.engine = r.clock.now + int64(wait)
+	r.wake()
+	return err
 }
 
 // wake has those senders look for work at once who were told of some.

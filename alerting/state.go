@@ -30,8 +30,9 @@ var (
 	bucketChannel  = []byte("alerting/channel")  // channel → channelState
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
 	bucketSilence  = []byte("alerting/silence")  // ID, 8 bytes → Silence
+	bucketPast     = []byte("alerting/past")     // rule | fingerprint → past
 
-	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence}
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast}
 
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")
