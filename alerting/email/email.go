@@ -148,7 +148,7 @@ func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message)
 // Edit answers the message with how the incident stands, once for each state; what a mail says cannot be changed.
 func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
 	id, told, _ := strings.Cut(r.ID, "|")
-	if m.State == alerting.Firing || m.State == "" || string(m.State) == told {
+	if m.State != alerting.Acknowledged && m.State != alerting.Resolved || string(m.State) == told {
 		return r, nil
 	}
 	if err := n.deliver(ctx, m, n.newID(), id); err != nil {

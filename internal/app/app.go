@@ -81,10 +81,12 @@ type App struct {
 	redactor *parse.Redactor
 
 	// A server has these; nil in an agent.
-	store    *index.Store
-	catalog  *catalog.Catalog
-	fleet    *fleet.Fleet
-	engine   *alerting.Engine   // nil without rules
+	store   *index.Store
+	catalog *catalog.Catalog
+	fleet   *fleet.Fleet
+	engine  *alerting.Engine // nil without rules
+	// keepers tell again what is open, where it is forgotten otherwise.
+	keepers  []func(context.Context) error
 	pushover *pushover.Notifier // nil when nobody can be paged
 
 	// readers tells how far all have read who must see every event; nil until all of them are known.
@@ -203,6 +205,9 @@ func (a *App) Start() error {
 	// What is behind the inputs starts first, so that it ends last.
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
+		for _, keep := range a.keepers {
+			a.run("telling again what is open", keep)
+		}
 	}
 	if a.catalog != nil && feedCatalog != "off" {
 		a.run("catalogue", a.catalog.Run)
