@@ -3,6 +3,7 @@ package alerting
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -25,9 +26,10 @@ type application struct {
 	incidents map[string]*incident
 	open      map[string]*queued // the last gathered entry of a channel, nil when there is none to add to
 	states    map[string]*channelState
-	channels  map[string]bool // what has to be woken afterwards
-	added     map[string]int  // new incidents by rule and service
-	silences  []Silence       // as this transaction leaves them
+	channels  map[string]bool     // what has to be woken afterwards
+	added     map[string]int      // new incidents by rule and service
+	silences  []Silence           // as this transaction leaves them
+	awake     map[string][]string // incidents for which quiet hours are over, by channel
 	scratch   []byte
 
 	held, acknowledged, expired uint64 // for the counters
@@ -42,7 +44,7 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 		states:    map[string]*channelState{},
 		channels:  map[string]bool{},
 		added:     map[string]int{},
-		silences:  *e.silences.Load(), suppressed: map[muteKind]uint64{},
+		silences:  *e.silences.Load(), awake: map[string][]string{}, suppressed: map[muteKind]uint64{},
 	}
 }
 
@@ -194,7 +196,7 @@ func (a *application) again(inc *incident, h happening) error {
 	if ends := inc.Rang + int64(pause); received < ends {
 		inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
 		inc.Labels = h.labels
-		inc.Damped, inc.DampedTo = ends, h.channels
+		inc.Damped, inc.DampedTo = ends, a.routed(inc, h.channels)
 		inc.Rev++
 		a.hush(inc)
 		return a.queue(inc)
@@ -215,6 +217,9 @@ func (a *application) number(inc *incident) (err error) {
 func (a *application) tell(inc *incident, h happening, channels []string) error {
 	inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
 	inc.Labels = h.labels
+	if slices.Equal(channels, h.channels) { // not only those that were held
+		channels = a.routed(inc, channels)
+	}
 	a.ring(inc, channels)
 	a.hush(inc)
 	return a.queue(inc)

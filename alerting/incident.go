@@ -101,6 +101,8 @@ type destination struct {
 	Repeat bool `json:"repeat,omitempty"`
 	// Ringing is true while the message rings: the destination is asked who acknowledged it.
 	Ringing bool `json:"ringing,omitempty"`
+	// Waits is until when quiet hours have it wait, ns; 0 when they do not.
+	Waits int64 `json:"waits,omitempty"`
 	// Passed is true when it was over, or seemed so, before what muted it was: the next event has it told.
 	Passed bool `json:"passed,omitempty"`
 	// Noted is how much of the incident's history the message or its thread tells, as a count of [incident].Logged.
@@ -225,7 +227,7 @@ func (inc *incident) anew(received, lastBefore int64) {
 	inc.BeforeLast, inc.BeforeCount, inc.BeforeEnd = lastBefore, inc.Count-1, inc.ended()
 	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
 	inc.Log, inc.Rings, inc.Rang = nil, 0, 0
-	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) })
+	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) && d.Waits == 0 })
 	inc.fire(received)
 }
 
@@ -354,11 +356,11 @@ func (h how) quiet() bool { return h == edit || h == note }
 // next is what the destination needs.
 func (d *destination) next(inc *incident) how {
 	switch there := d.Receipt != (Receipt{}); {
-	case inc.Muted != nil && there && d.Shown < inc.Rev:
+	case d.unnoticed(inc) && there && d.Shown < inc.Rev:
 		return edit // what is there shows how things stand; nobody is to notice
-	case inc.Muted != nil && there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
+	case d.unnoticed(inc) && there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
 		return note
-	case inc.Muted != nil:
+	case d.unnoticed(inc):
 		return nothing
 	case d.Ring != 0 && there:
 		return reply
@@ -371,6 +373,9 @@ func (d *destination) next(inc *incident) how {
 	}
 	return nothing
 }
+
+// unnoticed tells whether nobody is to notice anything now.
+func (d *destination) unnoticed(inc *incident) bool { return inc.Muted != nil || d.Waits != 0 }
 
 // behind tells whether the message does not show how things stand.
 func (d *destination) behind(inc *incident) bool {

@@ -53,6 +53,11 @@ func (p *entryParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, erro
 	if err := p.try(tx); err != nil {
 		return call{}, err
 	}
+	if p.q.Kind == kindQuiet {
+		m := p.s.e.renderQuiet(&p.q, func(key string) *incident { return p.s.e.incident(tx, []byte(key)) })
+		m.Plain, m.Notes = p.q.Plain, notes(&p.q.entry, now)
+		return call{how: send, message: m}, nil
+	}
 	return call{how: send, message: p.s.e.render(&p.q, now)}, nil
 }
 

@@ -217,7 +217,7 @@ func remains(pause time.Duration, since, now int64) time.Duration {
 // eachDue is how long a gathered message still waits: for its time to gather, unless it is full and another is begun, and
 // for its distance from the last one.
 func eachDue(tx *bbolt.Tx, q *queued, state *channelState, l *Limits, now int64) time.Duration {
-	distance := remains(l.Gather, state.LastEach, now)
+	distance := max(remains(l.Gather, state.LastEach, now), time.Duration(q.NotBefore-now))
 	if length(tx, q.Channel, laneEach, 2) > 1 {
 		return distance
 	}
@@ -247,6 +247,9 @@ func (c *channelState) hold(rule string, now int64, window time.Duration) {
 // mayHold tells whether an alert needs a new message that the budget may refuse: not an edit, and not one that replaces
 // a message that is there no more.
 func (s *sender) mayHold(tx *bbolt.Tx, q *queued) bool {
+	if q.Kind == kindQuiet {
+		return false // it is what keeps the channel readable
+	}
 	if q.Kind != kindIncident {
 		return true
 	}

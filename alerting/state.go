@@ -45,6 +45,7 @@ const (
 	kindIncident kind = "incident" // rendered from the incident's record
 	kindEach     kind = "each"     // gathered events
 	kindNotice   kind = "notice"   // alerting's own words
+	kindQuiet    kind = "quiet"    // what waited for the end of quiet hours
 )
 
 // entry is a message that is to be delivered.
@@ -67,6 +68,10 @@ type entry struct {
 
 	Lines  []line `json:"lines,omitempty"` // kindEach, in order of sequence
 	Weight int    `json:"weight,omitempty"`
+
+	Keys []string `json:"keys,omitempty"` // kindQuiet: of the incidents
+	// NotBefore is when it is due at the earliest, ns: kindEach in quiet hours.
+	NotBefore int64 `json:"not_before,omitempty"`
 
 	Title string `json:"title,omitempty"` // kindNotice
 	Text  string `json:"text,omitempty"`
