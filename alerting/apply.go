@@ -175,11 +175,11 @@ func (a *application) happened(h happening) error {
 		}
 		return a.tell(inc, h, h.channels)
 	}
-	// It is told already, or its message is still waiting and will say this count; unless the budget kept it from being
-	// told, that flood is over, and it still happens.
+	// It is told already, or its message is still waiting and will say this count, or the budget kept it from being told; then
+	// the sender tells it when the flood is over.
 	var again []string
 	for _, d := range inc.To {
-		if d.Passed || d.Held != 0 && received-d.Held > int64(a.e.limits.Window) {
+		if d.Passed {
 			again = append(again, d.Channel)
 		}
 	}

@@ -48,6 +48,7 @@ type Engine struct {
 	written  time.Time                            // when
 	families families
 	book     book
+	desk     desk
 	asker    *asker
 	silences atomic.Pointer[[]Silence] // oldest first
 	policy   atomic.Pointer[Policy]
@@ -497,6 +498,7 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 		tx.OnCommit(func() {
 			e.families.remove(inc.family())
 			e.book.remove(string(k))
+			e.desk.forget(string(k), &inc)
 		})
 	}
 	return errs
@@ -637,6 +639,9 @@ func (e *Engine) noted(key string, inc *incident) {
 		e.watcher.wake()
 	} else if due {
 		e.watcher.wake()
+	}
+	if news := e.desk.note(key, inc, e.limits.Window); news != nil {
+		e.wake(news)
 	}
 	for _, d := range inc.To {
 		if d.Ringing {

@@ -92,6 +92,11 @@ type destination struct {
 	// Told is when its message was first delivered, or refused for good, ns; 0 when it is still to come.
 	Told    int64   `json:"told,omitempty"`
 	Receipt Receipt `json:"receipt,omitzero"`
+	// Counted is how often it had happened as the message shows it, and CountedAt when it was brought to that, ns by the clock.
+	Counted   int64 `json:"counted,omitempty"`
+	CountedAt int64 `json:"counted_at,omitempty"`
+	// Fixed is true for a message that the destination does not have edited any more.
+	Fixed bool `json:"fixed,omitempty"`
 	// Held is when the budget kept it from being told; the overview counts it.
 	Held int64 `json:"held,omitempty"`
 	// Shown is the revision the message shows, Ring the one that people are still to notice, 0 for none.
@@ -383,18 +388,29 @@ func (d *destination) behind(inc *incident) bool {
 	return how != nothing && how != note
 }
 
+// view is how an incident stood when a message of it was made.
+type view struct {
+	rev, logged uint64
+	count       int64
+}
+
+func (inc *incident) view() view { return view{inc.Rev, inc.Logged, inc.Count} }
+
 // came notes that a message was brought to a revision, and what it tells to so much of the history.
-func (d *destination) came(inc *incident, how how, rev, logged uint64, now int64, r Receipt) {
-	if d.Ring <= rev && !how.quiet() { // what is muted may be edited before it is noticed
+func (d *destination) came(inc *incident, how how, v view, now int64, r Receipt) {
+	if d.Ring <= v.rev && !how.quiet() { // what is muted may be edited before it is noticed
 		d.Ring = 0
 	}
 	switch how {
 	case send:
-		d.Shown, d.Noted, d.Receipt, d.Ringing = rev, logged, r, r.Rings && inc.State == Firing && !inc.Muted.shown()
+		d.Shown, d.Noted, d.Receipt, d.Ringing = v.rev, v.logged, r, r.Rings && inc.State == Firing && !inc.Muted.shown()
 	case note:
-		d.Noted = logged
+		d.Noted = v.logged
 	case edit:
-		d.Shown, d.Receipt = rev, r
+		d.Shown, d.Receipt = v.rev, r
+	}
+	if how == send || how == edit {
+		d.Counted, d.CountedAt, d.Fixed = v.count, now, false
 	}
 	if d.Told == 0 {
 		d.Told = now
