@@ -48,7 +48,6 @@ type Engine struct {
 	written  time.Time                            // when
 	families families
 	book     book
-	desk     desk
 	asker    *asker
 	silences atomic.Pointer[[]Silence] // oldest first
 	policy   atomic.Pointer[Policy]
@@ -73,7 +72,7 @@ type rule struct {
 	text    string // its query in normal form
 	own     bool   // it asks for lookout's own events
 	parent  bool   // it suppresses others
-	matched *atomic.Uint64
+	matched *matches
 }
 
 // New checks the options, prepares the state and returns an engine that stands where the last one stopped; the very first
@@ -412,6 +411,7 @@ func (e *Engine) decide(ctx context.Context, events []event.Event) error {
 		for _, m := range matches {
 			if !m.resolves {
 				m.rule.matched.Add(1)
+				m.rule.matched.last.Store(m.event.Received)
 			}
 		}
 	}
@@ -498,7 +498,6 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 		tx.OnCommit(func() {
 			e.families.remove(inc.family())
 			e.book.remove(string(k))
-			e.desk.forget(string(k), &inc)
 		})
 	}
 	return errs
@@ -639,9 +638,6 @@ func (e *Engine) noted(key string, inc *incident) {
 		e.watcher.wake()
 	} else if due {
 		e.watcher.wake()
-	}
-	if news := e.desk.note(key, inc, e.limits.Window); news != nil {
-		e.wake(news)
 	}
 	for _, d := range inc.To {
 		if d.Ringing {

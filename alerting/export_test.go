@@ -1,8 +1,6 @@
 package alerting
 
 import (
-	"time"
-
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/mask"
 )
@@ -29,6 +27,3 @@ const (
 	MaxGathered = maxGathered
 	MaxLine     = maxLine
 )
-
-// During tells whether a time lies in a schedule.
-func (s *Schedule) During(t time.Time) (until time.Time, ok bool) { return s.during(t) }

@@ -247,7 +247,7 @@ func listed(names map[string]int64) string {
 	return strings.Join(parts, ", ")
 }
 
-func renderOverview(o *overview, l *Limits, critical bool) Message {
+func renderOverview(o *overview, l *Limits) Message {
 	held := o.total()
 	m := Message{
 		Severity: Warning,
@@ -258,9 +258,6 @@ func renderOverview(o *overview, l *Limits, critical bool) Message {
 			fmt.Sprintf("at most %d messages in %s; what was held is stored and can be searched", l.Budget, l.Window),
 		},
 		Plain: o.Plain,
-	}
-	if critical {
-		m.Severity, m.Title = Critical, fmt.Sprintf("%d more critical held: this channel is full", held)
 	}
 	if o.MayRepeat {
 		m.Notes = append(m.Notes, noteAgain)

@@ -18,14 +18,15 @@ import (
 //
 // Deliveries take no time and never fail, and nobody acknowledges anything.
 type Replay struct {
-	e       *Engine
-	clock   *replayClock
-	senders []*sender
-	due     map[*sender]int64 // when each has something to do, ns
-	look    int64             // when the watcher has
-	engine  int64             // and when the engine has, ns
-	last    int64             // Received of the last event
-	forgot  time.Time
+	e        *Engine
+	clock    *replayClock
+	senders  []*sender
+	due      map[*sender]int64 // when each has something to do, ns
+	look     int64             // when the watcher has
+	engine   int64             // and when the engine has, ns
+	last     int64             // Received of the last event
+	draining bool
+	forgot   time.Time
 }
 
 // Notification is what a replay would have had delivered.
@@ -64,6 +65,12 @@ func NewReplay(o Options, take func(Notification)) (*Replay, error) {
 	return r, nil
 }
 
+// start sets the clock before the first event.
+func (r *Replay) start(at time.Time) {
+	r.clock.set(at.UnixNano())
+	r.last = r.clock.now
+}
+
 // Feed holds the next events against the rules, in order of sequence, and delivers what becomes due before and with them.
 // Received times that go backwards, after a clock that was set back, count as those before.
 func (r *Replay) Feed(ctx context.Context, events []event.Event) error {
@@ -75,6 +82,9 @@ func (r *Replay) Feed(ctx context.Context, events []event.Event) error {
 		n := 1
 		for n < len(events) && events[n].Received == events[0].Received {
 			n++
+		}
+		if r.last == 0 {
+			r.start(time.Unix(0, events[0].Received))
 		}
 		r.last = max(r.last, events[0].Received)
 		if err := r.pass(ctx, r.last); err != nil {
@@ -111,6 +121,12 @@ func (r *Replay) Gap(ctx context.Context, g *query.GapError) error {
 // Until lets the time go on without events, with all that becomes due in it.
 func (r *Replay) Until(ctx context.Context, t time.Time) error { return r.pass(ctx, t.UnixNano()) }
 
+// Drain ends the replay: what is queued by now is delivered as it would be within d, and nothing else happens in it.
+func (r *Replay) Drain(ctx context.Context, d time.Duration) error {
+	r.draining = true
+	return r.pass(ctx, r.clock.now+int64(d))
+}
+
 // Stats are those of the engine behind it.
 func (r *Replay) Stats() (Stats, error) { return r.e.Stats() }
 
@@ -127,13 +143,13 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if at := r.engine; at <= to && at <= r.look && (next == nil || at <= r.due[next]) {
+		if at := r.engine; !r.draining && at <= to && at <= r.look && (next == nil || at <= r.due[next]) {
 			if err := r.tick(ctx, at); err != nil {
 				return err
 			}
 			continue
 		}
-		if r.look <= to && (next == nil || r.look <= r.due[next]) {
+		if !r.draining && r.look <= to && (next == nil || r.look <= r.due[next]) {
 			r.clock.set(r.look)
 			wait, err := r.e.watch(ctx)
 			if err != nil {

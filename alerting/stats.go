@@ -17,21 +17,27 @@ type counters struct {
 	asked, askErrors, acknowledged, expired                                 atomic.Uint64
 
 	mu     sync.Mutex
-	rules  map[string]*atomic.Uint64
+	rules  map[string]*matches
 	muted  map[string]uint64
 	failed map[Class]uint64
 }
 
+// matches counts the events that a rule matched, and knows when the last one was received, ns.
+type matches struct {
+	atomic.Uint64
+	last atomic.Int64
+}
+
 // rule returns a rule's counter, which outlives a reload.
-func (c *counters) rule(name string) *atomic.Uint64 {
+func (c *counters) rule(name string) *matches {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rules == nil {
-		c.rules = map[string]*atomic.Uint64{}
+		c.rules = map[string]*matches{}
 	}
 	n := c.rules[name]
 	if n == nil {
-		n = new(atomic.Uint64)
+		n = new(matches)
 		c.rules[name] = n
 	}
 	return n
@@ -133,8 +139,8 @@ func (e *Engine) Stats() (Stats, error) {
 		lane := ""
 		for k, v := queue.First(); k != nil; k, v = queue.Next() {
 			s.Outbox++
-			// A lane is in order of severity, then of age.
-			if l := string(k[:len(k)-7]); l != lane {
+			// A lane is in order of age.
+			if l := string(k[:len(k)-8]); l != lane {
 				lane = l
 				q, err := load(tx, nil, k, v)
 				if err == nil && (oldest == 0 || q.Created < oldest) {

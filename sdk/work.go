@@ -21,6 +21,11 @@ type Progress struct {
 // tells how far it has come, and decodes what it says at the end into summary. The work ends with ctx. The parameters are the
 // request's body.
 func (c *Client) Work(ctx context.Context, path string, params url.Values, progress func(Progress), summary any) error {
+	return c.workLines(ctx, path, params, progress, summary, func(json.RawMessage) error { return c.notOurs("an answer that is not the API's") })
+}
+
+// workLines is Work for an answer that has lines of its own before the summary.
+func (c *Client) workLines(ctx context.Context, path string, params url.Values, progress func(Progress), summary any, other func(json.RawMessage) error) error {
 	resp, err := c.do(ctx, request{method: http.MethodPost, path: path, params: params})
 	if err != nil {
 		return err
@@ -45,6 +50,7 @@ func (c *Client) Work(ctx context.Context, path string, params url.Values, progr
 		}
 		switch err := json.Unmarshal([]byte(text), &line); {
 		case err != nil:
+			return c.notOurs("an answer that is not the API's")
 		case line.Error != nil:
 			return line.Error.error(0)
 		case line.Summary != nil:
@@ -56,8 +62,10 @@ func (c *Client) Work(ctx context.Context, path string, params url.Values, progr
 			if progress != nil {
 				progress(*line.Progress)
 			}
-			continue
+		default:
+			if err := other(json.RawMessage(text)); err != nil {
+				return err
+			}
 		}
-		return c.notOurs("an answer that is not the API's")
 	}
 }

@@ -75,7 +75,7 @@ func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger,
 	defer signal.Stop(reload)
 	info, _ := debug.ReadBuildInfo()
 	name := release(version, info)
-	a, err := app.New(app.Options{Config: c, Version: name, Log: log})
+	a, err := app.New(app.Options{Config: c, Env: p.env, Version: name, Log: log})
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,8 @@ type Options struct {
 	Alerter Alerter
 	// Silencer keeps silences; without it there are none.
 	Silencer Silencer
+	// Rulebook knows the rules; nil in an agent.
+	Rulebook Rulebook
 	// Deleter deletes events by query; nil in an agent.
 	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.

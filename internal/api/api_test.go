@@ -22,9 +22,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/rehearse"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,6 +59,19 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
+// noRules is a rulebook without rules.
+type noRules struct{}
+
+func (noRules) Rules() []alerting.RuleInfo { return []alerting.RuleInfo{} }
+
+func (noRules) Backtest(context.Context, BacktestRequest, func(done, total int64), func(rehearse.Notification) error) (*rehearse.Summary, error) {
+	return nil, &AskError{Field: "rule", Message: "names no rule in force", Mend: "there are none"}
+}
+
+func (noRules) TestRules(context.Context, RuleTestRequest) (*RuleTest, error) {
+	return nil, &AskError{Message: "there is no rule", Mend: "make one"}
+}
+
 type fixture struct {
 	*API
 	t     testing.TB
@@ -68,7 +83,7 @@ func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, store: newMemory(), log: &locked{}}
 	o := Options{
-		Store: f.store,
+		Store: f.store, Rulebook: noRules{},
 		Events: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {

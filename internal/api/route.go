@@ -95,7 +95,6 @@ var later = []struct {
 }{
 	{"/api/v1/patterns/", "one pattern (patterns lists them)", auth.Read},
 	{"/api/v1/fields/", "one field (fields lists them, values?field=NAME its values)", auth.Read},
-	{"/api/v1/rules", "rules over HTTP", auth.Read},
 	{"/api/v1/rules/", "rules over HTTP", auth.Read},
 	{"/loki/", "Loki's API", auth.Read},
 	{"/elastic", "Elasticsearch's API", auth.Write},
@@ -150,6 +149,9 @@ func (a *API) routes() {
 	a.add(alertsPath+"/"+anyPart+"/resolve", auth.Admin, post, a.resolve)
 	a.add(silencesPath, auth.Read, both, a.silences)
 	a.add(silencesPath+"/", auth.Read, []string{http.MethodGet, http.MethodDelete}, a.silence)
+	a.add("/api/v1/rules", auth.Read, get, list("rules", a.rules))
+	a.add("/api/v1/rules/backtest", auth.Read, post, a.stored(a.backtest))
+	a.add("/api/v1/rules/test", auth.Read, post, a.ruleTest)
 	a.add(savedPath, auth.Read, get, a.stored(func(w http.ResponseWriter, r *http.Request) { list("saved", a.o.Saved.List)(w, r) }))
 	a.add(savedPath+"/", auth.Read, []string{http.MethodGet, http.MethodPut, http.MethodDelete}, a.stored(a.savedSearch))
 	a.add(deletesPath, auth.Admin, both, a.stored(a.deletes))

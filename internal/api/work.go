@@ -18,6 +18,13 @@ type workFunc func(ctx context.Context, progress func(done, total int64, unit st
 // work answers with the progress of something long, a line {"progress":{"done":…,"total":…,"unit":…}} from time to time, and then
 // with {"summary":…} or {"error":…}. The work ends with its client, and with the server.
 func (a *API) work(w http.ResponseWriter, r *http.Request, do workFunc) {
+	a.workLines(w, r, func(ctx context.Context, progress func(done, total int64, unit string), _ func(any) error) (any, error) {
+		return do(ctx, progress)
+	})
+}
+
+// workLines is work for what has lines of its own before the summary: line writes one, a JSON value; its error is the connection's.
+func (a *API) workLines(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, progress func(done, total int64, unit string), line func(any) error) (summary any, err error)) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(a.closing, cancel)()
@@ -32,7 +39,7 @@ func (a *API) work(w http.ResponseWriter, r *http.Request, do workFunc) {
 			said = now
 			_ = out.line(marshal(map[string]any{"progress": map[string]any{"done": done, "total": total, "unit": unit}})) // the context ends as well
 		}
-	})
+	}, func(v any) error { return out.line(marshal(v)) })
 	switch {
 	case err != nil && a.closing.Err() != nil:
 		out.fail(errStopping)

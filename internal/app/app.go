@@ -66,7 +66,9 @@ var feedCatalog string
 
 // Options are what an App needs.
 type Options struct {
-	Config  *config.Config
+	Config *config.Config
+	// Env is the environment that Config was read with; nil for none.
+	Env     func(name string) (string, bool)
 	Version string
 	Log     *slog.Logger
 }
@@ -81,12 +83,13 @@ type App struct {
 	redactor *parse.Redactor
 
 	// A server has these; nil in an agent.
-	store   *index.Store
-	catalog *catalog.Catalog
-	fleet   *fleet.Fleet
-	engine  *alerting.Engine // nil without rules
-	// keepers tell again what is open, where it is forgotten otherwise.
-	keepers  []func(context.Context) error
+	store    *index.Store
+	catalog  *catalog.Catalog
+	fleet    *fleet.Fleet
+	engine   *alerting.Engine  // nil without rules
+	ways     alerting.Notifier // what its messages go by
+	inForce  atomic.Pointer[config.Config]
+	trying   chan struct{}      // has room for one backtest
 	pushover *pushover.Notifier // nil when nobody can be paged
 
 	// readers tells how far all have read who must see every event; nil until all of them are known.
@@ -132,7 +135,8 @@ func (a *App) onStop(name string, fn func(context.Context) error) {
 
 // New opens data folder, store and state. When it fails nothing stays open.
 func New(o Options) (app *App, err error) {
-	a := &App{o: o, log: o.Log, failed: make(chan error, 4), wired: make(chan struct{})}
+	a := &App{o: o, log: o.Log, failed: make(chan error, 4), wired: make(chan struct{}), trying: make(chan struct{}, 1)}
+	a.inForce.Store(o.Config)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Stop(context.Background()))
@@ -205,9 +209,6 @@ func (a *App) Start() error {
 	// What is behind the inputs starts first, so that it ends last.
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
-		for _, keep := range a.keepers {
-			a.run("telling again what is open", keep)
-		}
 	}
 	if a.catalog != nil && feedCatalog != "off" {
 		a.run("catalogue", a.catalog.Run)

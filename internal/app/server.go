@@ -16,7 +16,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
-	"github.com/lookoutlog/lookout/alerting/email"
 	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/alerting/webhook"
@@ -106,24 +105,19 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 		}
 		ways.Ways[name] = notifier
 	}
-	list := rules(c)
-	if len(list) == 0 {
+	a.ways = ways
+	o := a.engineOptions(c)
+	if len(o.Rules) == 0 {
 		return nil
 	}
+	o.DB, o.Source, o.Log = db, a.store, a.log
 	var err error
-	a.engine, err = alerting.New(alerting.Options{
-		DB: db, Source: a.store, Notifier: ways, Rules: list, Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL), Log: a.log,
-	})
+	a.engine, err = alerting.New(o)
 	return err
 }
 
 // way makes one of the ways out that the configuration names.
 func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
-	if w.Type == "email" {
-		o := w.Email(name)
-		o.Log = a.log
-		return email.New(o)
-	}
 	o := w.Webhook(name)
 	o.Log = a.log
 	notifier, err := webhook.New(o)
@@ -131,10 +125,12 @@ func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
 		return nil, err
 	}
 	a.onStop("way "+name, func(context.Context) error { notifier.Close(); return nil })
-	a.keepers = append(a.keepers, func(ctx context.Context) error {
-		return notifier.Keep(ctx, func() ([]alerting.Message, error) { return a.engine.Open(name) })
-	})
 	return notifier, nil
+}
+
+// engineOptions are what follows from a configuration, for the engine and for those that only try rules.
+func (a *App) engineOptions(c *config.Config) alerting.Options {
+	return alerting.Options{Notifier: a.ways, Rules: rules(c), Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL)}
 }
 
 // rules are those that tell somebody: a channel of Slack needs its token.
@@ -164,18 +160,23 @@ func rules(c *config.Config) []alerting.Rule {
 	return list
 }
 
+// withWays is another configuration with the ways out of the start: which there are stays.
+func (a *App) withWays(c *config.Config) *config.Config {
+	now := *c
+	now.Slack, now.Pushover, now.Ways = a.o.Config.Slack, a.o.Config.Pushover, a.o.Config.Ways
+	return &now
+}
+
 // Reload puts the rules, the retention and the probes of another configuration in force; its other settings need a restart. After an
 // error of the rules all stays as it was.
 func (a *App) Reload(c *config.Config) error {
-	// Which ways there are stays as it was at the start.
-	now := *c
-	now.Slack, now.Pushover, now.Ways = a.o.Config.Slack, a.o.Config.Pushover, a.o.Config.Ways
+	now := a.withWays(c)
 	for _, r := range c.Rules {
 		if a.queue == nil && c.Tells(r.Channel) && !now.Tells(r.Channel) {
 			return fmt.Errorf("rule %s: channel %s was not there at the start: restart to have it", r.Name, r.Channel)
 		}
 	}
-	list := rules(&now)
+	list := rules(now)
 	switch {
 	case a.engine != nil:
 		if err := a.engine.Reload(list); err != nil {
@@ -184,6 +185,7 @@ func (a *App) Reload(c *config.Config) error {
 	case a.queue == nil && len(list) > 0:
 		return errors.New("alerting was off at the start: restart to turn it on")
 	}
+	a.inForce.Store(c)
 	if a.store != nil {
 		a.store.SetRetention(retention(&c.Retention), classify(&c.Retention))
 	}
@@ -260,6 +262,9 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		}
 		o.Retainer = a.store
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
+	}
+	if a.store != nil {
+		o.Rulebook = a
 	}
 	if a.engine != nil {
 		o.Alerts, o.Alerter, o.Silencer = a.engine.Incidents, a.engine, a.engine

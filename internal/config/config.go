@@ -212,7 +212,7 @@ func (r *Retention) Known(class string) bool {
 //
 // The error is an [*Error] with every problem found. The warnings are worth showing, whether there is an error or not.
 func Load(path string, env func(name string) (string, bool)) (*Config, []Warning, error) {
-	r := &reader{env: env, places: map[string]place{}, failed: map[string]bool{}, secrets: map[string]secretFile{}, entries: map[string]func(){}}
+	r := newReader(env)
 	c := &Config{}
 	if path == "" {
 		if v, ok := r.variable("LOOKOUT_CONFIG"); ok {

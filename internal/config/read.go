@@ -38,7 +38,12 @@ type reader struct {
 	problems []Problem
 	warnings []Warning
 	nodes    int
+	sent     bool  // by somebody: no file may be read
 	inline   place // a secret that stands in the file itself
+}
+
+func newReader(env func(string) (string, bool)) *reader {
+	return &reader{env: env, places: map[string]place{}, failed: map[string]bool{}, secrets: map[string]secretFile{}, entries: map[string]func(){}}
 }
 
 // secretFile is a secret that stands in a file; it is read when no variable has taken its place.
@@ -505,6 +510,10 @@ func (r *reader) readSecrets() {
 	for path, s := range r.secrets {
 		at := path + "_file"
 		r.places[path], r.places[at] = s.at, s.at
+		if r.sent {
+			*s.to = Secret(cover(path[strings.LastIndex(path, ".")+1:]))
+			continue
+		}
 		data, err := readLimited(s.name, maxSecret)
 		if err != nil {
 			r.failAt(s.at, at, s.name, &bad{message: "cannot be read: " + reason(err), mend: "name a file that lookout's user can read"})
@@ -521,7 +530,7 @@ func (r *reader) readSecrets() {
 	for _, put := range r.entries {
 		put()
 	}
-	if r.inline.file != "" && worldReadable(r.inline.file) {
+	if !r.sent && r.inline.file != "" && worldReadable(r.inline.file) {
 		r.warn(r.inline, "", "this file holds a secret, and every user of this machine can read it", "chmod o-r it, or use the _file form of the setting")
 	}
 }
