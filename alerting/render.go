@@ -76,7 +76,7 @@ func (e *Engine) messageOf(inc *incident) Message {
 			m.Ended = time.Unix(0, inc.Resolved).UTC()
 		}
 	}
-	if !strings.HasSuffix(m.Title, s.Message) { // else the title says it all
+	if line := oneLine(s.Message); !strings.HasSuffix(m.Title, line) && !strings.HasSuffix(m.Title, said(line)) { // else the title says it all
 		m.Lines = append(m.Lines, s.Message)
 	}
 	if s.Fields != "" {
@@ -177,6 +177,7 @@ func (e *Engine) titleOf(inc *incident) string {
 	if h := string(mask.Headline([]byte(s.Message))); h != "" {
 		what = h
 	}
+	what = said(what)
 	if strings.HasPrefix(inc.Fingerprint, manyPatterns+":") {
 		what = fmt.Sprintf("more than %d different messages, the latest: %s", e.limits.Patterns, what)
 	}
