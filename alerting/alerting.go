@@ -164,6 +164,9 @@ type Options struct {
 	// Policy decides beside the rules; see [Engine.Configure].
 	Policy Policy
 	Limits Limits
+	// Pauses are the times in which lookout did not run, oldest first, for a replay of the past. Others leave it out: the state has
+	// them.
+	Pauses []Pause
 	Clock  Clock        // nil: the system's
 	Log    *slog.Logger // nil: none
 }

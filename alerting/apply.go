@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -15,6 +16,10 @@ type match struct {
 	rule     *rule
 	event    *event.Event
 	resolves bool
+
+	fp       string   // what the rule itself tells: the incident's fingerprint; the event is made up
+	what     string   // what the event is to the rule, for its title: new
+	severity Severity // empty for that of the rule
 }
 
 // application is what one transaction does with a batch: records are read once, changed here, and written by flush.
@@ -75,10 +80,10 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 }
 
 func (a *application) match(m match) error {
-	if a.e.isDeleted(m.event) {
+	if m.fp == "" && a.e.isDeleted(m.event) {
 		return nil
 	}
-	if m.rule.Notify == Each {
+	if m.rule.Notify == Each && m.fp == "" {
 		if mute := a.muteOfEvent(m); mute != nil {
 			a.suppressed[mute.Kind]++
 			return nil
@@ -86,23 +91,36 @@ func (a *application) match(m match) error {
 		return a.addLine(m)
 	}
 	ev := m.event
-	fp := fingerprint(ev, &a.scratch)
+	fp := m.fp
+	if fp == "" {
+		fp = a.fingerprint(m)
+	}
 	if m.resolves {
 		return a.resolve(m, fp)
 	}
 	service := short(ev.Service)
 	family := familyOf(m.rule.Name, service)
-	if a.e.families.full(family, a.added[family], a.e.limits.Patterns) && a.incident(incidentKey(m.rule.Name, fp)) == nil {
+	if m.fp == "" && a.e.families.full(family, a.added[family], a.e.limits.Patterns) && a.incident(incidentKey(m.rule.Name, fp)) == nil {
 		fp = manyPatterns + ":" + service // those already known stay apart
 	}
-	severity := m.rule.Severity
-	if severity == "" {
-		severity = SeverityOf(ev.Level)
-	}
+	severity := cmp.Or(m.severity, m.rule.Severity, SeverityOf(ev.Level))
 	return a.happened(happening{
 		rule: m.rule.Name, fingerprint: fp, channels: m.rule.Channels, labels: m.rule.labelsOf(ev), severity: severity,
-		query: m.rule.text, resolvable: m.rule.Resolve != nil && named(fp), event: ev,
+		query: m.rule.text, resolvable: (m.rule.Resolve != nil || m.rule.Mode.timed()) && named(fp), event: ev, what: m.what,
 	})
+}
+
+// fingerprint is that of an event. While an incident is open that was made when fingerprints were m1, the events it would have had
+// join it, so that an upgrade tells nothing twice.
+func (a *application) fingerprint(m match) string {
+	fp := fingerprint(m.event, &a.scratch)
+	if a.e.olds.Load() && !named(fp) {
+		old := oldFingerprint(m.event, &a.scratch)
+		if inc := a.incident(incidentKey(m.rule.Name, old)); inc != nil && inc.State != Resolved && m.event.Received-inc.Last <= int64(inc.quiet()) {
+			return old
+		}
+	}
+	return fp
 }
 
 // gap tells about events that could not be read.
@@ -125,6 +143,7 @@ type happening struct {
 	severity                 Severity
 	resolvable               bool
 	event                    *event.Event
+	what                     string // what the event is to the rule, for the title
 }
 
 // incident returns a record, nil when there is none.
@@ -213,7 +232,7 @@ func (a *application) number(inc *incident) (err error) {
 
 // tell has an incident noticed in these channels, with this event as its sample.
 func (a *application) tell(inc *incident, h happening, channels []string) error {
-	inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
+	inc.Severity, inc.Query, inc.What, inc.Sample = h.severity, h.query, h.what, sampleOf(h.event)
 	inc.Labels = h.labels
 	a.ring(inc, channels)
 	a.hush(inc)

@@ -367,7 +367,7 @@ func TestDeadLetters(t *testing.T) {
 		if err != nil || len(letters) != 2 {
 			t.Fatalf("%d dead letters, %v", len(letters), err)
 		}
-		if l := letters[1]; l.Channel != "#errors" || !strings.Contains(l.Text, "poison") || !strings.Contains(l.Key, "errors|m1:") || !strings.Contains(l.Error, "told to fail") {
+		if l := letters[1]; l.Channel != "#errors" || !strings.Contains(l.Text, "poison") || !strings.Contains(l.Key, "errors|p1:") || !strings.Contains(l.Error, "told to fail") {
 			t.Errorf("dead letter %+v", l)
 		}
 		// The incident can speak again.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,10 +49,12 @@ type Engine struct {
 	written  time.Time                            // when
 	families families
 	book     book
+	modes    modes
 	asker    *asker
 	silences atomic.Pointer[[]Silence] // oldest first
 	policy   atomic.Pointer[Policy]
 	watcher  *watcher
+	olds     atomic.Bool // there are incidents under m1
 	c        counters
 
 	workspace limiter
@@ -72,6 +75,7 @@ type rule struct {
 	text    string // its query in normal form
 	own     bool   // it asks for lookout's own events
 	parent  bool   // it suppresses others
+	streams bool   // it asks for a stream
 	matched *matches
 }
 
@@ -128,6 +132,13 @@ func New(o Options) (*Engine, error) {
 	}
 	e.position.Store(position)
 	e.durable = position
+	e.modes.e = e
+	if err := e.modes.load(e.db); err != nil {
+		return nil, fmt.Errorf("reading the state of rules: %w", err)
+	}
+	if o.Pauses != nil {
+		e.modes.pauses = o.Pauses
+	}
 	if err := e.readSilences(); err != nil {
 		return nil, fmt.Errorf("reading silences: %w", err)
 	}
@@ -156,7 +167,7 @@ func (e *Engine) setRules(rules []Rule) error {
 	}
 	ready := make([]*rule, len(rules))
 	for i, r := range rules {
-		ready[i] = &rule{Rule: r, text: r.Query.String(), own: asksForOwn(r.Query), matched: e.c.rule(r.Name)}
+		ready[i] = &rule{Rule: r, text: r.Query.String(), own: asksForOwn(r.Query), streams: r.Query.Names("stream"), matched: e.c.rule(r.Name)}
 	}
 	for _, r := range ready {
 		r.parent = slices.ContainsFunc(rules, func(child Rule) bool { return slices.Contains(child.Parents, r.Name) })
@@ -167,9 +178,9 @@ func (e *Engine) setRules(rules []Rule) error {
 	return nil
 }
 
-// resolves tells whether a rule in force ends its incidents by events.
+// resolves tells whether a rule in force ends its incidents itself.
 func (e *Engine) resolves(name string) bool {
-	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && r.Resolve != nil })
+	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && (r.Resolve != nil || r.Mode.timed()) })
 }
 
 // expects tells whether a rule in force has a list of what it expects.
@@ -177,7 +188,7 @@ func (e *Engine) expects(name string) bool {
 	return slices.ContainsFunc(*e.rules.Load(), func(r *rule) bool { return r.Name == name && r.Mode == ModeUnexpected })
 }
 
-// resolvable tells whether an incident stays open until an event resolves it.
+// resolvable tells whether an incident stays open until its rule ends it.
 func (e *Engine) resolvable(inc *incident) bool {
 	return named(inc.Fingerprint) && e.resolves(inc.Rule)
 }
@@ -250,6 +261,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.mu.Lock()
 	e.start = func(s *sender) { wg.Go(func() { s.run(ctx, sendCtx) }) }
 	e.mu.Unlock()
+	e.modes.resume(e.clock.Now().UnixNano())
 	if err := e.resume(); err != nil {
 		return err
 	}
@@ -331,6 +343,8 @@ func (e *Engine) follow(ctx context.Context) error {
 			continue
 		case len(events) > 0:
 			err = e.decide(ctx, events)
+		default:
+			err = e.tick(ctx)
 		}
 		pause = e.limits.Backoff
 		if err == nil && e.position.Load() != e.durable && e.elapsed(e.written, positionEvery) {
@@ -358,15 +372,17 @@ func (e *Engine) elapsed(since time.Time, d time.Duration) bool {
 	return passed < 0 || passed >= d
 }
 
-// next waits for events, but no longer than wait, and while a position is still to be written no longer than until that is due.
+// next waits for events, but no longer than wait, than until the rules' clock ticks, and than until a position is to be written. It
+// returns neither events nor an error then.
 func (e *Engine) next(ctx context.Context, f query.Follower, wait time.Duration) ([]event.Event, error) {
+	wait = min(wait, e.untilTick())
 	if e.position.Load() != e.durable {
 		wait = min(wait, positionEvery)
 	}
 	short, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	events, err := f.Next(short)
-	if short.Err() != nil && errors.Is(err, short.Err()) {
+	if ctx.Err() == nil && short.Err() != nil && errors.Is(err, short.Err()) {
 		return nil, nil
 	}
 	return events, err
@@ -374,53 +390,25 @@ func (e *Engine) next(ctx context.Context, f query.Follower, wait time.Duration)
 
 // decide holds events against the rules, and writes what follows from it together with the position.
 func (e *Engine) decide(ctx context.Context, events []event.Event) error {
+	e.modes.mu.Lock()
+	defer e.modes.mu.Unlock()
 	position := events[len(events)-1].Seq
 	for i := range events {
 		e.received = max(e.received, events[i].Received)
 	}
-	var matches []match
-	for i := range events {
-		ev := &events[i]
-		own := string(ev.Service) == Service
-		for _, r := range *e.rules.Load() {
-			switch {
-			case own && !r.own:
-			case r.Resolve != nil && r.Resolve.Match(ev):
-				matches = append(matches, match{r, ev, true})
-			case r.Query.Match(ev):
-				matches = append(matches, match{r, ev, false})
-			}
-		}
-	}
+	matches := e.modes.decide(events)
 	if len(matches) == 0 {
 		e.position.Store(position)
 		return nil
 	}
-	if err := e.at("matched"); err != nil {
-		return err
-	}
-	err := e.commit(ctx, position, func(a *application) error {
-		for _, m := range matches {
-			if err := a.match(m); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		for _, m := range matches {
-			if !m.resolves {
-				m.rule.matched.Add(1)
-				m.rule.matched.last.Store(m.event.Received)
-			}
-		}
-	}
-	return err
+	return e.outcome(ctx, position, matches)
 }
 
 // skip goes on behind events that cannot be read.
 func (e *Engine) skip(ctx context.Context, g *query.GapError) error {
 	e.log.Error("alerting could not read events", "from", g.From, "to", g.To, "error", g.Err)
+	e.modes.mu.Lock()
+	defer e.modes.mu.Unlock()
 	err := e.commit(ctx, g.To, func(a *application) error { return a.gap(g) })
 	if err == nil {
 		e.c.gaps.Add(1)
@@ -428,15 +416,20 @@ func (e *Engine) skip(ctx context.Context, g *query.GapError) error {
 	return err
 }
 
-// commit writes what follows from events together with the position behind them.
+// commit writes what follows from events together with the position behind them, and what the modes know by then. The caller
+// has locked the modes.
 func (e *Engine) commit(ctx context.Context, position uint64, change func(*application) error) error {
 	err := e.change(ctx, "writing matches", func(a *application) error {
 		if err := change(a); err != nil {
 			return err
 		}
+		if err := e.modes.write(a.tx); err != nil {
+			return err
+		}
 		return putNumber(a.tx.Bucket(bucketMeta), keyPosition, position)
 	})
 	if err == nil {
+		e.modes.written()
 		e.position.Store(position)
 		e.durable, e.written = position, e.clock.Now()
 	}
@@ -448,10 +441,16 @@ func (e *Engine) savePosition(ctx context.Context) error {
 	if position == e.durable {
 		return nil
 	}
+	e.modes.mu.Lock()
+	defer e.modes.mu.Unlock()
 	err := e.update(ctx, "writing the position", func(tx *bbolt.Tx) error {
+		if err := e.modes.write(tx); err != nil {
+			return err
+		}
 		return putNumber(tx.Bucket(bucketMeta), keyPosition, position)
 	})
 	if err == nil {
+		e.modes.written()
 		e.durable, e.written = position, e.clock.Now()
 	}
 	return err
@@ -606,6 +605,9 @@ func (e *Engine) readIncidents() error {
 				return nil
 			}
 			e.families.n[inc.family()]++
+			if strings.HasPrefix(inc.Fingerprint, masked) {
+				e.olds.Store(true)
+			}
 			e.noted(string(k), &inc)
 			return nil
 		})

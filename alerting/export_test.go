@@ -15,6 +15,8 @@ func Headline(msg string) string { return string(mask.Headline([]byte(msg))) }
 
 func Fingerprint(e *event.Event) string { return fingerprint(e, new([]byte)) }
 
+func OldFingerprint(e *event.Event) string { return oldFingerprint(e, new([]byte)) }
+
 func FieldsOf(e *event.Event) string {
 	text, _ := fieldsOf(e)
 	return text

@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -13,32 +14,124 @@ import (
 // Fingerprints carry their making in front, and a prefix never changes its meaning: an incident under another prefix is
 // another incident.
 //
-//	m1:  xxhash64(service, 0, mask(headline(message))), see package mask
+//	p1:  xxhash64(service, 0, level, mask.Pattern(message)), 16 digits: what the ledger of patterns has for the same lines
+//	e1:  xxhash64(service, 0, level, exception's type): lines with a stack trace, and those with a field exception.type or error.type
 //	f1:  xxhash64(service, 0, the value of the event's field "fingerprint")
+//	s1:  xxhash64(the values of Rule.By, each with a zero byte behind it): a series of rate, spike or absent
+//	x1:  the same: a series that has too many kinds of lines; d1: the same: what a series had on its first day
+//	u1:  the time, of a report of what is expected and not seen
+//	m1:  xxhash64(service, 0, mask(headline(message))): made before there was p1, see [application.fingerprint]
 //	many what a service has beyond Limits.Patterns
 //	gap  lookout could not read events
 const (
-	masked       = "m1:"
-	given        = "f1:"
-	manyPatterns = "many"
-	gapPrint     = "gap"
+	patternPrint   = "p1:"
+	exceptionPrint = "e1:"
+	given          = "f1:"
+	seriesPrint    = "s1:"
+	explosionPrint = "x1:"
+	digestPrint    = "d1:"
+	unusedPrint    = "u1:"
+	masked         = "m1:"
+	manyPatterns   = "many"
+	gapPrint       = "gap"
 )
 
-// named tells a fingerprint that both events have, the one that opens an incident and the one that resolves it: a text is
-// never the same.
-func named(fingerprint string) bool { return strings.HasPrefix(fingerprint, given) }
+// named tells a fingerprint that is known when the incident begins and when it ends: a text is never the same.
+func named(fingerprint string) bool {
+	return strings.HasPrefix(fingerprint, given) || strings.HasPrefix(fingerprint, seriesPrint)
+}
 
 // fingerprint groups an event with others of its kind; scratch is reused between calls.
 func fingerprint(e *event.Event, scratch *[]byte) string {
-	kind := masked
-	buf := append((*scratch)[:0], e.Service...)
-	buf = append(buf, 0)
 	if f := e.Field("fingerprint"); f != nil && len(f.Value) > 0 {
-		kind = given
-		buf = append(buf, f.Value...)
-	} else {
-		buf = mask.Append(buf, mask.Headline(e.Message))
+		*scratch = append(append(append((*scratch)[:0], e.Service...), 0), f.Value...)
+		return given + strconv.FormatUint(xxhash.Sum64(*scratch), 16)
 	}
-	*scratch = buf
-	return kind + strconv.FormatUint(xxhash.Sum64(buf), 16)
+	hash, exception := kindOf(e, scratch)
+	if exception {
+		return exceptionPrint + strconv.FormatUint(hash, 16)
+	}
+	return mask.Fingerprint(hash)
+}
+
+// kindOf hashes what kind of line an event is; exception tells whether that is the exception's type.
+func kindOf(e *event.Event, scratch *[]byte) (hash uint64, exception bool) {
+	var buf [1024]byte
+	if t := exceptionType(e); t != nil {
+		return mask.Hash(string(e.Service), e.Level, t, scratch), true
+	}
+	return mask.Hash(string(e.Service), e.Level, mask.Pattern(buf[:0], e.Message), scratch), false
+}
+
+// oldFingerprint is an event's m1.
+func oldFingerprint(e *event.Event, scratch *[]byte) string {
+	*scratch = mask.Append(append(append((*scratch)[:0], e.Service...), 0), mask.Headline(e.Message))
+	return masked + strconv.FormatUint(xxhash.Sum64(*scratch), 16)
+}
+
+// maxTrace is how much of a message is looked at for an exception, in bytes.
+const maxTrace = 16 << 10
+
+// exceptionType returns the type of the exception that an event tells of, nil when it tells of none: the field that says so,
+// or what stands in front of the frames of a stack trace. It is part of the meaning of e1.
+func exceptionType(e *event.Event) []byte {
+	for i := range e.Fields {
+		switch f := &e.Fields[i]; string(f.Name) {
+		case "exception.type", "error.type":
+			if len(f.Value) > 0 {
+				return f.Value
+			}
+		}
+	}
+	msg := e.Message[:min(len(e.Message), maxTrace)]
+	if bytes.IndexByte(msg, '\n') < 0 {
+		return nil
+	}
+	if i := bytes.Index(msg, []byte("Traceback (most recent call last)")); i >= 0 {
+		// Its last line says what was raised; the lines before it are indented, or of traces before it.
+		lines := bytes.Split(bytes.TrimRight(e.Message[i:], " \t\r\n"), []byte("\n"))
+		name, _, _ := bytes.Cut(bytes.TrimSpace(lines[len(lines)-1]), []byte(":"))
+		if isTypeName(name) {
+			return name
+		}
+		return nil
+	}
+	var before []byte
+	for line := range bytes.Lines(msg) {
+		if frame := bytes.TrimLeft(line, " \t"); before != nil &&
+			(len(frame) < len(line) && bytes.HasPrefix(frame, []byte("at ")) || bytes.HasPrefix(frame, []byte("#0 ")) || bytes.HasPrefix(frame, []byte("Stack trace:"))) {
+			return thrownIn(before)
+		}
+		if len(bytes.TrimSpace(line)) > 0 && (before == nil || thrownIn(line) != nil) {
+			before = line
+		}
+	}
+	return nil
+}
+
+// thrownIn returns the first word of a line that is an exception's name.
+func thrownIn(line []byte) []byte {
+	for word := range bytes.FieldsFuncSeq(line, func(r rune) bool { return !isTypeRune(r) }) {
+		word = bytes.TrimRight(word, ".")
+		if _, last := lastPart(word); bytes.HasSuffix(last, []byte("Exception")) || bytes.HasSuffix(last, []byte("Error")) || bytes.HasSuffix(last, []byte("Throwable")) {
+			if isTypeName(word) && last[0] >= 'A' && last[0] <= 'Z' {
+				return word
+			}
+		}
+	}
+	return nil
+}
+
+func lastPart(name []byte) (before, last []byte) {
+	i := bytes.LastIndexAny(name, ".$\\")
+	return name[:max(0, i)], name[i+1:]
+}
+
+func isTypeRune(r rune) bool {
+	return r == '.' || r == '_' || r == '$' || r == '\\' || r >= '0' && r <= '9' || r|0x20 >= 'a' && r|0x20 <= 'z' && r < 0x80
+}
+
+// isTypeName tells the name of a type, which may have a package: java.lang.IllegalStateException, KeyError.
+func isTypeName(name []byte) bool {
+	return len(name) > 0 && len(name) <= 200 && !(name[0] >= '0' && name[0] <= '9') && name[0] != '.' && !bytes.ContainsFunc(name, func(r rune) bool { return !isTypeRune(r) })
 }

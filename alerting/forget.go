@@ -23,9 +23,11 @@ const forgotten = "(deleted)"
 // all. Messages that were sent stay where they are. It may be called again for the same scope.
 func (e *Engine) Forget(ctx context.Context, scope *query.DeleteScope) error {
 	e.addScope(scope)
+	e.modes.mu.Lock()
 	err := e.update(ctx, "forgetting deleted events", func(tx *bbolt.Tx) error {
-		return errors.Join(e.forgetSamples(tx, scope), e.forgetLines(tx, scope), clearBucket(tx, bucketDead))
+		return errors.Join(e.forgetSamples(tx, scope), e.forgetLines(tx, scope), e.modes.forgetFirsts(tx), clearBucket(tx, bucketDead))
 	})
+	e.modes.mu.Unlock()
 	if err != nil {
 		return err
 	}

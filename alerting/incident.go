@@ -36,6 +36,7 @@ type incident struct {
 	Fingerprint string   `json:"fingerprint"`
 	Severity    Severity `json:"severity"`
 	Query       string   `json:"query,omitempty"` // the search that shows its events
+	What        string   `json:"what,omitempty"`  // what its event is to the rule: new, unexpected
 	First       int64    `json:"first"`           // Received of the first and the last event, ns
 	Last        int64    `json:"last"`
 	Count       int64    `json:"count"`

@@ -181,6 +181,9 @@ func (e *Engine) titleOf(inc *incident) string {
 	if strings.HasPrefix(inc.Fingerprint, manyPatterns+":") {
 		what = fmt.Sprintf("more than %d different messages, the latest: %s", e.limits.Patterns, what)
 	}
+	if inc.What != "" {
+		what = inc.What + ": " + what
+	}
 	return title(s.Level, s.Service, what)
 }
 

@@ -143,6 +143,16 @@ func (r *Replay) pass(ctx context.Context, to int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if tick := r.e.modes.nextTick(); !r.draining && tick <= to && tick <= r.look && tick <= r.engine && (next == nil || tick <= r.due[next]) {
+			r.clock.set(tick)
+			if err := r.e.tick(ctx); err != nil {
+				return err
+			}
+			if err := r.tick(ctx, r.clock.now); err != nil {
+				return err
+			}
+			continue
+		}
 		if at := r.engine; !r.draining && at <= to && at <= r.look && (next == nil || at <= r.due[next]) {
 			if err := r.tick(ctx, at); err != nil {
 				return err

@@ -136,7 +136,7 @@ func days(seed uint64, from time.Time, n int) (batches [][]event.Event) {
 	return batches
 }
 
-// ruleSets are what is replayed; a mode that is added belongs here.
+// ruleSet is what is replayed.
 func ruleSet(t *testing.T) []alerting.Rule {
 	probes := rule(t, "probes", "stream:probe change:down", "#ops")
 	probes.Resolve = rule(t, "x", "stream:probe change:up", "#ops").Query
@@ -150,11 +150,33 @@ func ruleSet(t *testing.T) []alerting.Rule {
 // the scheduler to decide.
 var apart = alerting.Limits{Workspace: 1, Edit: 1}
 
+// modeSet are rules of the modes that have a state.
+func modeSet(t *testing.T) []alerting.Rule {
+	mode := func(name, text string, mode alerting.Mode) alerting.Rule {
+		r := rule(t, name, text, "#modes")
+		r.Mode = mode
+		return r
+	}
+	many := mode("many", "failed", alerting.ModeRate)
+	many.Above, many.Window, many.By = 5, 10*time.Minute, []string{"service"}
+	few := mode("few", "service:pay", alerting.ModeRate)
+	few.Below, few.Window = 2, time.Hour
+	silent := mode("silent", "service:(shop, pay)", alerting.ModeAbsent)
+	silent.After = 3 * time.Hour
+	odd := mode("odd", "service:cart", alerting.ModeUnexpected)
+	odd.Expect = []alerting.Expectation{{Query: rule(t, "x", "broken", "#x").Query}}
+	return []alerting.Rule{many, few, silent, odd, mode("learned", "*", alerting.ModeAbsent), mode("new", "level>=error", alerting.ModeNew), mode("spike", "level>=error", alerting.ModeSpike)}
+}
+
 // Issue 7: a backtest equals what went out live, notification for notification: the same events, sent at the times at which they
 // were received, to an engine with all its goroutines, and then replayed.
 func TestReplayEqualsLive(t *testing.T) {
-	for _, threads := range []bool{true, false} {
-		t.Run(fmt.Sprintf("threads %v", threads), func(t *testing.T) {
+	for _, c := range []struct {
+		threads, modes bool
+		least          int // notifications
+	}{{true, false, 100}, {false, false, 100}, {true, true, 30}} {
+		threads := c.threads
+		t.Run(fmt.Sprintf("threads %v modes %v", threads, c.modes), func(t *testing.T) {
 			var live []string
 			var batches [][]event.Event
 			var out alerting.Notifier
@@ -165,7 +187,9 @@ func TestReplayEqualsLive(t *testing.T) {
 				if out = notes; threads {
 					out = tapeWithThreads{notes}
 				}
-				rules = ruleSet(t)
+				if rules = ruleSet(t); c.modes {
+					rules = modeSet(t)
+				}
 				r.opts.Notifier, r.opts.Rules, r.opts.Limits = out, rules, apart
 				batches = days(1, time.Now(), 250)
 				r.run()
@@ -178,7 +202,7 @@ func TestReplayEqualsLive(t *testing.T) {
 				stop = time.Now()
 				live = written(notes.took)
 			})
-			if len(live) < 100 {
+			if len(live) < c.least {
 				t.Fatalf("only %d notifications: the events are too tame", len(live))
 			}
 

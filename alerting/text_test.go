@@ -86,22 +86,42 @@ func TestFingerprints(t *testing.T) {
 		e.Fields = []event.Field{{Name: []byte("fingerprint"), Value: []byte(v)}}
 		return &e
 	}
-	a, b := ev(event.Error, "shop", "order 1 failed\nat line 5"), ev(event.Warning, "shop", "order 22 failed\nat line 7")
+	typed := func(e event.Event, v string) *event.Event {
+		e.Fields = []event.Field{{Name: []byte("exception.type"), Value: []byte(v)}}
+		return &e
+	}
+	a, b, warning := ev(event.Error, "shop", "order 1 failed\nat line 5"), ev(event.Error, "shop", "order 22 failed\nat line 7"), ev(event.Warning, "shop", "order 1 failed")
 	other, stock := ev(event.Error, "pay", "order 1 failed"), ev(event.Error, "shop", "no stock")
-	same := [][2]*event.Event{{&a, &b}, {field(a, "x"), field(stock, "x")}}
+	java := ev(event.Error, "shop", "cannot charge order 17 of bob\njava.lang.IllegalStateException: no card\n\tat shop.Pay.charge(Pay.java:31)\n\tat shop.Main.main(Main.java:3)\n")
+	java2 := ev(event.Error, "shop", "the cart of ann is lost\njava.lang.IllegalStateException: closed\n\tat shop.Cart.open(Cart.java:8)\nCaused by: java.io.IOException: x\n\tat a.B.c(B.java:1)\n")
+	npe := ev(event.Error, "shop", "java.lang.NullPointerException: no card\n\tat shop.Pay.charge(Pay.java:31)\n")
+	py := ev(event.Error, "shop", "handling /x\nTraceback (most recent call last):\n  File \"a.py\", line 3, in f\n    d['x']\nKeyError: 'x'\n")
+	py2 := ev(event.Error, "shop", "Traceback (most recent call last):\n  File \"b.py\", line 4\nKeyError: 'yy'")
+	js := ev(event.Error, "shop", "Unhandled\nTypeError: Cannot read properties of undefined (reading 'x')\n    at f (/app/x.js:1:2)\n    at g (/app/y.js:3:4)\n")
+	php := ev(event.Error, "shop", "PHP Fatal error:  Uncaught TypeError: f(): bad in /a.php:3\nStack trace:\n#0 /a.php(9): f()\n")
+	same := [][2]*event.Event{{&a, &b}, {field(a, "x"), field(stock, "x")}, {&java, &java2}, {&py, &py2}, {&js, &php}, {typed(a, "KeyError"), &py}}
 	for _, p := range same {
 		if alerting.Fingerprint(p[0]) != alerting.Fingerprint(p[1]) {
 			t.Errorf("%q and %q have two fingerprints", p[0].Message, p[1].Message)
 		}
 	}
-	differ := [][2]*event.Event{{&a, &other}, {&a, &stock}, {field(a, "x"), field(a, "y")}, {field(a, "x"), field(other, "x")}, {&a, field(a, "order # failed")}}
+	differ := [][2]*event.Event{{&a, &other}, {&a, &stock}, {&a, &warning}, {field(a, "x"), field(a, "y")}, {field(a, "x"), field(other, "x")}, {&a, field(a, "order # failed")},
+		{&java, &npe}, {&java, &py}, {&py, &js}, {&a, typed(a, "order # failed")}}
 	for _, p := range differ {
 		if alerting.Fingerprint(p[0]) == alerting.Fingerprint(p[1]) {
 			t.Errorf("%q of %s and %q of %s have one fingerprint", p[0].Message, p[0].Service, p[1].Message, p[1].Service)
 		}
 	}
-	// Stored incidents are found by it: it must not change while its prefix stands.
-	if got, want := alerting.Fingerprint(&a), "m1:f9ce290515cf2c11"; got != want {
+	// Stored incidents are found by it: it must not change while its prefix stands. p1 is what the ledger of patterns has, too.
+	for _, tt := range []struct {
+		e    *event.Event
+		want string
+	}{{&a, "p1:f5b7ea37e5733b07"}, {field(a, "x"), "f1:a78072e049600e09"}, {&java, "e1:dd5391bb07e0d32a"}} {
+		if got := alerting.Fingerprint(tt.e); got != tt.want {
+			t.Errorf("fingerprint %s, want %s", got, tt.want)
+		}
+	}
+	if got, want := alerting.OldFingerprint(&a), "m1:f9ce290515cf2c11"; got != want {
 		t.Errorf("fingerprint %s, want %s", got, want)
 	}
 }

@@ -137,9 +137,6 @@ func (a *App) engineOptions(c *config.Config) alerting.Options {
 func rules(c *config.Config) []alerting.Rule {
 	var list []alerting.Rule
 	for _, r := range c.Rules {
-		if r.Mode != "match" {
-			continue // package alerting is about to have the others
-		}
 		rule := alerting.Rule{
 			Name: r.Name, Query: r.Query.Query, Resolve: r.Resolve.Query, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
 			Mode: alerting.Mode(r.Mode), Above: int64(r.Above), Below: int64(r.Below), Window: time.Duration(r.Window), By: r.By, After: time.Duration(r.After),
