@@ -20,7 +20,10 @@ type Actions interface {
 	Acknowledge(ctx context.Context, id uint64, by string) error
 	// SilenceIncident keeps what is like the incident from being told for a while.
 	SilenceIncident(ctx context.Context, id uint64, d time.Duration, by string) error
-	// ExpectIncident adds what is like the incident to what its rule expects.
+}
+
+// Expecter are [Actions] that can add what is like an incident to what its rule expects.
+type Expecter interface {
 	ExpectIncident(ctx context.Context, id uint64, by string) error
 }
 
@@ -45,7 +48,9 @@ func do(ctx context.Context, actions Actions, button string, id uint64, by strin
 	case buttonDay:
 		return actions.SilenceIncident(ctx, id, 24*time.Hour, by)
 	case buttonExpect:
-		return actions.ExpectIncident(ctx, id, by)
+		if e, ok := actions.(Expecter); ok {
+			return e.ExpectIncident(ctx, id, by)
+		}
 	}
 	return errNoButton
 }
@@ -61,10 +66,10 @@ func buttons(m alerting.Message) *slack.ActionBlock {
 		set = append(set, b)
 		return b
 	}
-	if m.ID != 0 && m.State == alerting.Firing {
+	if m.ID != 0 && (m.State == alerting.Firing || m.State == alerting.Silenced) {
 		button(buttonAcknowledge, "Acknowledge").WithStyle(slack.StylePrimary)
 	}
-	if m.ID != 0 && (m.State == alerting.Firing || m.State == alerting.Acknowledged) {
+	if m.ID != 0 && m.State != "" && m.State != alerting.Resolved {
 		button(buttonHour, "Silence 1 h")
 		button(buttonDay, "Silence 1 day")
 		if m.Expectable {
@@ -148,6 +153,9 @@ func (l *listener) interactive(ctx context.Context, payload json.RawMessage) err
 			l.log.Warn("Slack sent a press of something that is no button of lookout's", "action", alerting.Cut(a.ActionID, 100))
 		case errors.Is(err, alerting.ErrNotFound):
 			l.answer(&p, "There is nothing to do any more: the incident behind this message is over.")
+		case err != nil && ctx.Err() == nil:
+			l.answer(&p, "That cannot be done: "+err.Error())
+			l.log.Warn("the press of a button in Slack was refused", "button", a.ActionID, "incident", id, "error", err)
 		case err != nil:
 			delete(l.pressed, key)
 			return fmt.Errorf("%s of incident %d: %w", a.ActionID, id, err)

@@ -141,6 +141,7 @@ func TestButtonsOfAState(t *testing.T) {
 			{func(*alerting.Message) {}, "Acknowledge, Silence 1 h, Silence 1 day, This is expected, Open in lookout"},
 			{func(m *alerting.Message) { m.Expectable = false }, "Acknowledge, Silence 1 h, Silence 1 day, Open in lookout"},
 			{func(m *alerting.Message) { m.State = alerting.Acknowledged }, "Silence 1 h, Silence 1 day, This is expected, Open in lookout"},
+			{func(m *alerting.Message) { m.State = alerting.Silenced }, "Acknowledge, Silence 1 h, Silence 1 day, This is expected, Open in lookout"},
 			{func(m *alerting.Message) { m.State = alerting.Resolved }, "Open in lookout"},
 			{func(m *alerting.Message) { m.State, m.Link = alerting.Resolved, "" }, ""},
 			{func(m *alerting.Message) { m.ID = 0 }, "Open in lookout"},
@@ -232,6 +233,14 @@ func TestPressOfWhatIsOver(t *testing.T) {
 		}
 		if n := len(d.fake.Messages()); n != 1 {
 			t.Errorf("%d messages", n)
+		}
+		d.actions.will(func(context.Context, string) error { return errors.New("the rule has <no> list") })
+		if _, err := d.fake.Press(d.t.Context(), m, "This is expected", ann); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if said := d.fake.Ephemerals(); len(said) != 2 || said[1].Text != "That cannot be done: the rule has <no> list" {
+			t.Errorf("said: %+v", said)
 		}
 	})
 }

@@ -37,6 +37,7 @@ import (
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/pushover"
+	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/collector/docker"
 	"github.com/lookoutlog/lookout/collector/forward"
@@ -90,6 +91,7 @@ type App struct {
 	ways     alerting.Notifier // what its messages go by
 	inForce  atomic.Pointer[config.Config]
 	trying   chan struct{}      // has room for one backtest
+	slack    *slack.Notifier    // nil without its token
 	pushover *pushover.Notifier // nil when nobody can be paged
 
 	// readers tells how far all have read who must see every event; nil until all of them are known.
@@ -209,6 +211,9 @@ func (a *App) Start() error {
 	// What is behind the inputs starts first, so that it ends last.
 	if a.engine != nil {
 		a.run("alerting", a.engine.Run)
+		if a.slack != nil && a.slack.Buttons() {
+			a.run("Slack's buttons", func(ctx context.Context) error { return a.slack.Listen(ctx, a.engine, a.log) })
+		}
 	}
 	if a.catalog != nil && feedCatalog != "off" {
 		a.run("catalogue", a.catalog.Run)

@@ -82,12 +82,13 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 	c := a.o.Config
 	ways := alerting.Mux{Ways: map[string]alerting.Notifier{}}
 	if c.Slack.Token != "" {
-		notifier, err := slack.New(slack.Options{Token: string(c.Slack.Token), API: string(c.Slack.API)})
+		notifier, err := slack.New(slack.Options{Token: string(c.Slack.Token), AppToken: string(c.Slack.AppToken), API: string(c.Slack.API)})
 		if err != nil {
 			return err
 		}
 		a.onStop("slack", func(context.Context) error { notifier.Close(); return nil })
 		ways.Default = notifier
+		a.slack = notifier
 	}
 	if c.Pushover.On() {
 		notifier, err := pushover.New(pushover.Options{Token: string(c.Pushover.Token), User: string(c.Pushover.User), API: string(c.Pushover.API)})

@@ -114,9 +114,11 @@ func (f Forward) On() bool { return f.URL != "" }
 
 // Slack is how to post there.
 type Slack struct {
-	Token   Secret  `key:"token" doc:"the bot's token (xoxb-…)"`
-	Channel Channel `key:"channel" doc:"where everything goes that has no channel of its own"`
-	API     URL     `key:"api" default:"https://slack.com/api/" doc:"another base address, for tests"`
+	Token Secret `key:"token" doc:"the bot's token (xoxb-…)"`
+	// AppToken is of Socket Mode.
+	AppToken Secret  `key:"app_token" doc:"the app-level token (xapp-…); with it messages have buttons: acknowledge, silence, this is expected; see docs/slack.md"`
+	Channel  Channel `key:"channel" doc:"where everything goes that has no channel of its own"`
+	API      URL     `key:"api" default:"https://slack.com/api/" doc:"another base address, for tests"`
 }
 
 // Channels are the three lines for the common case. Errors and Warnings each bring a default rule.
@@ -370,6 +372,12 @@ func (r *reader) validateRules(c *Config) {
 	case c.Forward.On():
 	case !token && needsSlack:
 		r.warn(r.at("slack.token"), "slack.token", "there are rules, but no token: nothing will be posted", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
+	case strings.HasPrefix(string(c.Slack.Token), "xapp-"):
+		r.fail("slack.token", "", "is an app-level token", "set it as slack.app_token, and the bot's token (xoxb-…, under OAuth & Permissions) here")
+	case c.Slack.AppToken != "" && !strings.HasPrefix(string(c.Slack.AppToken), "xapp-"):
+		r.fail("slack.app_token", "", "is no app-level token: they begin with xapp-", "make one under Basic Information, App-Level Tokens, with the scope connections:write")
+	case c.Slack.AppToken != "" && !token:
+		r.warn(r.at("slack.app_token"), "slack.app_token", "there is no slack.token: nothing will be posted, so there are no buttons", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
 	case token && !needsSlack:
 		r.warn(r.at("slack.token"), "slack.token", "there is a token, but neither a rule nor a channel: nothing will be posted", "set slack.channel or LOOKOUT_SLACK_CHANNEL")
 	}

@@ -257,7 +257,7 @@ func TestErrors(t *testing.T) {
 		{"htpp: x", nil, `lookout.yaml:1: htpp: there is no such setting; did you mean http?`},
 		{"\nslack:\n  tokn: " + canary, nil, `lookout.yaml:3: slack.tokn: there is no such setting; did you mean token?`},
 		{"slack: {token_fil: x}", nil, `lookout.yaml:1: slack.token_fil: there is no such setting; did you mean token_file?`},
-		{"slack: {zzz: x}", nil, `lookout.yaml:1: slack.zzz: there is no such setting; there are token, token_file, channel, api`},
+		{"slack: {zzz: x}", nil, `lookout.yaml:1: slack.zzz: there is no such setting; there are token, token_file, app_token, app_token_file, channel, api`},
 		{"rules:\n- name: a\n  qeury: x\n  channel: C1", nil, "lookout.yaml:2: rules[0].query: is missing; add query: …\n" +
 			"lookout.yaml:3: rules[0].qeury: there is no such setting; did you mean query?"},
 		{"data: a\ndata: b", nil, `lookout.yaml:2: data: stands here twice, first in line 1; keep one of them`},
