@@ -53,6 +53,7 @@ type compactor struct {
 
 	complained time.Time // that retention failed
 
+	polite  *polite
 	builder *blockBuilder // with loaded the memory of a merge, kept for the next that follows at once
 	loaded  loaded
 	deleter deleter
@@ -61,6 +62,7 @@ type compactor struct {
 func newCompactor(s *Store) *compactor {
 	c := &compactor{s: s, days: map[*segment.Segment]int64{}, fixed: map[*segment.Segment]bool{}}
 	c.deleter.c = c
+	c.polite = s.polite(func() bool { return c.urgent })
 	return c
 }
 
@@ -252,15 +254,17 @@ func (c *compactor) merge(ctx context.Context, segs []*segment.Segment) error {
 	if err != nil {
 		return err
 	}
+	w.GiveWay = c.polite.giveWay
 	if c.builder == nil {
-		if c.builder, err = newBlockBuilder(); err != nil {
+		if c.builder, err = newBlockBuilder(c.polite); err != nil {
 			w.Abort()
 			return err
 		}
 	}
-	m := &merging{c: c, ctx: ctx, w: w, until: math.MinInt64, since: time.Now()}
+	m := &merging{c: c, ctx: ctx, w: w, until: math.MinInt64}
+	m.begin()
 	err = m.write(segs)
-	defer func() { stats.worked.Add(int64(m.worked + time.Since(m.since))) }()
+	defer func() { stats.worked.Add(int64(m.worked + m.lasted())) }()
 	if err != nil {
 		w.Abort()
 		return err

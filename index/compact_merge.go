@@ -28,7 +28,8 @@ type merging struct {
 	rows  int
 	until int64 // their greatest time
 
-	since  time.Time // of the work since the last rest
+	since  time.Time     // of the work since the last rest
+	waited time.Duration // what the compactor had waited for searches then
 	worked time.Duration
 	size   int64 // of the segments' files
 	all    int64 // rows of the segments
@@ -157,11 +158,18 @@ func (m *merging) check(merged *segment.Segment) error {
 
 // rest leaves the cores to others after a piece of work, and ends the merge with the store.
 func (m *merging) rest() error {
-	worked := time.Since(m.since)
+	worked := m.lasted()
 	m.worked += worked
 	err := m.c.rest(m.ctx, worked)
-	m.since = time.Now()
+	m.begin()
 	return err
+}
+
+// begin notes that work begins, and lasted tells how long it went on since, without what searches were waited for.
+func (m *merging) begin() { m.since, m.waited = time.Now(), m.c.polite.waited }
+
+func (m *merging) lasted() time.Duration {
+	return time.Since(m.since) - (m.c.polite.waited - m.waited)
 }
 
 // loaded is the rows of some blocks of one service.

@@ -375,6 +375,7 @@ func (d *deleter) rewrite(ctx context.Context, j *deletion, seg *segment.Segment
 	if err != nil {
 		return nil, err
 	}
+	w.GiveWay = r.d.c.polite.giveWay
 	if err = r.write(w); err == nil {
 		err = s.changeJob(j, func() { j.Rewriting = &rewritingNow{name, r.dropped} })
 	}
@@ -526,7 +527,7 @@ func (r *rewriting) block(w *segment.Writer, e *segment.Entry) error {
 	c := r.d.c
 	if c.builder == nil {
 		var err error
-		if c.builder, err = newBlockBuilder(); err != nil {
+		if c.builder, err = newBlockBuilder(c.polite); err != nil {
 			return err
 		}
 	}

@@ -124,7 +124,8 @@ type Store struct {
 	gathers    chan struct{} // how many followers gather a window of events from segments
 	gatherings sync.Pool     // their memory
 	builder    *blockBuilder // the sealer's
-	sealing    time.Time     // when a failure to seal was said last; the sealer's
+	searches   underway
+	sealing    time.Time // when a failure to seal was said last; the sealer's
 	stats      counters
 	tables     tableCache
 	kinds      kindsShared

@@ -286,7 +286,7 @@ func classOf(name string) string {
 // be nil, gets the kinds of its lines.
 func (s *Store) write(g *generation, c classPart, noted *kindReader) (err error) {
 	if s.builder == nil {
-		if s.builder, err = newBlockBuilder(); err != nil {
+		if s.builder, err = newBlockBuilder(s.polite(s.pressed)); err != nil {
 			return err
 		}
 	}
@@ -296,6 +296,7 @@ func (s *Store) write(g *generation, c classPart, noted *kindReader) (err error)
 	if err != nil {
 		return err
 	}
+	w.GiveWay = b.GiveWay
 	defer func() {
 		if err != nil {
 			w.Abort()
@@ -319,9 +320,13 @@ type blockBuilder struct {
 	noted *kindReader
 }
 
-func newBlockBuilder() (*blockBuilder, error) {
+func newBlockBuilder(p *polite) (*blockBuilder, error) {
 	b, err := block.NewBuilder()
-	return &blockBuilder{Builder: b}, err
+	if err != nil {
+		return nil, err
+	}
+	b.GiveWay = p.giveWay
+	return &blockBuilder{Builder: b}, nil
 }
 
 // add cuts the rows of a service, which are in order, into blocks and adds these to a segment.
@@ -336,6 +341,7 @@ func (b *blockBuilder) add(w *segment.Writer, rows []block.Row, received []block
 		if b.noted != nil {
 			b.noted.readInfo(info)
 		}
+		b.GiveWay()
 		if err := w.Add(data, info); err != nil {
 			return err
 		}

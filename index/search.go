@@ -69,6 +69,7 @@ func (s *Store) search(ctx context.Context, r query.Request, v visitor, answer f
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(ErrClosed) })()
 
+	defer s.searches.begin()()
 	q := s.newSearch(ctx, r, v)
 	defer q.release()
 	defer q.finish()

@@ -37,6 +37,8 @@ const (
 type Builder struct {
 	// NoteMessages has [Builder.Append] fill [Info.Messages], whose texts are the builder's and the rows' own.
 	NoteMessages bool
+	// GiveWay is called while a block is built, after each piece of work of some tenths of a millisecond, and may wait. Nil for none.
+	GiveWay func()
 
 	sections sectionWriter
 	keys     keySet
@@ -63,6 +65,7 @@ type Builder struct {
 	tokens, ints          []uint64
 	ids                   []uint16
 	scratch               []byte
+	work                  int // since others had their turn
 	data, loose           []byte
 	defs, chunks          []byte
 	head, dir             []byte
@@ -270,12 +273,27 @@ func (b *Builder) Append(dst []byte, rows []Row, received []ReceivedRun) ([]byte
 	m := &b.info.Meta
 	*m = Meta{Rows: len(rows), MinSeq: math.MaxUint64}
 	for i, r := range rows {
+		b.worked(rowWork)
 		if err := b.addRow(i, r); err != nil {
 			return nil, nil, err
 		}
 	}
 	data, err := b.finish(dst, received)
 	return data, &b.info, err
+}
+
+// workMost is how much is done at a stretch, in values that are put into a column; rowWork is what taking an event apart is in these.
+const (
+	workMost = 1024
+	rowWork  = 8
+)
+
+// worked is called before so much is done.
+func (b *Builder) worked(n int) {
+	if b.work += n; b.work >= workMost && b.GiveWay != nil {
+		b.work = 0
+		b.GiveWay()
+	}
 }
 
 // finish writes the block of what the columns hold.
@@ -286,6 +304,7 @@ func (b *Builder) finish(dst []byte, received []ReceivedRun) ([]byte, error) {
 
 	dir := b.appendTimes(b.dir[:0])
 	dir = b.appendSeqs(dir)
+	b.worked(len(b.times))
 	for i := range b.dicts {
 		c := &b.dicts[i]
 		dir = binary.AppendUvarint(dir, uint64(len(c.values)))
@@ -305,11 +324,14 @@ func (b *Builder) finish(dst []byte, received []ReceivedRun) ([]byte, error) {
 	b.text.keys(b)
 	dir = binary.AppendUvarint(dir, uint64(len(b.fields)))
 	for i, c := range b.fields {
+		b.worked(len(c.rows))
 		dir = b.appendField(dir, i+1, c)
 	}
 	dir = b.appendRest(dir)
 	b.dir = dir
+	b.worked(workMost)
 	b.sections.compress(dir)
+	b.worked(workMost)
 	b.info.Keys = b.keys.list(b.info.Keys)
 
 	first := len(dst)

@@ -190,6 +190,7 @@ func (b *Builder) joinOrder(gap uint64) bool {
 		if best < 0 {
 			break
 		}
+		b.worked(1)
 		s := &j.sources[best]
 		t, seq := uint64(s.times[s.next]), s.seqs[s.next]
 		if n := len(b.times); n > 0 && t-b.times[n-1] > gap {
@@ -217,6 +218,7 @@ func (b *Builder) joinRows() bool {
 		j.sources[i].next = 0
 	}
 	for i, n := range j.order {
+		b.worked(1)
 		s := &j.sources[n]
 		row := s.next
 		s.next++
@@ -288,6 +290,7 @@ func (b *Builder) joinText(c *textColumn, from []uint16, field *fieldColumn, col
 	}
 	c.keyed = len(c.holes)
 	for _, n := range from {
+		b.worked(4)
 		t := &j.texts[n]
 		if t.next == len(t.ids) {
 			return false, corrupt("%d values of a field where more are", t.next)

@@ -106,6 +106,7 @@ func (c *textColumn) freeText() bool {
 func (c *textColumn) keys(b *Builder) {
 	b.tokens = b.tokens[:0]
 	for _, h := range c.holes[c.keyed:] {
+		b.worked(1)
 		if h.to-h.from >= minKey {
 			b.tokens = query.AppendTokenKeys(b.tokens, c.arena[h.from:h.to])
 		}
@@ -113,8 +114,10 @@ func (c *textColumn) keys(b *Builder) {
 	for i := range c.forms.forms { // words
 		b.tokens = query.AppendTokenKeys(b.tokens, c.forms.bytes(i))
 	}
+	b.worked(len(b.tokens))
 	b.keys.add(b.tokens)
 	for _, i := range c.formless {
+		b.worked(rowWork)
 		b.tokens = query.AppendTokenKeys(b.tokens[:0], c.values[i])
 		b.keys.add(b.tokens)
 	}
@@ -205,6 +208,7 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 		switch {
 		case f.holes == 0:
 		case f.values <= looseValues:
+			b.worked(f.holes * len(values))
 			start := len(b.loose)
 			for _, v := range values {
 				for k := range f.holes {
@@ -223,6 +227,7 @@ func (c *textColumn) append(dst []byte, column int, name string, b *Builder, row
 			b.head = binary.AppendUvarint(b.head, uint64(len(b.data)))
 			from := len(b.holes)
 			for k := range f.holes {
+				b.worked(len(values))
 				b.column = b.column[:0]
 				for _, v := range values {
 					b.column = append(b.column, c.holes[c.starts[v]+uint32(k)])

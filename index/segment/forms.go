@@ -458,7 +458,7 @@ type listedForm struct {
 }
 
 // write writes all forms in order.
-func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
+func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables, giveWay func()) []part {
 	column := func(k formKey) int {
 		switch {
 		case k.message:
@@ -525,6 +525,7 @@ func (s *formSet) write(p *pageWriter, enc *zstd.Encoder, t *tables) []part {
 			raw = binary.AppendUvarint(raw[:0], uint64(len(texts)))
 			raw = binary.AppendUvarint(raw, uint64(len(consts)))
 			raw = append(append(append(raw, texts...), consts...), groups...)
+			giveWay()
 			pw.write(raw, first, m.service)
 			texts, consts, groups = texts[:0], consts[:0], groups[:0]
 		}

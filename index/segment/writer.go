@@ -25,6 +25,9 @@ var ErrNoFooter = errors.New("no footer to copy a block's facts from")
 // Writer writes one segment. It keeps the footer's facts in memory, about 2 MB a million events and at most 24 MiB of
 // forms; blocks go to the file as they come. It is not safe for concurrent use.
 type Writer struct {
+	// GiveWay is called between the parts of the footer, and may wait. Nil for none.
+	GiveWay func()
+
 	fsys       vfs.FS
 	dir        string
 	tmp, final string
@@ -233,7 +236,7 @@ func (w *Writer) writeFooter() error {
 	classes := w.writeFilters(p)
 	sections[0] = p.n
 	t, services, names := w.tables()
-	formParts := w.forms.write(p, w.enc, t)
+	formParts := w.forms.write(p, w.enc, t, w.giveWay)
 	sections[1] = p.n - sections[0]
 	counts := w.writeCounts(p)
 	sections[2] = p.n - sections[0] - sections[1]
@@ -304,6 +307,7 @@ func (w *Writer) writeFilters(p *pageWriter) []class {
 	}
 	slices.SortFunc(classes, func(a, b class) int { return cmp.Compare(a.size, b.size) })
 	for _, c := range classes {
+		w.giveWay()
 		filters := make([][]byte, len(c.blocks))
 		for i, b := range c.blocks {
 			filters[i] = w.blocks[b].filter
@@ -311,6 +315,12 @@ func (w *Writer) writeFilters(p *pageWriter) []class {
 		c.write(p, filters)
 	}
 	return classes
+}
+
+func (w *Writer) giveWay() {
+	if w.GiveWay != nil {
+		w.GiveWay()
+	}
 }
 
 // partWriter compresses runs of bytes and writes them as parts.
