@@ -78,6 +78,8 @@ type Rule struct {
 	After time.Duration
 	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
 	Channels []string
+	// Routed leaves it to the routes of the [Policy] who is told; Channels are told of what no route takes.
+	Routed bool
 	// Labels are what matchers see of its incidents beside what is known of every incident.
 	Labels map[string]string
 	// Parents are rules whose incidents are the cause of this one's: while one of them is open, and has the same values in
@@ -119,6 +121,7 @@ type Limits struct {
 	Park        time.Duration // between two tries of a [Broken] destination [5 min]
 	SendTimeout time.Duration // one call [30 s]
 	Poll        time.Duration // between two questions about who has acknowledged a message [5 s]
+	Refresh     time.Duration // shortest time between two edits of a message for its count alone [1 min]
 	Damp        time.Duration // between the second time and the third that people are made to notice an incident, doubled up to 48 times [5 min]
 	Waiting     int           // gathered messages waiting in a channel; matches beyond are counted, not shown [200]
 	Patterns    int           // incidents kept a rule and service; different ones beyond are taken together [10,000]
@@ -137,6 +140,7 @@ func (l *Limits) fill() {
 	defaultTo(&l.Park, 5*time.Minute)
 	defaultTo(&l.SendTimeout, 30*time.Second)
 	defaultTo(&l.Poll, 5*time.Second)
+	defaultTo(&l.Refresh, time.Minute)
 	defaultTo(&l.Damp, 5*time.Minute)
 	defaultTo(&l.Waiting, 200)
 	defaultTo(&l.Patterns, 10_000)

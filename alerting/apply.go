@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -30,9 +31,10 @@ type application struct {
 	incidents map[string]*incident
 	open      map[string]*queued // the last gathered entry of a channel, nil when there is none to add to
 	states    map[string]*channelState
-	channels  map[string]bool // what has to be woken afterwards
-	added     map[string]int  // new incidents by rule and service
-	silences  []Silence       // as this transaction leaves them
+	channels  map[string]bool     // what has to be woken afterwards
+	added     map[string]int      // new incidents by rule and service
+	silences  []Silence           // as this transaction leaves them
+	awake     map[string][]string // incidents for which quiet hours are over, by channel
 	scratch   []byte
 
 	held, acknowledged, expired uint64 // for the counters
@@ -47,7 +49,7 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 		states:    map[string]*channelState{},
 		channels:  map[string]bool{},
 		added:     map[string]int{},
-		silences:  *e.silences.Load(), suppressed: map[muteKind]uint64{},
+		silences:  *e.silences.Load(), awake: map[string][]string{}, suppressed: map[muteKind]uint64{},
 	}
 }
 
@@ -192,11 +194,11 @@ func (a *application) happened(h happening) error {
 		}
 		return a.tell(inc, h, h.channels)
 	}
-	// It is told already, or its message is still waiting and will say this count; unless the budget kept it from being
-	// told, that flood is over, and it still happens.
+	// It is told already, or its message is still waiting and will say this count, or the budget kept it from being told; then
+	// the sender tells it when the flood is over.
 	var again []string
 	for _, d := range inc.To {
-		if d.Passed || d.Held != 0 && received-d.Held > int64(a.e.limits.Window) {
+		if d.Passed {
 			again = append(again, d.Channel)
 		}
 	}
@@ -213,7 +215,7 @@ func (a *application) again(inc *incident, h happening) error {
 	if ends := inc.Rang + int64(pause); received < ends {
 		inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
 		inc.Labels = h.labels
-		inc.Damped, inc.DampedTo = ends, h.channels
+		inc.Damped, inc.DampedTo = ends, a.routed(inc, h.channels)
 		inc.Rev++
 		a.hush(inc)
 		return a.queue(inc)
@@ -234,6 +236,9 @@ func (a *application) number(inc *incident) (err error) {
 func (a *application) tell(inc *incident, h happening, channels []string) error {
 	inc.Severity, inc.Query, inc.What, inc.Sample = h.severity, h.query, h.what, sampleOf(h.event)
 	inc.Labels = h.labels
+	if slices.Equal(channels, h.channels) { // not only those that were held
+		channels = a.routed(inc, channels)
+	}
 	a.ring(inc, channels)
 	a.hush(inc)
 	return a.queue(inc)

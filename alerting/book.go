@@ -31,6 +31,7 @@ type standing struct {
 	rule  string // while this rule can resolve it, it stays; empty for none
 	look  int64  // when the watcher has to look at it, ns; 0 for never
 	muted muteKind
+	waits bool // for the end of quiet hours
 	// parent is true for one that suppresses others while it is open.
 	parent bool
 	// due is when it has to be looked at, 0 for never, damped when that is not for its end, and planned when it will be: not
@@ -69,6 +70,10 @@ func (b *book) note(key string, inc *incident, parent bool) (changed, due bool) 
 	case s.muted != "", s.parent:
 		s.look = s.until + 1 // by then it may be over without anything resolving it
 	}
+	if waking := inc.waking(); waking != 0 && (s.look == 0 || waking < s.look) {
+		s.look = waking
+	}
+	s.waits = inc.waking() != 0
 	s.due, s.damped, s.planned = inc.due(), inc.Damped, b.m[key].planned
 	b.plan(key, &s)
 	b.m[key] = s
@@ -114,7 +119,7 @@ func (b *book) all() []string {
 	defer b.mu.Unlock()
 	var keys []string
 	for key, s := range b.m {
-		if s.state != Resolved || s.muted != "" {
+		if s.state != Resolved || s.muted != "" || s.waits {
 			keys = append(keys, key)
 		}
 	}
@@ -182,7 +187,7 @@ func (b *book) at(now int64, resolves func(rule string) bool) map[string]State {
 		switch {
 		case s.until >= now || s.rule != "" && resolves(s.rule):
 			list[key] = s.state
-		case s.state == Resolved && s.look == 0 && s.muted == "":
+		case s.state == Resolved && s.look == 0 && s.muted == "" && !s.waits:
 			b.drop(key)
 		default: // it is over, and is about to be resolved
 		}

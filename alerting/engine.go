@@ -50,6 +50,7 @@ type Engine struct {
 	families families
 	book     book
 	modes    modes
+	desk     desk
 	asker    *asker
 	silences atomic.Pointer[[]Silence] // oldest first
 	policy   atomic.Pointer[Policy]
@@ -497,6 +498,7 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 		tx.OnCommit(func() {
 			e.families.remove(inc.family())
 			e.book.remove(string(k))
+			e.desk.forget(string(k), &inc)
 		})
 	}
 	return errs
@@ -640,6 +642,9 @@ func (e *Engine) noted(key string, inc *incident) {
 		e.watcher.wake()
 	} else if due {
 		e.watcher.wake()
+	}
+	if news := e.desk.note(key, inc, e.limits.Window); news != nil {
+		e.wake(news)
 	}
 	for _, d := range inc.To {
 		if d.Ringing {

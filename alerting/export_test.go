@@ -1,6 +1,8 @@
 package alerting
 
 import (
+	"time"
+
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/mask"
 )
@@ -29,3 +31,6 @@ const (
 	MaxGathered = maxGathered
 	MaxLine     = maxLine
 )
+
+// During tells whether a time lies in a schedule.
+func (s *Schedule) During(t time.Time) (until time.Time, ok bool) { return s.during(t) }

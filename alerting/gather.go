@@ -3,6 +3,7 @@ package alerting
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -20,15 +21,26 @@ const (
 func (a *application) addLine(m match) error {
 	text, whole := lineOf(m.event)
 	l := line{Seq: m.event.Seq, Time: m.event.Time, Rule: m.rule.Name, Text: text, Query: m.rule.text, Whole: whole}
-	for _, channel := range m.rule.Channels {
-		if err := a.gather(channel, m.rule.Severity, l); err != nil {
+	policy := a.e.policy.Load()
+	var labels Labels
+	if len(policy.Routes)+len(policy.Quiet) > 0 {
+		labels = a.labelsOfEvent(m)
+	}
+	for _, t := range a.targets(m.rule, labels) {
+		var notBefore int64
+		if until := policy.QuietUntil(labels, t, time.Unix(0, a.now)); !until.IsZero() {
+			notBefore = until.UnixNano()
+		}
+		if err := a.gather(t.Channel, m.rule.Severity, l, notBefore); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *application) gather(channel string, severity Severity, l line) error {
+// gather adds a line to a channel's last gathered message, in quiet hours to one that is due when they end. What comes
+// behind such a message in its channel waits with it.
+func (a *application) gather(channel string, severity Severity, l line, notBefore int64) error {
 	weight := Weight(l.Text) + lineOverhead
 	last, known := a.open[channel]
 	if !known {
@@ -39,7 +51,7 @@ func (a *application) gather(channel string, severity Severity, l line) error {
 		}
 	}
 	// What has been tried may be on the screen already: it is sent again as it was.
-	if last == nil || last.Sending || last.MayRepeat || last.Weight+weight > maxGathered {
+	if last == nil || last.Sending || last.MayRepeat || last.Weight+weight > maxGathered || last.NotBefore != notBefore {
 		if err := a.write(last); err != nil {
 			return err
 		}
@@ -48,7 +60,7 @@ func (a *application) gather(channel string, severity Severity, l line) error {
 			return a.hold(channel, l.Rule)
 		}
 		last = &queued{key: fmt.Sprintf("each|%s|%d", channel, l.Seq)}
-		last.entry = entry{Kind: kindEach, Channel: channel, Created: a.now, Rule: l.Rule, Severity: severity}
+		last.entry = entry{Kind: kindEach, Channel: channel, Created: a.now, Rule: l.Rule, Severity: severity, NotBefore: notBefore}
 		if err := enqueue(a.tx, last.key, &last.entry); err != nil {
 			return err
 		}

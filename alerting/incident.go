@@ -93,6 +93,11 @@ type destination struct {
 	// Told is when its message was first delivered, or refused for good, ns; 0 when it is still to come.
 	Told    int64   `json:"told,omitempty"`
 	Receipt Receipt `json:"receipt,omitzero"`
+	// Counted is how often it had happened as the message shows it, and CountedAt when it was brought to that, ns by the clock.
+	Counted   int64 `json:"counted,omitempty"`
+	CountedAt int64 `json:"counted_at,omitempty"`
+	// Fixed is true for a message that the destination does not have edited any more.
+	Fixed bool `json:"fixed,omitempty"`
 	// Held is when the budget kept it from being told; the overview counts it.
 	Held int64 `json:"held,omitempty"`
 	// Shown is the revision the message shows, Ring the one that people are still to notice, 0 for none.
@@ -102,6 +107,8 @@ type destination struct {
 	Repeat bool `json:"repeat,omitempty"`
 	// Ringing is true while the message rings: the destination is asked who acknowledged it.
 	Ringing bool `json:"ringing,omitempty"`
+	// Waits is until when quiet hours have it wait, ns; 0 when they do not.
+	Waits int64 `json:"waits,omitempty"`
 	// Passed is true when it was over, or seemed so, before what muted it was: the next event has it told.
 	Passed bool `json:"passed,omitempty"`
 	// Noted is how much of the incident's history the message or its thread tells, as a count of [incident].Logged.
@@ -226,7 +233,7 @@ func (inc *incident) anew(received, lastBefore int64) {
 	inc.BeforeLast, inc.BeforeCount, inc.BeforeEnd = lastBefore, inc.Count-1, inc.ended()
 	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
 	inc.Log, inc.Rings, inc.Rang = nil, 0, 0
-	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) })
+	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) && d.Waits == 0 })
 	inc.fire(received)
 }
 
@@ -355,11 +362,11 @@ func (h how) quiet() bool { return h == edit || h == note }
 // next is what the destination needs.
 func (d *destination) next(inc *incident) how {
 	switch there := d.Receipt != (Receipt{}); {
-	case inc.Muted != nil && there && d.Shown < inc.Rev:
+	case d.unnoticed(inc) && there && d.Shown < inc.Rev:
 		return edit // what is there shows how things stand; nobody is to notice
-	case inc.Muted != nil && there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
+	case d.unnoticed(inc) && there && d.Receipt.Thread && len(inc.since(d.Noted)) > 0:
 		return note
-	case inc.Muted != nil:
+	case d.unnoticed(inc):
 		return nothing
 	case d.Ring != 0 && there:
 		return reply
@@ -373,24 +380,38 @@ func (d *destination) next(inc *incident) how {
 	return nothing
 }
 
+// unnoticed tells whether nobody is to notice anything now.
+func (d *destination) unnoticed(inc *incident) bool { return inc.Muted != nil || d.Waits != 0 }
+
 // behind tells whether the message does not show how things stand.
 func (d *destination) behind(inc *incident) bool {
 	how := d.next(inc)
 	return how != nothing && how != note
 }
 
+// view is how an incident stood when a message of it was made.
+type view struct {
+	rev, logged uint64
+	count       int64
+}
+
+func (inc *incident) view() view { return view{inc.Rev, inc.Logged, inc.Count} }
+
 // came notes that a message was brought to a revision, and what it tells to so much of the history.
-func (d *destination) came(inc *incident, how how, rev, logged uint64, now int64, r Receipt) {
-	if d.Ring <= rev && !how.quiet() { // what is muted may be edited before it is noticed
+func (d *destination) came(inc *incident, how how, v view, now int64, r Receipt) {
+	if d.Ring <= v.rev && !how.quiet() { // what is muted may be edited before it is noticed
 		d.Ring = 0
 	}
 	switch how {
 	case send:
-		d.Shown, d.Noted, d.Receipt, d.Ringing = rev, logged, r, r.Rings && inc.State == Firing && !inc.Muted.shown()
+		d.Shown, d.Noted, d.Receipt, d.Ringing = v.rev, v.logged, r, r.Rings && inc.State == Firing && !inc.Muted.shown()
 	case note:
-		d.Noted = logged
+		d.Noted = v.logged
 	case edit:
-		d.Shown, d.Receipt = rev, r
+		d.Shown, d.Receipt = v.rev, r
+	}
+	if how == send || how == edit {
+		d.Counted, d.CountedAt, d.Fixed = v.count, now, false
 	}
 	if d.Told == 0 {
 		d.Told = now

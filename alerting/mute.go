@@ -66,7 +66,9 @@ type Maintenance struct {
 
 // Policy is what decides beside the rules who is told, and when.
 type Policy struct {
+	Routes      []Route
 	Maintenance []Maintenance
+	Quiet       []QuietHours
 }
 
 // Configure puts other rules and another policy in force, as [Engine.Reload] does rules. When something is wrong all stays
@@ -92,7 +94,7 @@ func (p *Policy) check() error {
 			return fmt.Errorf("maintenance %q matches everything: say what stops, such as service=%q", m.Name, "shop")
 		}
 	}
-	return nil
+	return p.checkRoutes()
 }
 
 // muteOf tells why an incident is not to be told at this time, nil when it is to be.
@@ -160,6 +162,11 @@ func (a *application) muteOfEvent(m match) *mute {
 	if len(a.silences) == 0 && len(a.e.policy.Load().Maintenance) == 0 {
 		return nil
 	}
+	return a.decidedMute(a.labelsOfEvent(m))
+}
+
+// labelsOfEvent are what matchers see of an event of interest.
+func (a *application) labelsOfEvent(m match) Labels {
 	e := m.event
 	severity := m.rule.Severity
 	if severity == "" {
@@ -169,11 +176,8 @@ func (a *application) muteOfEvent(m match) *mute {
 		Rule: m.rule.Name, Severity: severity, Labels: m.rule.labelsOf(e), Fingerprint: fingerprint(e, &a.scratch),
 		Sample: sample{Service: short(e.Service), Env: short(e.Env), Host: short(e.Host), Container: short(e.Container), Level: e.Level.String()},
 	}
-	return a.decidedMute(inc.labels())
+	return inc.labels()
 }
-
-// ring has an incident noticed in these channels.
-func (a *application) ring(inc *incident, channels []string) { inc.ring(channels) }
 
 // hush decides whether an incident that has just begun to fire is told.
 func (a *application) hush(inc *incident) {
@@ -227,6 +231,7 @@ func (a *application) consider(key string) error {
 	if inc == nil {
 		return nil
 	}
+	a.wake(key, inc)
 	was := inc.Muted
 	r := a.e.ruleNamed(inc.Rule)
 	over := inc.State == Resolved || !inc.goesOn(a.now, a.e.resolvable(inc))
@@ -289,7 +294,7 @@ func (a *application) considerAll(keys []string) error {
 			return err
 		}
 	}
-	return nil
+	return a.digest()
 }
 
 // ruleNamed returns a rule in force, nil when there is none of the name.

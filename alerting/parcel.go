@@ -53,11 +53,17 @@ func (p *entryParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, erro
 	if err := p.try(tx); err != nil {
 		return call{}, err
 	}
+	if p.q.Kind == kindQuiet {
+		m := p.s.e.renderQuiet(&p.q, func(key string) *incident { return p.s.e.incident(tx, []byte(key)) })
+		m.Plain, m.Notes = p.q.Plain, notes(&p.q.entry, now)
+		return call{how: send, message: m}, nil
+	}
 	return call{how: send, message: p.s.e.render(&p.q, now)}, nil
 }
 
 func (p *entryParcel) delivered(tx *bbolt.Tx, state *channelState, now int64, _ how, _ Receipt) error {
-	state.Posts = append(state.Posts, now)
+	b := state.of(p.q.Severity)
+	b.Posts = append(b.Posts, now)
 	if p.q.Kind == kindEach {
 		state.LastEach = now
 	}
@@ -83,8 +89,7 @@ func (p *entryParcel) dead(tx *bbolt.Tx, _ *channelState, _ int64, _ how) (strin
 type incidentParcel struct {
 	entryParcel
 	// What the message on its way shows, and whether it says that it may be a repeat.
-	rev    uint64
-	logged uint64
+	view
 	state  State
 	repeat bool
 }
@@ -98,7 +103,7 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 	switch {
 	case d != nil:
 		c.how, c.to = d.next(inc), d.Receipt
-		p.rev, p.logged, p.state = inc.Rev, inc.Logged, inc.State
+		p.view, p.state = inc.view(), inc.State
 	case p.q.Update:
 		c.how = nothing
 	default: // the record is lost, that it happened is not
@@ -147,10 +152,11 @@ func (p *incidentParcel) step(tx *bbolt.Tx, change func(inc *incident, d *destin
 
 func (p *incidentParcel) delivered(tx *bbolt.Tx, state *channelState, now int64, how how, r Receipt) error {
 	if !how.quiet() {
-		state.Posts = append(state.Posts, now)
+		b := state.of(p.q.Severity)
+		b.Posts = append(b.Posts, now)
 	}
 	return p.step(tx, func(inc *incident, d *destination) {
-		d.came(inc, how, p.rev, p.logged, now, r)
+		d.came(inc, how, p.view, now, r)
 		if how == send {
 			d.Repeat = p.repeat
 		}
@@ -161,7 +167,8 @@ func (p *incidentParcel) refused(tx *bbolt.Tx, state *channelState, next nextTry
 	if next == asNew {
 		return p.step(tx, func(inc *incident, d *destination) {
 			if p.state == Firing { // who had to notice has: only its text is old
-				d.came(inc, edit, p.rev, p.logged, 0, d.Receipt)
+				d.came(inc, edit, p.view, p.s.e.clock.Now().UnixNano(), d.Receipt)
+				d.Fixed = true
 			} else {
 				d.lost(inc)
 			}
@@ -175,17 +182,18 @@ func (p *incidentParcel) refused(tx *bbolt.Tx, state *channelState, next nextTry
 
 // dead counts the step as done, so that the incident can speak again.
 func (p *incidentParcel) dead(tx *bbolt.Tx, _ *channelState, now int64, how how) (string, error) {
-	return p.q.key, p.step(tx, func(inc *incident, d *destination) { d.came(inc, how, p.rev, p.logged, now, d.Receipt) })
+	return p.q.key, p.step(tx, func(inc *incident, d *destination) { d.came(inc, how, p.view, now, d.Receipt) })
 }
 
 // overviewParcel is the overview of a channel.
 type overviewParcel struct {
-	s     *sender
-	total int64 // what the message on its way says
+	s        *sender
+	critical bool
+	total    int64 // what the message on its way says
 }
 
 func (p *overviewParcel) mark(_ *bbolt.Tx, state *channelState, _ int64) (call, error) {
-	o := state.Overview
+	o := state.overviewOf(p.critical)
 	if o == nil {
 		return call{}, nil
 	}
@@ -196,11 +204,11 @@ func (p *overviewParcel) mark(_ *bbolt.Tx, state *channelState, _ int64) (call, 
 		o.Sending = true
 	}
 	p.total = o.total()
-	return call{how: how, message: renderOverview(o, &p.s.e.limits), to: o.Receipt}, nil
+	return call{how: how, message: renderOverview(o, &p.s.e.limits, p.critical), to: o.Receipt}, nil
 }
 
 func (p *overviewParcel) delivered(_ *bbolt.Tx, state *channelState, now int64, _ how, r Receipt) error {
-	if o := state.Overview; o != nil {
+	if o := state.overviewOf(p.critical); o != nil {
 		o.Receipt, o.Shown, o.ShownAt = r, p.total, now
 		o.Sending = false
 	}
@@ -208,7 +216,7 @@ func (p *overviewParcel) delivered(_ *bbolt.Tx, state *channelState, now int64, 
 }
 
 func (p *overviewParcel) refused(_ *bbolt.Tx, state *channelState, next nextTry) error {
-	o := state.Overview
+	o := state.overviewOf(p.critical)
 	if o == nil {
 		return nil
 	}
@@ -221,8 +229,64 @@ func (p *overviewParcel) refused(_ *bbolt.Tx, state *channelState, next nextTry)
 }
 
 func (p *overviewParcel) dead(_ *bbolt.Tx, state *channelState, now int64, _ how) (string, error) {
-	if o := state.Overview; o != nil {
+	if o := state.overviewOf(p.critical); o != nil {
 		o.Shown, o.ShownAt, o.Sending = p.total, now, false
 	}
 	return "overview|" + p.s.channel, nil
+}
+
+// refreshParcel edits the count of what goes on. It has no entry: what is not done is found again.
+type refreshParcel struct {
+	s   *sender
+	key []byte
+	view
+}
+
+func (p *refreshParcel) find(tx *bbolt.Tx) (*incident, *destination) {
+	inc := p.s.e.incident(tx, p.key)
+	if inc == nil {
+		return nil, nil
+	}
+	return inc, inc.to(p.s.channel)
+}
+
+func (p *refreshParcel) mark(tx *bbolt.Tx, _ *channelState, _ int64) (call, error) {
+	inc, d := p.find(tx)
+	if d == nil || !d.stale(inc) {
+		p.s.e.desk.forget(string(p.key), &incident{To: []destination{{Channel: p.s.channel}}})
+		return call{}, nil
+	}
+	p.view = inc.view()
+	c := call{how: edit, message: p.s.e.messageOf(inc), to: d.Receipt}
+	if d.Repeat {
+		c.message.Notes, c.message.MayRepeat = []string{noteAgain}, true
+	}
+	return c, nil
+}
+
+func (p *refreshParcel) delivered(tx *bbolt.Tx, _ *channelState, now int64, _ how, r Receipt) error {
+	return p.came(tx, now, func(d *destination) { d.Receipt = r })
+}
+
+// came notes that the count was shown, or was refused.
+func (p *refreshParcel) came(tx *bbolt.Tx, now int64, change func(d *destination)) error {
+	inc, d := p.find(tx)
+	if d == nil {
+		return nil
+	}
+	d.came(inc, edit, p.view, now, d.Receipt)
+	change(d)
+	return p.s.e.putIncident(tx, p.key, inc)
+}
+
+// refused leaves the message as it is: it says less than there is to say, but nothing wrong.
+func (p *refreshParcel) refused(tx *bbolt.Tx, _ *channelState, next nextTry) error {
+	if next == asItWas {
+		return nil
+	}
+	return p.came(tx, p.s.e.clock.Now().UnixNano(), func(d *destination) { d.Fixed = true })
+}
+
+func (p *refreshParcel) dead(tx *bbolt.Tx, _ *channelState, now int64, _ how) (string, error) {
+	return string(p.key), p.came(tx, now, func(d *destination) { d.Fixed = true })
 }

@@ -251,7 +251,7 @@ func listed(names map[string]int64) string {
 	return strings.Join(parts, ", ")
 }
 
-func renderOverview(o *overview, l *Limits) Message {
+func renderOverview(o *overview, l *Limits, critical bool) Message {
 	held := o.total()
 	m := Message{
 		Severity: Warning,
@@ -262,6 +262,9 @@ func renderOverview(o *overview, l *Limits) Message {
 			fmt.Sprintf("at most %d messages in %s; what was held is stored and can be searched", l.Budget, l.Window),
 		},
 		Plain: o.Plain,
+	}
+	if critical {
+		m.Severity, m.Title = Critical, fmt.Sprintf("%d more critical held: this channel is full", held)
 	}
 	if o.MayRepeat {
 		m.Notes = append(m.Notes, noteAgain)

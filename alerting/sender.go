@@ -83,7 +83,10 @@ func (s *sender) run(ctx, sendCtx context.Context) {
 // plan is what a sender does next.
 type plan struct {
 	send     *queued       // an entry
-	overview bool          // or the overview
+	overview *overview     // or an overview
+	critical bool          // which is that of what is critical
+	refresh  string        // or brings the count of this incident up to date
+	revive   string        // or tells this incident, which was held
 	edit     bool          // which is an edit
 	hold     bool          // or count away what the budget does not let through
 	bury     *queued       // or take out what cannot be read
@@ -111,7 +114,9 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 		return 0, s.bury(ctx, p.bury, p.why)
 	case p.hold:
 		return 0, s.hold(ctx)
-	case p.send == nil && !p.overview:
+	case p.revive != "":
+		return 0, s.revive(ctx, p.revive)
+	case p.send == nil && p.overview == nil && p.refresh == "":
 		return p.wait, nil
 	}
 	if wait := s.reserve(s.e.clock.Now()); wait > 0 {
@@ -125,8 +130,10 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 	s.reserved = false
 	var parcel parcel
 	switch {
-	case p.overview:
-		parcel = &overviewParcel{s: s}
+	case p.overview != nil:
+		parcel = &overviewParcel{s: s, critical: p.critical}
+	case p.refresh != "":
+		parcel = &refreshParcel{s: s, key: []byte(p.refresh)}
 	case p.send.Kind == kindIncident:
 		parcel = &incidentParcel{entryParcel: entryParcel{s: s, q: queued{key: p.send.key}}}
 	default:
@@ -148,8 +155,8 @@ func (s *sender) reserve(now time.Time) time.Duration {
 	return wait
 }
 
-// plan looks at the queue. What was begun is finished first, whatever the budget; then the older of the first alert and
-// the first gathered message that is due; then edits; then the overview.
+// plan looks at the queue. What was begun is finished first, whatever the budget; then the worse or the older of the first
+// alert and the first gathered message that is due; then what was held and goes on; then edits, the overviews, and counts.
 func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 	l := &s.e.limits
 	alert, err := head(tx, s.channel, laneAlert)
@@ -177,18 +184,40 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 		}
 		return d > 0
 	}
-	free, freeIn := state.budget(l, now)
+	var alertFree, eachFree bool
+	var freeIn time.Duration
+	if alert != nil {
+		alertFree, _ = state.of(alert.Severity).free(l, now)
+	}
+	if each != nil {
+		eachFree, freeIn = state.of(each.Severity).free(l, now)
+	}
 	switch {
-	case alert != nil && !free && state.Parked == nil && s.mayHold(tx, alert):
+	case alert != nil && !alertFree && state.Parked == nil && s.mayHold(tx, alert):
 		return plan{hold: true}
-	case each != nil && !free && later(freeIn), each != nil && later(eachDue(tx, each, state, l, now)):
+	case each != nil && !eachFree && later(freeIn), each != nil && later(eachDue(tx, each, state, l, now)):
 		each = nil
 	}
 	switch {
-	case alert != nil && (each == nil || alert.Created <= each.Created):
+	case alert != nil && (each == nil || rank(alert.Severity) < rank(each.Severity) || alert.Created <= each.Created):
 		return plan{send: alert}
 	case each != nil:
 		return plan{send: each}
+	}
+	takes := func(rank int) bool {
+		b := &state.budget
+		if rank == 0 {
+			b = &state.Critical
+		}
+		free, in := b.free(l, now)
+		return free || !later(in)
+	}
+	if alert == nil && state.Parked == nil {
+		key, due := s.e.desk.nextHeld(s.channel, l.Window, now, takes, s.e.resolves)
+		if key != "" {
+			return plan{revive: key}
+		}
+		later(due)
 	}
 	noEdit := s.edits.peek(time.Unix(0, now))
 	if update != nil {
@@ -197,10 +226,20 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 			return plan{send: update, edit: edits}
 		}
 	}
-	if o := state.Overview; o != nil && o.total() > o.Shown && !later(remains(l.Overview, o.ShownAt, now)) {
-		if edits := o.Receipt != (Receipt{}); !edits || !later(noEdit) {
-			return plan{overview: true, edit: edits}
+	for _, critical := range [...]bool{true, false} {
+		o := state.overviewOf(critical)
+		if o != nil && o.total() > o.Shown && !later(remains(l.Overview, o.ShownAt, now)) {
+			if edits := o.Receipt != (Receipt{}); !edits || !later(noEdit) {
+				return plan{overview: o, critical: critical, edit: edits}
+			}
 		}
+	}
+	if update == nil {
+		key, due := s.e.desk.nextStale(s.channel, l.Refresh, now)
+		if key != "" && !later(noEdit) {
+			return plan{refresh: key, edit: true}
+		}
+		later(due)
 	}
 	return plan{wait: wait}
 }
@@ -217,15 +256,15 @@ func remains(pause time.Duration, since, now int64) time.Duration {
 // eachDue is how long a gathered message still waits: for its time to gather, unless it is full and another is begun, and
 // for its distance from the last one.
 func eachDue(tx *bbolt.Tx, q *queued, state *channelState, l *Limits, now int64) time.Duration {
-	distance := remains(l.Gather, state.LastEach, now)
+	distance := max(remains(l.Gather, state.LastEach, now), time.Duration(q.NotBefore-now))
 	if length(tx, q.Channel, laneEach, 2) > 1 {
 		return distance
 	}
 	return max(distance, remains(l.Gather, q.Created, now))
 }
 
-// budget tells whether a new message may be posted now, and if not, in how long.
-func (c *channelState) budget(l *Limits, now int64) (bool, time.Duration) {
+// free tells whether a new message may be posted now, and if not, in how long.
+func (c *budget) free(l *Limits, now int64) (bool, time.Duration) {
 	c.Posts = slices.DeleteFunc(c.Posts, func(t int64) bool { return remains(l.Window, t, now) == 0 })
 	if len(c.Posts) < l.Budget {
 		return true, 0
@@ -234,7 +273,7 @@ func (c *channelState) budget(l *Limits, now int64) (bool, time.Duration) {
 }
 
 // hold counts one more that is not shown, in a new overview when the last one is over and tells all.
-func (c *channelState) hold(rule string, now int64, window time.Duration) {
+func (c *budget) hold(rule string, now int64, window time.Duration) {
 	o := c.Overview
 	if o == nil || remains(window, o.Last, now) == 0 && o.Shown == o.total() {
 		o = &overview{First: now, Held: map[string]int64{}}
@@ -247,6 +286,9 @@ func (c *channelState) hold(rule string, now int64, window time.Duration) {
 // mayHold tells whether an alert needs a new message that the budget may refuse: not an edit, and not one that replaces
 // a message that is there no more.
 func (s *sender) mayHold(tx *bbolt.Tx, q *queued) bool {
+	if q.Kind == kindQuiet {
+		return false // it is what keeps the channel readable
+	}
 	if q.Kind != kindIncident {
 		return true
 	}
@@ -296,13 +338,17 @@ func (s *sender) hold(ctx context.Context) error {
 		n := uint64(0)
 		for ; n < holdBatch; n++ {
 			q, err := head(tx, s.channel, laneAlert)
-			if err != nil || q == nil || !s.mayHold(tx, q) {
+			if err != nil || q == nil || q.begun() || !s.mayHold(tx, q) {
 				break // the next plan sees to it
+			}
+			b := state.of(q.Severity)
+			if free, _ := b.free(&s.e.limits, now); free {
+				break // the budget of what is critical is another one
 			}
 			if err := s.holdOne(tx, q, now); err != nil {
 				return err
 			}
-			state.hold(q.Rule, now, s.e.limits.Window)
+			b.hold(q.Rule, now, s.e.limits.Window)
 		}
 		held = n
 		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)
@@ -337,7 +383,7 @@ func (s *sender) bury(ctx context.Context, q *queued, why error) error {
 		key := []byte(strings.TrimSuffix(q.key, "|"+s.channel)) // of its incident, if it is about one
 		if inc := s.e.incident(tx, key); inc != nil {
 			if d := inc.to(s.channel); d != nil {
-				d.came(inc, send, inc.Rev, inc.Logged, now, d.Receipt)
+				d.came(inc, send, inc.view(), now, d.Receipt)
 				if err := s.e.putIncident(tx, key, inc); err != nil {
 					return err
 				}

@@ -51,6 +51,7 @@ const (
 	kindIncident kind = "incident" // rendered from the incident's record
 	kindEach     kind = "each"     // gathered events
 	kindNotice   kind = "notice"   // alerting's own words
+	kindQuiet    kind = "quiet"    // what waited for the end of quiet hours
 )
 
 // entry is a message that is to be delivered.
@@ -74,6 +75,10 @@ type entry struct {
 	Lines  []line `json:"lines,omitempty"` // kindEach, in order of sequence
 	Weight int    `json:"weight,omitempty"`
 
+	Keys []string `json:"keys,omitempty"` // kindQuiet: of the incidents
+	// NotBefore is when it is due at the earliest, ns: kindEach in quiet hours.
+	NotBefore int64 `json:"not_before,omitempty"`
+
 	Title string `json:"title,omitempty"` // kindNotice
 	Text  string `json:"text,omitempty"`
 }
@@ -93,11 +98,33 @@ type line struct {
 
 // channelState is what is known of a channel beside its queue.
 type channelState struct {
+	budget
+	// Critical is the budget of what is critical, budget that of all else.
+	Critical budget  `json:"critical,omitzero"`
+	LastEach int64   `json:"last_each,omitempty"` // when gathered events were last shown
+	Parked   *parked `json:"parked,omitempty"`
+}
+
+// budget is what bounds a channel's new messages.
+type budget struct {
 	// Posts are the times of the new messages of the last window, ns, oldest first.
 	Posts    []int64   `json:"posts,omitempty"`
-	LastEach int64     `json:"last_each,omitempty"` // when gathered events were last shown
-	Parked   *parked   `json:"parked,omitempty"`
 	Overview *overview `json:"overview,omitempty"`
+}
+
+// of returns the budget that messages of a severity have.
+func (c *channelState) of(s Severity) *budget {
+	if s == Critical {
+		return &c.Critical
+	}
+	return &c.budget
+}
+
+func (c *channelState) overviewOf(critical bool) *overview {
+	if critical {
+		return c.Critical.Overview
+	}
+	return c.Overview
 }
 
 // parked says since when and why a destination refuses everything.
@@ -242,6 +269,22 @@ func lanePrefix(channel string, lane byte) []byte {
 	return append([]byte(channel), 0, lane)
 }
 
+// rankShift is where an entry's order has the rank of its severity: a lane is in order of rank, then of time.
+const rankShift = 56
+
+// rank orders severities, worst first.
+func rank(s Severity) int {
+	switch s {
+	case Critical:
+		return 0
+	case Error:
+		return 1
+	case Warning:
+		return 2
+	}
+	return 3
+}
+
 func queueKey(channel string, lane byte, order uint64) []byte {
 	return binary.BigEndian.AppendUint64(lanePrefix(channel, lane), order)
 }
@@ -257,14 +300,21 @@ func entryKey(rule, fingerprint, channel string) []byte {
 	return []byte(rule + "|" + fingerprint + "|" + channel)
 }
 
-// enqueue puts an entry behind the others of its lane. A key that is there already stays as it is, but an update that has
-// become an alert goes where alerts wait.
+// enqueue puts an entry behind the others of its lane and severity. A key that is there already stays as it is, but an update
+// that has become an alert goes where alerts wait, and what has become worse before what is not as bad.
 func enqueue(tx *bbolt.Tx, key string, e *entry) error {
 	outbox, queue := tx.Bucket(bucketOutbox), tx.Bucket(bucketQueue)
 	var there entry
-	if ok, err := get(outbox, []byte(key), &there); err != nil || ok && (e.Update || !there.Update) {
+	if ok, err := get(outbox, []byte(key), &there); err != nil {
 		return nil // the sender buries what cannot be read
 	} else if ok {
+		worse := e.Update == there.Update && !there.begun() && rank(e.Severity) < rank(there.Severity)
+		switch {
+		case worse:
+			e.Created = there.Created
+		case e.Update || !there.Update:
+			return nil
+		}
 		if err := dequeue(tx, key, &there); err != nil {
 			return err
 		}
@@ -272,6 +322,9 @@ func enqueue(tx *bbolt.Tx, key string, e *entry) error {
 	var err error
 	if e.Order, err = queue.NextSequence(); err != nil {
 		return fmt.Errorf("queueing %q: %w", key, err)
+	}
+	if e.lane() != laneEach { // which is in order of time
+		e.Order |= uint64(rank(e.Severity)) << rankShift
 	}
 	if err := put(outbox, []byte(key), e); err != nil {
 		return err
@@ -292,7 +345,7 @@ type queued struct {
 	entry
 }
 
-// head returns the oldest entry of a lane, nil when it is empty. With an error the entry has only its place in the queue.
+// head returns the worst entry of a lane, of several the oldest, nil when it is empty. With an error the entry has only its place in the queue.
 func head(tx *bbolt.Tx, channel string, lane byte) (*queued, error) {
 	prefix := lanePrefix(channel, lane)
 	k, v := tx.Bucket(bucketQueue).Cursor().Seek(prefix)

@@ -139,8 +139,8 @@ func (e *Engine) Stats() (Stats, error) {
 		lane := ""
 		for k, v := queue.First(); k != nil; k, v = queue.Next() {
 			s.Outbox++
-			// A lane is in order of age.
-			if l := string(k[:len(k)-8]); l != lane {
+			// A lane is in order of severity, then of age.
+			if l := string(k[:len(k)-7]); l != lane {
 				lane = l
 				q, err := load(tx, nil, k, v)
 				if err == nil && (oldest == 0 || q.Created < oldest) {

@@ -60,11 +60,17 @@ type kept struct {
 	own []byte
 }
 
+// fewRows is how many rows a group has place for at first.
+const fewRows = 8
+
 // another makes place for one more row, in the memory of an earlier one when there is some.
 func (o *group) another() *kept {
 	if len(o.rows) < cap(o.rows) {
 		o.rows = o.rows[:len(o.rows)+1]
 	} else {
+		if o.rows == nil {
+			o.rows = make([]kept, 0, fewRows)
+		}
 		o.rows = append(o.rows, kept{})
 	}
 	return &o.rows[len(o.rows)-1]

@@ -210,6 +210,10 @@ func (s *shelves) beside(k *contextKey, at ref, earlier bool, n int) []ref {
 		if len(more) == 0 {
 			return
 		}
+		if found == nil {
+			found = more
+			return
+		}
 		if found = append(found, more...); len(found) > len(more) {
 			slices.SortFunc(found, func(a, b ref) int {
 				c := a.compare(b.time, b.seq)
@@ -345,6 +349,15 @@ func (s *shelf) size() int64 {
 		return int64(s.table.table.MemSize())
 	}
 	return s.entry().Bytes + int64(len(s.rows))*40
+}
+
+// rowBytes is about how long a row is, encoded.
+func (s *shelf) rowBytes(row int) int {
+	if s.table == nil {
+		return len(s.rows[row].data)
+	}
+	e := s.entry()
+	return int(e.Bytes) / max(e.Rows, 1) * 5 / 4
 }
 
 // readPlain reads the rows of a plain block.
@@ -582,6 +595,9 @@ func (s *shelves) inIndex(sh *shelf, w *walk, rows []int) ([]ref, error) {
 func (s *shelves) read(r ref, buf []byte) (m match, ok bool) {
 	sh := r.shelf
 	err := s.fetch(sh)
+	if buf == nil && err == nil { // growing step by step costs more than the row
+		buf = make([]byte, 0, sh.rowBytes(r.row))
+	}
 	m = match{time: r.time, seq: r.seq}
 	switch {
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
 )
@@ -29,6 +30,8 @@ type shipped struct {
 	id string
 	// once is true for what acts instead of telling: it runs at most once an incident, and only while that fires.
 	once bool
+	// keep is how often what is open is told again, 0 for not.
+	keep time.Duration
 }
 
 // Names are those of the shipped templates, sorted.
@@ -131,6 +134,16 @@ var (
 	opsgenieStates = map[alerting.State]*action{alerting.Acknowledged: opsgenieAck, alerting.Resolved: opsgenieClose}
 )
 
+// An outside Alertmanager, API v2 (github.com/prometheus/alertmanager, api/v2/openapi.yaml): an alert is its labels; it is open until
+// endsAt, and has to be sent again before. Host, container and level are those of the latest event, so they are no labels here. Names of labels are those of Prometheus. Its answer is 200 and empty.
+const alertmanagerBody = `[{{with $d := .}}{"labels": {{$l := names .Labels}}{"alertname": "{{with .Labels.rule}}{{.}}{{else}}lookout{{end}}"
+	{{- if .Incident}}, "incident": "{{.Incident}}"{{else}}, "summary": "{{.Title}}"{{end}}{{if not (index $l "severity")}}, "severity": "{{.Severity}}"{{end}}
+	{{- range $name, $value := $l}}{{if not (or (eq $name "alertname") (eq $name "incident") (eq $name "summary") (eq $name "host") (eq $name "container") (eq $name "level"))}}, "{{$name}}": "{{$value}}"{{end}}{{end}}},
+	"annotations": {"summary": "{{.Title}}", "description": "{{cut 4000 (join "\n" .Lines)}}", "facts": "{{join " · " .Facts}}"},
+	{{- if .Since}}"startsAt": "{{.Since}}", {{end}}"endsAt": "{{.Until}}"{{if .Link}}, "generatorURL": "{{.Link}}"{{end}}}{{end}}]`
+
+var alertmanager = &action{method: http.MethodPost, path: "api/v2/alerts", body: alertmanagerBody}
+
 // custom is a template of the user's own: url, method, headers and body are settings.
 const custom = "custom"
 
@@ -145,6 +158,8 @@ var templates = map[string]*shipped{
 	"pagerduty": {url: "https://events.pagerduty.com/v2/enqueue", token: true, send: pagerduty, edit: pagerdutyStates, late: pagerdutyStates},
 	"opsgenie": {url: "https://api.opsgenie.com", token: true, headers: map[string]string{"Authorization": "GenieKey {{.Token}}"}, send: opsgenie, edit: opsgenieStates,
 		late: opsgenieStates},
+	"alertmanager": {headers: map[string]string{"Authorization": bearer}, send: alertmanager, keep: keepEvery,
+		edit: map[alerting.State]*action{alerting.Firing: alertmanager, alerting.Acknowledged: alertmanager, alerting.Resolved: alertmanager}},
 	// Hooks. A restart is a POST without a body, as Docker (docs.docker.com/reference/api/engine, ContainerRestart) and Nomad take it.
 	"restart": {once: true, headers: map[string]string{"Authorization": bearer}, send: &action{method: http.MethodPost}},
 	// Kubernetes' scale subresource takes a merge patch (kubernetes.io/docs/reference/using-api/api-concepts, PATCH).

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"text/template"
@@ -32,9 +33,10 @@ type Data struct {
 	Notes    []string // may be a repeat, late
 	Link     string   // the search behind it; empty without base_url
 	Incident string   // the same in all messages of an incident, 16 hex digits; empty where State is
-	Labels   map[string]string
+	Labels   alerting.Labels
 	Since    string // when it fired, RFC 3339; empty where State is
 	Ended    string // when it was resolved; empty before
+	Until    string // Ended, or five minutes from now: when it counts as over unless it is told again
 	Plain    bool   // the service has refused it as it was: write less
 	Token    string // the setting token
 	Params   map[string]string
@@ -54,6 +56,9 @@ func dataOf(m alerting.Message, o *Options, receipt string) Data {
 		State: string(m.State), Severity: string(m.Severity), Title: alerting.Cut(m.Title, maxTitle), Heading: alerting.Cut(m.Heading(), maxTitle),
 		Link: m.Link, Incident: m.Incident, Labels: m.Labels, Since: stamp(m.Since), Ended: stamp(m.Ended),
 		Plain: m.Plain, Token: o.Token, Params: o.Params, Receipt: receipt,
+	}
+	if d.Until = d.Ended; d.Until == "" {
+		d.Until = stamp(o.Clock().Add(untilAgain))
 	}
 	if d.Severity == "" {
 		d.Severity = string(alerting.Info)
@@ -99,7 +104,7 @@ func (d Data) Colour() int {
 	switch {
 	case d.State == string(alerting.Resolved):
 		return 0x2eb67d
-	case d.State == string(alerting.Acknowledged):
+	case d.State == string(alerting.Acknowledged), d.State == string(alerting.Silenced):
 		return 0x6b7a90
 	case d.Severity == string(alerting.Critical):
 		return 0x8b0000
@@ -134,9 +139,9 @@ var functions = template.FuncMap{
 	// json writes a value whole: a text with its quotes, a list, labels.
 	"json": func(v any) (raw, error) {
 		b, err := json.Marshal(v)
-		if string(b) == "null" { // lists and maps that are empty
+		if string(b) == "null" && v != nil { // lists and maps that are empty
 			b = []byte("[]")
-			if _, ok := v.(map[string]string); ok {
+			if reflect.TypeOf(v).Kind() == reflect.Map {
 				b = []byte("{}")
 			}
 		}
@@ -161,8 +166,32 @@ var functions = template.FuncMap{
 		}
 		return s
 	},
+	// names are labels with names as Prometheus has them.
+	"names": func(labels alerting.Labels) map[string]string {
+		named := map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(labels)) {
+			if value := alerting.Cut(strings.ToValidUTF8(labels[name], "\ufffd"), maxNote); value != "" {
+				named[promName(name)] = value
+			}
+		}
+		return named
+	},
 	"lower": strings.ToLower,
 	"upper": strings.ToUpper,
+}
+
+// promName is a label's name of letters, digits and _.
+func promName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		name = "_" + name
+	}
+	return name
 }
 
 // escapers by what they escape for.

@@ -48,6 +48,11 @@ const (
 	maxAnswer = 64 << 10 // bytes of an answer that are read
 	maxShown  = 200      // of an answer, in an error
 	timeout   = time.Minute
+	// untilAgain is how long what fires counts as open without being told again; keepEvery is how often it is.
+	untilAgain = 5 * time.Minute
+	keepEvery  = time.Minute
+	// maxKept is the most alerts that are told again in a round.
+	maxKept = 1000
 	// minSecret is the length from which a part of an address or a header counts as a secret.
 	minSecret = 6
 )
@@ -69,6 +74,7 @@ type Options struct {
 	Allow []netip.Prefix
 	// Transport carries the requests; nil: one of its own, without a proxy, which keeps to Allow.
 	Transport http.RoundTripper
+	Clock     func() time.Time
 	Log       *slog.Logger // nil: none
 }
 
@@ -93,6 +99,9 @@ func New(o Options) (*Notifier, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	s := templates[o.Template]
 	switch {
@@ -290,6 +299,18 @@ func receipt(channel, id string, state alerting.State) alerting.Receipt {
 	return alerting.Receipt{Channel: channel, ID: id + "|" + string(state)}
 }
 
+// kindOf is the state whose action a state has: what is silenced rings no more, as if somebody saw to it; what has no state,
+// an overview, grows.
+func kindOf(s alerting.State) alerting.State {
+	switch s {
+	case alerting.Silenced:
+		return alerting.Acknowledged
+	case "":
+		return alerting.Firing
+	}
+	return s
+}
+
 // skipped is the id of what a hook has not run for.
 const skipped = "skipped"
 
@@ -305,7 +326,7 @@ func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message)
 			return receipt(channel, "", m.State), nil
 		}
 	}
-	if late := n.shipped.late[m.State]; late != nil && m.Incident != "" {
+	if late := n.shipped.late[kindOf(m.State)]; late != nil && m.Incident != "" {
 		a = late
 	}
 	id, err := n.call(ctx, a, m, "")
@@ -319,12 +340,9 @@ func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message)
 // was told is not told twice, but where messages are edited in place.
 func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
 	id, told, _ := strings.Cut(r.ID, "|")
-	state := m.State
-	if state == "" { // an overview, which has grown
-		state = alerting.Firing
-	}
+	state := kindOf(m.State)
 	a := n.edit[state]
-	if a == nil || state != alerting.Firing && string(state) == told && n.shipped.id == "" {
+	if a == nil || state != alerting.Firing && kindOf(alerting.State(told)) == state && n.shipped.id == "" {
 		return r, nil
 	}
 	remote, err := n.call(ctx, a, m, id)
@@ -338,11 +356,48 @@ func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Mess
 }
 
 // Reply is asked for when an incident fires again. A hook that has run does not run again; others send a new message.
-func (n *Notifier) Reply(_ context.Context, r alerting.Receipt, _ alerting.Message) error {
+func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
+	if n.shipped.keep != 0 { // it has one alert an incident
+		_, err := n.Send(ctx, r.Channel, m)
+		return err
+	}
 	if id, _, _ := strings.Cut(r.ID, "|"); n.shipped.once && id != skipped {
 		return nil
 	}
 	return &alerting.DeliveryError{Class: alerting.EditRefused, Err: errors.New("this way has no threads")}
+}
+
+// Keep tells the service again and again what is open, until ctx ends, if its template is one for a service that forgets:
+// an Alertmanager keeps alerts in memory, and takes one that nobody sends again for resolved. open returns the messages of
+// what is open.
+func (n *Notifier) Keep(ctx context.Context, open func() ([]alerting.Message, error)) error {
+	if n.shipped.keep == 0 {
+		return nil
+	}
+	ticker := time.NewTicker(n.shipped.keep)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		messages, err := open()
+		for _, m := range messages[:min(len(messages), maxKept)] {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if _, sendErr := n.call(ctx, n.shipped.send, m, ""); sendErr != nil {
+				err = sendErr
+				break // it is away: the others would fail too
+			}
+		}
+		if ctx.Err() == nil && err != nil && !failing {
+			n.o.Log.Warn("what is open could not be told again; it is tried each minute", "way", n.o.Name, "error", err)
+		}
+		failing = err != nil
+	}
 }
 
 // call makes one request and returns the message's id, empty where the service names none.

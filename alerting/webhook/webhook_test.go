@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf16"
 
@@ -76,6 +77,8 @@ func setUp(template string) webhook.Options {
 		o.URL = "https://discord.com/api/webhooks/123/T0kenOfTheWebhookCanary?thread_id=9"
 	case "gotify":
 		o.URL = "https://gotify.example/push/"
+	case "alertmanager":
+		o.URL, o.Clock = "http://alertmanager:9093", func() time.Time { return time.Date(2026, 1, 2, 3, 10, 0, 0, time.UTC) }
 	case "generic", "custom":
 		o.URL = "https://hooks.example/lookout"
 	case "restart":
@@ -322,7 +325,7 @@ func TestWrongOptions(t *testing.T) {
 		o    webhook.Options
 		want string
 	}{
-		{"template", webhook.Options{Template: "teamz", URL: "https://x"}, "template: there is no template \"teamz\": use custom, discord, generic"},
+		{"template", webhook.Options{Template: "teamz", URL: "https://x"}, "template: there is no template \"teamz\": use alertmanager, custom, discord"},
 		{"no address", webhook.Options{Template: "teams"}, "url: template teams needs an address"},
 		{"no key", webhook.Options{Template: "pagerduty"}, "token: template pagerduty needs a key: set token_file"},
 		{"no topic", webhook.Options{Template: "ntfy"}, "params.topic: template ntfy needs it"},
@@ -535,6 +538,37 @@ func TestToldOnce(t *testing.T) {
 	if len(s.calls) != 1 {
 		t.Errorf("with when: acknowledged there were %d messages", len(s.calls))
 	}
+}
+
+// What is open is told again each minute, while the service forgets it otherwise.
+func TestKeep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, s := notifier(t, setUp("alertmanager"))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		open := []alerting.Message{message(alerting.Firing), message(alerting.Acknowledged)}
+		go func() { done <- n.Keep(ctx, func() ([]alerting.Message, error) { return open, nil }) }()
+		time.Sleep(3*time.Minute + time.Second)
+		synctest.Wait()
+		if len(s.calls) != 6 || !strings.Contains(s.calls[5].body, `"endsAt": "2026-01-02T03:15:00Z"`) {
+			t.Errorf("%d calls", len(s.calls))
+		}
+		// While it is away, one try a round.
+		s.answer = func(*http.Request, string) (*http.Response, error) { return reply(503, ""), nil }
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if len(s.calls) != 8 {
+			t.Errorf("%d calls", len(s.calls))
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		other, _ := notifier(t, setUp("teams"))
+		if err := other.Keep(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A hook runs at most once an incident, and only while that fires.

@@ -84,13 +84,15 @@ type App struct {
 	redactor *parse.Redactor
 
 	// A server has these; nil in an agent.
-	store    *index.Store
-	catalog  *catalog.Catalog
-	fleet    *fleet.Fleet
-	engine   *alerting.Engine  // nil without rules
-	ways     alerting.Notifier // what its messages go by
-	inForce  atomic.Pointer[config.Config]
-	trying   chan struct{}      // has room for one backtest
+	store   *index.Store
+	catalog *catalog.Catalog
+	fleet   *fleet.Fleet
+	engine  *alerting.Engine  // nil without rules
+	ways    alerting.Notifier // what its messages go by
+	inForce atomic.Pointer[config.Config]
+	trying  chan struct{} // has room for one backtest
+	// keepers tell again what is open, where it is forgotten otherwise.
+	keepers  []func(context.Context) error
 	slack    *slack.Notifier    // nil without its token
 	pushover *pushover.Notifier // nil when nobody can be paged
 
@@ -213,6 +215,9 @@ func (a *App) Start() error {
 		a.run("alerting", a.engine.Run)
 		if a.slack != nil && a.slack.Buttons() {
 			a.run("Slack's buttons", func(ctx context.Context) error { return a.slack.Listen(ctx, a.engine, a.log) })
+		}
+		for _, keep := range a.keepers {
+			a.run("telling again what is open", keep)
 		}
 	}
 	if a.catalog != nil && feedCatalog != "off" {

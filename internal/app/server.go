@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/email"
 	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/alerting/webhook"
@@ -119,6 +120,11 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 
 // way makes one of the ways out that the configuration names.
 func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
+	if w.Type == "email" {
+		o := w.Email(name)
+		o.Log = a.log
+		return email.New(o)
+	}
 	o := w.Webhook(name)
 	o.Log = a.log
 	notifier, err := webhook.New(o)
@@ -126,6 +132,9 @@ func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
 		return nil, err
 	}
 	a.onStop("way "+name, func(context.Context) error { notifier.Close(); return nil })
+	a.keepers = append(a.keepers, func(ctx context.Context) error {
+		return notifier.Keep(ctx, func() ([]alerting.Message, error) { return a.engine.Open(name) })
+	})
 	return notifier, nil
 }
 

@@ -8,13 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lookoutlog/lookout/alerting/email"
 	"github.com/lookoutlog/lookout/alerting/webhook"
 )
 
 // Way is a way out beside Slack and Pushover. Its name is a channel.
 type Way struct {
-	Type     string                `key:"type" default:"webhook" oneof:"webhook" doc:"webhook: another service by HTTP"`
-	Template string                `key:"template" default:"generic" oneof:"custom discord generic gotify ntfy opsgenie pagerduty restart scale teams" doc:"whose requests a webhook makes; restart and scale run once an incident; custom: headers and body are yours"`
+	Type     string                `key:"type" default:"webhook" oneof:"webhook email" doc:"webhook: another service by HTTP; email: mail by SMTP"`
+	Template string                `key:"template" default:"generic" oneof:"alertmanager custom discord generic gotify ntfy opsgenie pagerduty restart scale teams" doc:"whose requests a webhook makes; restart and scale run once an incident; custom: headers and body are yours"`
 	URL      Secret                `key:"url" doc:"the address; for a webhook with text/template, such as https://nomad:4646/v1/job/{{.Labels.service}}/scale"`
 	Token    Secret                `key:"token" doc:"the service's key: PagerDuty's routing key, Opsgenie's API key, an application's token; otherwise sent as Authorization: Bearer"`
 	Method   string                `key:"method" oneof:"GET POST PUT PATCH DELETE" doc:"HTTP's method instead of the template's"`
@@ -22,6 +23,12 @@ type Way struct {
 	Body     string                `key:"body" doc:"the request's body instead of the template's, with text/template; see docs/alerting.md"`
 	Params   map[string]string     `key:"params" doc:"values that templates use: topic for ntfy, replicas for scale"`
 	When     []string              `key:"when" sep:"," oneof:"firing acknowledged resolved" doc:"which changes of an incident are told beside that it fires; by default as the template has it"`
+	Server   string                `key:"server" doc:"email: the mail server, host:port; without a port 587, or 465 with tls: tls"`
+	TLS      string                `key:"tls" oneof:"starttls tls none" doc:"email: starttls (before anything is said), tls (from the beginning), none; starttls unless set, tls with port 465"`
+	User     string                `key:"user" doc:"email: the login; none unless set"`
+	Password Secret                `key:"password" doc:"email: the login's password"`
+	From     string                `key:"from" doc:"email: the sender's address"`
+	To       []string              `key:"to" sep:"," doc:"email: who gets it, addresses"`
 	Allow    []Range               `key:"allow" sep:"," doc:"link-local and metadata addresses that it may reach all the same"`
 }
 
@@ -35,6 +42,41 @@ func (w Way) Webhook(name string) webhook.Options {
 		o.Headers[k] = string(v.Secret)
 	}
 	return o
+}
+
+// Email is the way as package email takes it.
+func (w Way) Email(name string) email.Options {
+	return email.Options{
+		Name: name, Server: w.Server, TLS: w.TLS, User: w.User, Password: string(w.Password), From: w.From, To: w.To, Allow: prefixes(w.Allow),
+	}
+}
+
+// validate says what is wrong, beginning with the setting.
+func (w Way) validate(name string) error {
+	if w.Type == "email" {
+		for key, set := range map[string]bool{
+			"url": w.URL != "", "token": w.Token != "", "body": w.Body != "", "headers": len(w.Headers) > 0, "params": len(w.Params) > 0, "method": w.Method != "", "when": len(w.When) > 0,
+			"template": w.Template != "generic",
+		} {
+			if set {
+				return fmt.Errorf("%s: is a webhook's, and this is type: email: take it out", key)
+			}
+		}
+		_, err := email.New(w.Email(name))
+		return err
+	}
+	for key, set := range map[string]bool{
+		"server": w.Server != "", "tls": w.TLS != "", "user": w.User != "", "password": w.Password != "", "from": w.From != "", "to": len(w.To) > 0,
+	} {
+		if set {
+			return fmt.Errorf("%s: is email's, and this is a webhook: add type: email, or take it out", key)
+		}
+	}
+	n, err := webhook.New(w.Webhook(name))
+	if err == nil {
+		n.Close()
+	}
+	return err
 }
 
 // acts tells whether the way does something instead of telling.
@@ -97,16 +139,13 @@ func (r *reader) validateWays(c *Config) {
 			r.fail(at, name, "the name means a channel of Slack or Pushover", "use another")
 			continue
 		}
-		if r.bad(at+".type", at+".template", at+".url", at+".url_file", at+".token", at+".token_file", at+".when", at+".allow", at+".method") {
+		if r.bad(at+".type", at+".template", at+".url", at+".url_file", at+".token", at+".token_file", at+".when", at+".allow", at+".method", at+".tls", at+".password", at+".password_file") {
 			continue
 		}
-		n, err := webhook.New(w.Webhook(name))
-		if err != nil {
+		if err := w.validate(name); err != nil {
 			key, what, _ := strings.Cut(err.Error(), ": ")
 			r.fail(at+"."+key, "", what, "docs/alerting.md has examples")
-			continue
 		}
-		n.Close()
 	}
 	for _, ch := range [...]struct {
 		key string

@@ -23,6 +23,7 @@ ways:
     url: http://docker:2375/containers/{{ .Labels.container }}/restart
     headers: {X-Key: Basic `+canary+`}
     allow: [169.254.7.0/24]
+  mail: {type: email, server: smtp.example, from: lookout@example.com, to: "a@example.com, b@example.com", user: u, password_file: `+file+`}
 channels: {errors: chat, warnings: phones}
 rules:
 - {name: down, query: "stream:docker", channel: restarts}
@@ -41,7 +42,10 @@ pushover: {token: p, user: u}
 	if o := c.Ways["phones"].Webhook("phones"); o.Params["topic"] != "ops" || len(o.When) != 1 || o.Token != canary {
 		t.Errorf("%+v", o)
 	}
-	for _, to := range []Channel{"chat", "phones", "restarts", "pushover"} {
+	if o := c.Ways["mail"].Email("mail"); len(o.To) != 2 || o.To[1] != "b@example.com" || !strings.Contains(o.Password, canary) {
+		t.Errorf("%+v", o)
+	}
+	for _, to := range []Channel{"chat", "phones", "restarts", "mail", "pushover"} {
 		if !c.Tells(to) {
 			t.Errorf("%s tells nobody", to)
 		}
@@ -65,6 +69,9 @@ func TestWrongWays(t *testing.T) {
 		"ways: {a: {template: teamz, url: 'http://x.example'}}":                                                           `lookout.yaml:1: ways.a.template: "teamz": is not one of its values; did you mean teams?`,
 		"ways:\n  a:\n    template: custom\n    url: http://x.example\n    body: '{\"a\": {{.Title}}}'":                   "lookout.yaml:5: ways.a.body: ",
 		"ways:\n  a:\n    template: custom\n    url: http://x.example\n    boddy: x":                                      "lookout.yaml:5: ways.a.boddy: there is no such setting; did you mean body?",
+		"ways: {m: {type: email, server: smtp.example, from: a@b.c, to: x}}":                                              "lookout.yaml:1: ways.m.to: \"x\" is not a mail address: write it as ops@example.com",
+		"ways: {m: {type: email, server: smtp.example, from: a@b.c, to: x@y.z, url: 'http://x'}}":                         "ways.m.url: is a webhook's, and this is type: email: take it out",
+		"ways: {m: {url: 'http://x.example', to: x@y.z}}":                                                                 "ways.m.to: is email's, and this is a webhook: add type: email, or take it out",
 		"ways: {'#a': {url: 'http://x.example'}}":                                                                         "is not a way's name",
 		"ways: {pushover: {url: 'http://x.example'}}":                                                                     "the name means a channel of Slack or Pushover; use another",
 		"ways: {C12: {url: 'http://x.example'}}":                                                                          "the name means a channel of Slack or Pushover; use another",

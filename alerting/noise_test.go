@@ -1,0 +1,195 @@
+package alerting_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
+	"github.com/lookoutlog/lookout/internal/event"
+)
+
+// bySeverity are rules by what a message begins with.
+func bySeverity(t *testing.T) (rules []alerting.Rule) {
+	for _, s := range []alerting.Severity{alerting.Warning, alerting.Error, alerting.Critical} {
+		r := rule(t, string(s), fmt.Sprintf("%q", s+" "), "#errors")
+		r.Severity = s
+		rules = append(rules, r)
+	}
+	return rules
+}
+
+// brief are the channel's messages: the part of the title that tests write, in order.
+func (r *duo) brief() string {
+	var list []string
+	for _, title := range r.titles("#errors") {
+		_, what, ok := strings.Cut(title, "shop: ")
+		if !ok {
+			what, _, _ = strings.Cut(title, ":")
+		}
+		list = append(list, what)
+	}
+	return strings.Join(list, ", ")
+}
+
+// A backlog goes out worst first, then oldest first.
+func TestWorstFirst(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		var out atomic.Bool
+		out.Store(true)
+		r.out.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
+			if out.Load() {
+				return failure(alerting.Wait)
+			}
+			return nil
+		}
+		r.opts.Rules = bySeverity(t)
+		r.run()
+		for _, what := range []string{"info", "warning a", "error b", "critical c", "warning d", "error e", "critical f"} {
+			r.source.Add(ev(event.Error, "shop", what))
+			r.pass(time.Second)
+		}
+		r.halt() // kept in this order
+		r.run()
+		out.Store(false)
+		r.pass(2 * time.Minute)
+		if got := r.brief(); got != "critical c, critical f, error b, error e, warning a, warning d" {
+			t.Errorf("messages %s", got)
+		}
+	})
+}
+
+// What is critical has a budget and an overview of its own: a flood of errors does not keep it, nor the reverse.
+func TestBudgetsBySeverity(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget = 2
+		r.opts.Rules = bySeverity(t)
+		r.run()
+		for i := range 5 {
+			r.source.Add(ev(event.Error, "shop", "error "+word(i)), ev(event.Error, "shop", "warning "+word(i)))
+		}
+		r.pass(10 * time.Second)
+		if got, want := r.brief(), fmt.Sprintf("error %s, error %s, 8 more held", word(0), word(1)); got != want {
+			t.Errorf("messages %s, want %s", got, want)
+		}
+		for i := range 5 {
+			r.source.Add(ev(event.Error, "shop", "critical "+word(i)))
+		}
+		r.pass(10 * time.Second)
+		if got, want := r.brief(), fmt.Sprintf("error %s, error %s, 8 more held, critical %s, critical %s, 3 more critical held", word(0), word(1), word(0), word(1)); got != want {
+			t.Errorf("messages %s, want %s", got, want)
+		}
+		sent := r.out.Sent("#errors")
+		if last := sent[len(sent)-1].Message; last.Severity != alerting.Critical || last.Lines[0] != "By rule: critical 3" {
+			t.Errorf("the overview is %+v", last)
+		}
+		// What still goes on when the flood is over is told, the worst first; what does not is not.
+		r.pass(5 * time.Minute)
+		r.source.Add(ev(event.Error, "shop", "warning "+word(4)), ev(event.Error, "shop", "error "+word(4)), ev(event.Error, "shop", "critical "+word(4)))
+		r.pass(time.Minute)
+		if got, want := r.brief(), fmt.Sprintf("3 more critical held, critical %s, error %s, warning %[1]s", word(4), word(4)); !strings.HasSuffix(got, want) {
+			t.Errorf("messages %s, want at the end %s", got, want)
+		}
+		if s := r.stats(); s.Held != 11 || s.Outbox != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// What was held and nothing but its end resolves is told when there is budget, though no event comes.
+func TestHeldIsToldByTime(t *testing.T) {
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget = 1
+		r.opts.Rules[0].Channels = []string{"#errors"}
+		r.run()
+		r.source.Add(down("one"))
+		r.pass(time.Second)
+		r.source.Add(down("two"), down("three"))
+		r.pass(time.Minute)
+		r.source.Add(up("three"))
+		r.halt()
+		r.run()
+		r.pass(10 * time.Minute)
+		sent := r.out.Sent("#errors")
+		if len(sent) != 3 || !strings.Contains(sent[2].Message.Title, "two is down") || sent[2].Message.State != alerting.Firing {
+			t.Errorf("messages %+v", sent)
+		}
+	})
+}
+
+// While an incident goes on its message says how often, once a minute at most, and is left alone when nothing is new.
+func TestCountsAreEdited(t *testing.T) {
+	inHistory(t, func(r *duo, h *alertingtest.Historian) {
+		r.opts.Rules = []alerting.Rule{rule(t, "errors", "level>=error", "#errors")}
+		r.run()
+		edits := func() int { return r.out.Sent("#errors")[0].Edits }
+		for range 10 * 6 { // ten minutes
+			r.source.Add(ev(event.Error, "shop", "no stock"))
+			r.pass(10 * time.Second)
+		}
+		if n := edits(); n < 9 || n > 10 {
+			t.Errorf("%d edits in ten minutes", n)
+		}
+		r.halt()
+		r.run()
+		r.pass(10 * time.Minute)
+		n := edits()
+		r.shows("firing 60 times from 00:00:00Z to 00:09:50Z")
+		r.pass(5 * time.Minute)
+		if edits() != n || len(r.out.Sent("#errors")) != 1 {
+			t.Errorf("%d edits of what has not changed", edits()-n)
+		}
+		r.pass(time.Hour)
+		r.shows("resolved fired 00:00:00Z, resolved 00:39:50Z: quiet since 00:09:50Z · 60 times from 00:00:00Z to 00:09:50Z")
+		if edits() != n+1 {
+			t.Errorf("%d edits for the end", edits()-n)
+		}
+	})
+}
+
+// All edits of a channel share 40 a minute, the worst first; a new message does not wait for any of them.
+func TestEditsShareAPace(t *testing.T) {
+	inHistory(t, func(r *duo, h *alertingtest.Historian) {
+		r.opts.Limits.Budget = 200
+		r.opts.Rules = bySeverity(t)
+		r.run()
+		each := func() {
+			for i := range 60 {
+				for _, s := range []string{"warning ", "critical "} {
+					r.source.Add(ev(event.Error, "shop", s+word(i)))
+				}
+			}
+		}
+		each()
+		r.pass(5 * time.Minute) // 120 messages at one a second
+		edits := func() (n map[alerting.Severity]int) {
+			n = map[alerting.Severity]int{}
+			for _, s := range r.out.Sent("#errors") {
+				n[s.Message.Severity] += s.Edits
+			}
+			return n
+		}
+		if n := edits(); len(n) != 2 || n[alerting.Critical]+n[alerting.Warning] != 0 {
+			t.Fatalf("edits %v of what happened once", n)
+		}
+		each()
+		r.pass(time.Minute)
+		if n := edits(); n[alerting.Critical] < 38 || n[alerting.Critical] > 46 || n[alerting.Warning] != 0 {
+			t.Errorf("edits %v in a minute", n)
+		}
+		r.source.Add(ev(event.Error, "shop", "warning of something new"))
+		r.pass(2 * time.Second)
+		sent := r.out.Sent("#errors")
+		if len(sent) != 121 || time.Since(sent[120].At) > 2*time.Second {
+			t.Errorf("%d messages", len(sent))
+		}
+		r.pass(3 * time.Minute)
+		if n := edits(); n[alerting.Critical] != 60 || n[alerting.Warning] != 60 {
+			t.Errorf("edits %v at last", n)
+		}
+	})
+}
