@@ -2,14 +2,19 @@ package alerting_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/loadgen"
 )
 
 // feed hands out one batch again and again, up to a number of events.
@@ -74,4 +79,130 @@ func BenchmarkFollow(b *testing.B) {
 			}
 		})
 	}
+}
+
+// load is realistic events, each with its number of bytes as they came.
+func load(b *testing.B, n int) []event.Event {
+	g := loadgen.New(loadgen.Options{Seed: 5})
+	events := make([]event.Event, 0, n)
+	for range n {
+		var fields map[string]any
+		if err := json.Unmarshal(g.NDJSON(nil), &fields); err != nil {
+			b.Fatal(err)
+		}
+		e := event.Event{}
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			value := []byte(fmt.Sprint(fields[name]))
+			switch name {
+			case "time":
+			case "service":
+				e.Service = value
+			case "env":
+				e.Env = value
+			case "host":
+				e.Host = value
+			case "container":
+				e.Container = value
+			case "stream":
+				e.Stream = value
+			case "message":
+				e.Message = value
+			case "level":
+				e.Level, _ = event.ParseLevel(value)
+			default:
+				e.Fields = append(e.Fields, event.Field{Name: []byte(name), Value: value})
+			}
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// manyRules are 100 rules of all modes, of which few events match those that tell each one.
+func manyRules(b *testing.B, events []event.Event) (rules []alerting.Rule) {
+	services := map[string]bool{}
+	for _, e := range events {
+		services[string(e.Service)] = true
+	}
+	names := slices.Sorted(maps.Keys(services))
+	add := func(mode alerting.Mode, text string) *alerting.Rule {
+		r := rule(b, fmt.Sprintf("%s %d", mode, len(rules)), text, "#c")
+		r.Mode = mode
+		rules = append(rules, r)
+		return &rules[len(rules)-1]
+	}
+	words := []string{"deadlock", "out of memory", "connection reset by peer", "panic:", "segfault", "disk full", "certificate expired", "quota exceeded", "no route to host", "too many open files"}
+	for i := range 40 {
+		add(alerting.ModeMatch, fmt.Sprintf("service=%q %q", names[i%len(names)], words[i%len(words)]+" "+word(i)))
+	}
+	for i, w := range words {
+		add(alerting.ModeMatch, fmt.Sprintf("%q -%q", w, word(i)))
+		add(alerting.ModeMatch, fmt.Sprintf("level>=warning ~'%s (of|at) [a-z]+%d'", w, i))
+		add(alerting.ModeMatch, fmt.Sprintf("status:5%02d duration_ms>%d", i, 90_000+i))
+		r := add(alerting.ModeRate, fmt.Sprintf("service=%q %q", names[i%len(names)], w))
+		r.Above, r.By = 1_000_000, []string{"host"}
+	}
+	for i := range 5 {
+		r := add(alerting.ModeRate, fmt.Sprintf("level>=%s", []string{"error", "warning", "critical", "alert", "notice"}[i]))
+		r.Above, r.By = 1_000_000_000, []string{"service"}
+		add(alerting.ModeSpike, fmt.Sprintf("service=%q level>=error", names[i])).By = []string{"host"}
+	}
+	for range 2 {
+		add(alerting.ModeAbsent, "*")
+		add(alerting.ModeNew, "level>=warning")
+	}
+	for i := range 6 {
+		r := add(alerting.ModeUnexpected, fmt.Sprintf("service=%q level>=error host:nowhere%d", names[i], i))
+		r.Expect = []alerting.Expectation{{Query: parsed(b, words[i])}}
+	}
+	return rules
+}
+
+// BenchmarkRules is what 100 rules cost: at 50,000 events a second 10,000 ns an event more than without are half a core.
+func BenchmarkRules(b *testing.B) {
+	events := load(b, 20_000)
+	for _, n := range []int{0, 100} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			db := openDB(b, filepath.Join(b.TempDir(), "state.db"))
+			defer db.Close()
+			rules := manyRules(b, events)
+			if len(rules) != 100 {
+				b.Fatalf("%d rules", len(rules))
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			f := &paced{feed: feed{batch: slices.Clone(events), left: b.N, done: cancel}}
+			e, err := alerting.New(alerting.Options{DB: db, Source: f, Notifier: new(alertingtest.Recorder), Rules: rules[:n]})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			if err := e.Run(ctx); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// paced hands out 500 events at once, received as if 50,000 came in a second.
+type paced struct {
+	feed
+	at int
+}
+
+func (p *paced) Follow(uint64) query.Follower { return p }
+
+func (p *paced) Next(ctx context.Context) ([]event.Event, error) {
+	all := p.batch
+	from := p.at % len(all)
+	p.batch = all[from:min(from+500, len(all))]
+	events, err := p.feed.Next(ctx)
+	p.batch = all
+	for i := range events {
+		p.at++
+		events[i].Received = time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC).UnixNano() + int64(p.at)*20_000
+		events[i].Time = events[i].Received
+	}
+	return events, err
 }
