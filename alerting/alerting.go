@@ -79,7 +79,9 @@ type Rule struct {
 	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
 	Channels []string
 	// Routed leaves it to the routes of the [Policy] who is told; Channels are told of what no route takes.
+	// Also are told whatever the routes say.
 	Routed bool
+	Also   []string
 	// Labels are what matchers see of its incidents beside what is known of every incident.
 	Labels map[string]string
 	// Parents are rules whose incidents are the cause of this one's: while one of them is open, and has the same values in

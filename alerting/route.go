@@ -130,7 +130,13 @@ func (a *application) targets(r *rule, l Labels) []Target {
 		}
 		return all
 	}
-	return a.e.policy.Load().Targets(l, r.Channels)
+	all := a.e.policy.Load().Targets(l, r.Channels)
+	for _, c := range r.Also {
+		if !slices.ContainsFunc(all, func(t Target) bool { return t.Channel == c }) {
+			all = append(all, Target{Channel: c, Route: -1})
+		}
+	}
+	return all
 }
 
 // routed returns the channels of an incident that is news: by the routes when its rule leaves it to them.

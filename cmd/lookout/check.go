@@ -3,19 +3,25 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/internal/config"
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	var file string
+	var file, route string
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Read the configuration and say what is wrong with it",
 		Long: `check reads what serve would read: the file (LOOKOUT_CONFIG, else lookout.yaml if it is there)
-and the environment. It prints every problem with its place and the mend, and warnings.`,
+and the environment. It prints every problem with its place and the mend, and warnings.
+
+With --route it shows where an alert with these labels would go now: rule, severity, service, env, host and others.`,
+		Example: `  lookout check
+  lookout check --route 'severity=critical,service=shop'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -38,6 +44,9 @@ and the environment. It prints every problem with its place and the mend, and wa
 				}
 				return fmt.Errorf("the configuration has %s", counted(int64(len(all.Problems)), "problem"))
 			}
+			if route != "" {
+				return p.showRoute(c, route)
+			}
 			from := "defaults and environment"
 			if c.File != "" {
 				from = c.File
@@ -47,5 +56,87 @@ and the environment. It prints every problem with its place and the mend, and wa
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "the configuration's `file`")
+	cmd.Flags().StringVar(&route, "route", "", "show where an alert with these `labels` would go, such as severity=critical,service=shop")
 	return cmd
+}
+
+// showRoute prints the channels of an alert with some labels, and why it goes there.
+func (p *program) showRoute(c *config.Config, text string) error {
+	ms, err := alerting.ParseMatchers(text)
+	if err != nil {
+		return fmt.Errorf("--route: %w", err)
+	}
+	labels := alerting.Labels{}
+	for _, m := range ms {
+		if m.Op != alerting.MatchEqual {
+			return fmt.Errorf("--route: %s is no label: write labels as severity=critical,service=shop", m)
+		}
+		labels[m.Name] = m.Value
+	}
+	targets, why, err := routeOf(c, labels)
+	if err != nil {
+		return err
+	}
+	policy := c.Policy()
+	for _, t := range targets {
+		by := why
+		if t.Route >= 0 {
+			by = fmt.Sprintf("by route %d", t.Route+1)
+			if match := policy.Routes[t.Route].Match.String(); match != "" {
+				by += ", " + match
+			}
+		}
+		if until := policy.QuietUntil(labels, t, p.now()); !until.IsZero() {
+			by += "; quiet hours: it waits until " + until.Format("2006-01-02 15:04 MST")
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%s  (%s)\n", t.Channel, by); err != nil {
+			return err
+		}
+	}
+	if len(targets) == 0 {
+		p.say("it reaches nobody: no route takes it, and there is no channel for the rest")
+		return errNoMatch
+	}
+	return nil
+}
+
+// routeOf tells where an alert goes, and why when that is not by a route.
+func routeOf(c *config.Config, labels alerting.Labels) (targets []alerting.Target, why string, err error) {
+	to, routed, page := c.Channels.Errors, true, false
+	why = "channels.errors"
+	if labels["severity"] == "warning" {
+		to, why = c.Channels.Warnings, "channels.warnings"
+	}
+	if name := labels["rule"]; name != "" {
+		i := slices.IndexFunc(c.Rules, func(r config.Rule) bool { return r.Name == name })
+		if i < 0 {
+			return nil, "", fmt.Errorf("--route: there is no rule %q", name)
+		}
+		r := &c.Rules[i]
+		to, routed, page, why = r.Channel, r.Routed, r.Page, "the rule's own channel"
+		if routed {
+			why = "no route takes it"
+		}
+		for name, value := range r.Labels {
+			if labels[name] == "" {
+				labels[name] = value
+			}
+		}
+	}
+	if to == "" {
+		to, why = c.Slack.Channel, "slack.channel"
+	}
+	var own []string
+	if c.Tells(to) {
+		own = append(own, string(to))
+	}
+	policy := c.Policy()
+	if !routed {
+		policy.Routes = nil
+	}
+	targets = policy.Targets(labels, own)
+	if page && c.Pushover.On() {
+		targets = append(targets, alerting.Target{Channel: config.ChannelPushover, Route: -1})
+	}
+	return targets, why, nil
 }

@@ -140,7 +140,7 @@ func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
 
 // engineOptions are what follows from a configuration, for the engine and for those that only try rules.
 func (a *App) engineOptions(c *config.Config) alerting.Options {
-	return alerting.Options{Notifier: a.ways, Rules: rules(c), Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL)}
+	return alerting.Options{Notifier: a.ways, Rules: rules(c), Fallbacks: fallbacks(c), BaseURL: string(c.BaseURL), Policy: c.Policy()}
 }
 
 // rules are those that tell somebody: a channel of Slack needs its token.
@@ -150,6 +150,7 @@ func rules(c *config.Config) []alerting.Rule {
 		rule := alerting.Rule{
 			Name: r.Name, Query: r.Query.Query, Resolve: r.Resolve.Query, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
 			Mode: alerting.Mode(r.Mode), Above: int64(r.Above), Below: int64(r.Below), Window: time.Duration(r.Window), By: r.By, After: time.Duration(r.After),
+			Routed: r.Routed, Labels: r.Labels, Parents: r.Parents, ParentsEqual: r.Equal, Hold: time.Duration(r.Hold),
 		}
 		for _, x := range r.Expect {
 			rule.Expect = append(rule.Expect, alerting.Expectation{Query: x.Query.Query, Author: x.Author, Reason: x.Reason, Expires: x.Expires.Time})
@@ -159,6 +160,7 @@ func rules(c *config.Config) []alerting.Rule {
 		}
 		if r.Page && c.Pushover.On() && r.Channel != config.ChannelPushover {
 			rule.Channels = append(rule.Channels, config.ChannelPushover)
+			rule.Also = append(rule.Also, config.ChannelPushover)
 		}
 		if len(rule.Channels) > 0 {
 			list = append(list, rule)
@@ -183,10 +185,17 @@ func (a *App) Reload(c *config.Config) error {
 			return fmt.Errorf("rule %s: channel %s was not there at the start: restart to have it", r.Name, r.Channel)
 		}
 	}
+	for i, r := range c.Routes {
+		for _, to := range r.Channels {
+			if a.queue == nil && c.Tells(to) && !now.Tells(to) {
+				return fmt.Errorf("routes[%d]: channel %s was not there at the start: restart to have it", i, to)
+			}
+		}
+	}
 	list := rules(now)
 	switch {
 	case a.engine != nil:
-		if err := a.engine.Reload(list); err != nil {
+		if err := a.engine.Configure(list, now.Policy()); err != nil {
 			return err
 		}
 	case a.queue == nil && len(list) > 0:

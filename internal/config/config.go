@@ -53,13 +53,16 @@ type Config struct {
 	BaseURL    URL    `key:"base_url" doc:"where people open lookout, such as https://lookout.example; messages then have a link to their search"`
 	WriteToken Secret `key:"write_token" doc:"a second token, for agents and senders: it brings events in and reads nothing"`
 
-	Redact   Redact   `key:"redact"`
-	Limits   Limits   `key:"limits"`
-	Forward  Forward  `key:"forward"`
-	Slack    Slack    `key:"slack"`
-	Channels Channels `key:"channels"`
-	Rules    []Rule   `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
-	Probes   []Probe  `key:"probes" doc:"what is checked; see below for a probe's settings"`
+	Redact      Redact        `key:"redact"`
+	Limits      Limits        `key:"limits"`
+	Forward     Forward       `key:"forward"`
+	Slack       Slack         `key:"slack"`
+	Channels    Channels      `key:"channels"`
+	Rules       []Rule        `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
+	Routes      []Route       `key:"routes" doc:"where alerts go whose rule names no channel, by their labels: the first that matches; those of none go to channels"`
+	Maintenance []Maintenance `key:"maintenance" doc:"known stops that come again: what matches is told to nobody meanwhile"`
+	QuietHours  []QuietHours  `key:"quiet_hours" doc:"when what is not critical waits; what waited comes as one message"`
+	Probes      []Probe       `key:"probes" doc:"what is checked; see below for a probe's settings"`
 	// ProbeAllow lets probes reach addresses that are refused otherwise.
 	ProbeAllow []Range        `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
 	Pushover   Pushover       `key:"pushover"`
@@ -145,6 +148,13 @@ type Rule struct {
 	By       []string `key:"by" sep:"," doc:"with mode: rate, spike and absent: fields by which events are counted apart, such as service, host; absent goes by service unless set"`
 	After    Duration `key:"after" min:"10s" max:"30d" doc:"with mode: absent: how long a silence is too long; unless set it is learned: twice the longest of the last week, at least 5m"`
 
+	Labels  map[string]string `key:"labels" doc:"labels of its alerts, which routes and silences can ask for, such as team: shop"`
+	Parents []string          `key:"parents" doc:"rules whose alerts are the cause of this one's: while one of them fires nothing is told"`
+	Equal   []string          `key:"equal" sep:"," doc:"with parents: labels that both must have alike, such as host"`
+	Hold    Duration          `key:"hold" min:"1s" max:"1h" doc:"with parents: how long to wait for them; 30s unless set"`
+
+	// Routed is true when the rule names no channel: the routes pick, and Channel is for what none of them takes.
+	Routed bool
 	// Default is true for a rule that no file names: errors, warnings, containers, probes, pages.
 	Default bool
 }
@@ -252,6 +262,7 @@ func (r *reader) validate(c *Config) {
 		r.fail("data", "", "has no value", "name a folder")
 	}
 	r.validateWays(c)
+	r.validatePolicy(c)
 	r.validateRules(c)
 	r.validateProbes(c)
 	r.validateRetention(&c.Retention)
@@ -365,6 +376,7 @@ func (r *reader) validateRules(c *Config) {
 		}
 	}
 	r.defaultRules(c, names)
+	r.validateParents(c)
 
 	token := c.Slack.Token != ""
 	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Channel.ForSlack() })
@@ -388,6 +400,9 @@ func (r *reader) validateRules(c *Config) {
 func (r *reader) defaultRules(c *Config, names map[string]int) {
 	configured := len(c.Rules) > 0 || c.Channels != (Channels{})
 	or := func(to Channel, always bool) Channel {
+		if to == "" {
+			to = c.lastRoute()
+		}
 		if to == "" && (always || !configured) {
 			to = c.Slack.Channel
 		}
@@ -397,7 +412,7 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 		if _, taken := names[name]; taken || to == "" && !page {
 			return
 		}
-		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Page: page, Default: true}
+		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Page: page, Routed: true, Default: true}
 		err := rule.Query.set(query)
 		if err == nil && resolve != "" {
 			err = rule.Resolve.set(resolve)
@@ -439,6 +454,7 @@ func (r *reader) completeRule(at string, c *Config, rule *Rule) {
 		return
 	}
 	key := "errors"
+	rule.Routed = true
 	rule.Channel = c.Channels.Errors
 	switch {
 	case rule.Notify == "each" || rule.Severity == "info":
@@ -448,6 +464,9 @@ func (r *reader) completeRule(at string, c *Config, rule *Rule) {
 	}
 	if rule.Channel == "" {
 		rule.Channel = c.Slack.Channel
+	}
+	if rule.Channel == "" {
+		rule.Channel = c.lastRoute()
 	}
 	if rule.Channel == "" && !(rule.Page && c.Pushover.On()) && !r.bad(at+".channel", "channels."+key, "slack.channel") {
 		r.fail(at+".channel", "", "the rule has no channel", "set it, or channels."+key+", or slack.channel")

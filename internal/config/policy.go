@@ -1,0 +1,198 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lookoutlog/lookout/alerting"
+)
+
+// Route says where what matches goes.
+type Route struct {
+	Match    Matchers  `key:"match" doc:"which alerts, such as severity=critical or service=\"shop\",env=~\"prod.*\"; all unless set"`
+	Channels []Channel `key:"channel" doc:"where to: one, or a list"`
+	Page     bool      `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
+	Quiet    string    `key:"quiet" doc:"the quiet hours, by name, in which it waits unless it is critical"`
+	Continue bool      `key:"continue" default:"false" doc:"look at the routes behind this one as well"`
+}
+
+// Maintenance is a known stop that comes again.
+type Maintenance struct {
+	Name  string   `key:"name" required:"true" doc:"unique; messages show it"`
+	Match Matchers `key:"match" required:"true" doc:"which alerts are told to nobody meanwhile, such as service=db"`
+	Days  string   `key:"days" doc:"on which days, such as mon-fri or sat, sun; every day unless set"`
+	From  string   `key:"from" required:"true" doc:"when it begins, such as 22:00"`
+	To    string   `key:"to" required:"true" doc:"when it ends; before from it is the next day's"`
+	Zone  string   `key:"zone" default:"UTC" doc:"the time zone, such as Europe/Berlin"`
+}
+
+// QuietHours are a time in which what is not critical waits.
+type QuietHours struct {
+	Name  string   `key:"name" required:"true" doc:"unique; routes name it"`
+	Match Matchers `key:"match" doc:"which alerts wait, such as severity=warning; unless set only those of routes that name these hours"`
+	Days  string   `key:"days" doc:"on which days, such as mon-fri or sat, sun; every day unless set"`
+	From  string   `key:"from" required:"true" doc:"when they begin, such as 22:00"`
+	To    string   `key:"to" required:"true" doc:"when they end; before from it is the next day's"`
+	Zone  string   `key:"zone" default:"UTC" doc:"the time zone, such as Europe/Berlin"`
+}
+
+// Matchers pick alerts by their labels, in Alertmanager's syntax.
+type Matchers struct{ alerting.Matchers }
+
+func (m *Matchers) set(text string) error {
+	parsed, err := alerting.ParseMatchers(text)
+	if err != nil {
+		what := err.Error()
+		return &bad{message: what[max(0, strings.Index(what, "at character")):], mend: `write it as service="shop",env=~"prod.*"`}
+	}
+	m.Matchers = parsed
+	return nil
+}
+
+// Policy is what decides beside the rules who is told, and when. What reaches nobody is left out: Slack's channels need
+// its token, and pages Pushover.
+func (c *Config) Policy() alerting.Policy {
+	var p alerting.Policy
+	for _, r := range c.Routes {
+		route := alerting.Route{Match: r.Match.Matchers, Quiet: r.Quiet, Continue: r.Continue}
+		for _, to := range r.Channels {
+			if c.Tells(to) {
+				route.Channels = append(route.Channels, string(to))
+			}
+		}
+		if r.Page && c.Pushover.On() && !slices.Contains(route.Channels, ChannelPushover) {
+			route.Channels = append(route.Channels, ChannelPushover)
+		}
+		if len(route.Channels) > 0 {
+			p.Routes = append(p.Routes, route)
+		}
+	}
+	for _, m := range c.Maintenance {
+		s, _ := alerting.ParseSchedule(m.Days, m.From, m.To, m.Zone) // it was checked
+		p.Maintenance = append(p.Maintenance, alerting.Maintenance{Name: m.Name, Match: m.Match.Matchers, Schedule: s})
+	}
+	for _, q := range c.QuietHours {
+		s, _ := alerting.ParseSchedule(q.Days, q.From, q.To, q.Zone)
+		p.Quiet = append(p.Quiet, alerting.QuietHours{Name: q.Name, Match: q.Match.Matchers, Schedule: s})
+	}
+	return p
+}
+
+// lastRoute is the channel of the route that takes everything, empty without one.
+func (c *Config) lastRoute() Channel {
+	for _, r := range c.Routes {
+		if len(r.Match.Matchers) == 0 && len(r.Channels) > 0 {
+			return r.Channels[0]
+		}
+	}
+	return ""
+}
+
+func (r *reader) validatePolicy(c *Config) {
+	names := map[string]int{}
+	for i, m := range c.Maintenance {
+		at := fmt.Sprintf("maintenance[%d]", i)
+		r.name(at+".name", m.Name, names, i)
+		if len(m.Match.Matchers) == 0 && m.Name != "" && !r.bad(at+".match") {
+			r.fail(at+".match", "", "it would keep every alert quiet", "say what stops, such as service=db")
+		}
+		r.schedule(at, m.Days, m.From, m.To, m.Zone)
+	}
+	quiet := map[string]int{}
+	for i, q := range c.QuietHours {
+		at := fmt.Sprintf("quiet_hours[%d]", i)
+		r.name(at+".name", q.Name, quiet, i)
+		r.schedule(at, q.Days, q.From, q.To, q.Zone)
+	}
+	all := alerting.Policy{}
+	for i, route := range c.Routes {
+		at := fmt.Sprintf("routes[%d]", i)
+		all.Routes = append(all.Routes, alerting.Route{Match: route.Match.Matchers, Continue: route.Continue})
+		for j, to := range route.Channels {
+			r.known(fmt.Sprintf("%s.channel[%d]", at, j), c, to)
+		}
+		switch {
+		case len(route.Channels) == 0 && !route.Page && !r.bad(at+".channel"):
+			r.fail(at, "", "the route tells nobody", "add channel or page; to keep something quiet use maintenance, or a silence")
+		case route.Page && !c.Pushover.On():
+			r.warn(r.at(at+".page"), at+".page", "Pushover is not set up: nobody will be paged", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
+		}
+		if _, ok := quiet[route.Quiet]; route.Quiet != "" && !ok && !r.bad("quiet_hours") {
+			mend := "add them to quiet_hours"
+			var known []string
+			for name := range quiet {
+				known = append(known, name)
+			}
+			if near := nearest(route.Quiet, known); near != "" {
+				mend = "did you mean " + near + "?"
+			}
+			r.fail(at+".quiet", route.Quiet, "there are no quiet hours of this name", mend)
+		}
+		if r.bad(at + ".match") {
+			return // what is missing is not everything
+		}
+	}
+	if i, j, ok := all.Unreachable(); ok {
+		r.fail(fmt.Sprintf("routes[%d]", i), "", fmt.Sprintf("the route is never come to: %s takes all that it would", r.at(fmt.Sprintf("routes[%d]", j))),
+			"put it in front of that, or add continue: true there")
+	}
+}
+
+func (r *reader) schedule(at, days, from, to, zone string) {
+	if from == "" || to == "" || r.bad(at+".days", at+".from", at+".to", at+".zone") {
+		return // said already, as they are required
+	}
+	for _, part := range [...]struct{ key, days, from, to, zone, value string }{
+		{"days", days, "00:00", "00:00", "UTC", days}, {"from", "", from, "00:00", "UTC", from}, {"to", "", "00:00", to, "UTC", to}, {"zone", "", "00:00", "00:00", zone, zone},
+	} {
+		if _, err := alerting.ParseSchedule(part.days, part.from, part.to, part.zone); err != nil {
+			what, mend, _ := strings.Cut(err.Error(), ": ") // the value stands beside it
+			r.fail(at+"."+part.key, part.value, what[max(0, strings.Index(what, "is not")):], mend)
+		}
+	}
+}
+
+// validateParents checks that the parents of rules are rules.
+func (r *reader) validateParents(c *Config) {
+	var known []string
+	parents := map[string][]string{}
+	for _, rule := range c.Rules {
+		known = append(known, rule.Name)
+		parents[rule.Name] = rule.Parents
+	}
+	for i, rule := range c.Rules {
+		at := fmt.Sprintf("rules[%d]", i)
+		for j, name := range rule.Parents {
+			here := fmt.Sprintf("%s.parents[%d]", at, j)
+			switch {
+			case !slices.Contains(known, name):
+				mend := "name one that is there"
+				if near := nearest(name, known); near != "" {
+					mend = "did you mean " + near + "?"
+				}
+				r.fail(here, name, "there is no rule of this name", mend)
+			case descends(parents, name, rule.Name, map[string]bool{}):
+				r.fail(here, name, "the rule would be its own parent, and neither would be told", "take it out")
+			}
+		}
+		if len(rule.Parents) == 0 && len(rule.Equal)+int(rule.Hold) > 0 {
+			r.warn(r.at(at), at, "equal and hold are for a rule with parents; they have no effect", "add parents")
+		}
+		if len(rule.Parents) > 0 && rule.Notify == "each" {
+			r.fail(at+".parents", "", "only an incident waits for its parents, and notify: each makes none", "take one of them out")
+		}
+	}
+}
+
+// descends tells whether a rule is, or has as a parent in any line, another.
+func descends(parents map[string][]string, rule, of string, seen map[string]bool) bool {
+	if rule == of {
+		return true
+	}
+	if seen[rule] {
+		return false
+	}
+	seen[rule] = true
+	return slices.ContainsFunc(parents[rule], func(p string) bool { return descends(parents, p, of, seen) })
+}
