@@ -310,3 +310,115 @@ func TestKillsInARow(t *testing.T) {
 		}
 	}
 }
+
+// Issue 7: 500 crashes over an outage of six hours, in which every answer is 429, 5xx, ok:false, none, or lost on the way
+// back, while services go down and up, errors come, people acknowledge and resolve, and quiet ends incidents. No incident is
+// lost, what is told twice says so, and what a person did stays done.
+func TestFiveHundredCrashes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		random, answers := rand.New(rand.NewPCG(500, 7)), rand.New(rand.NewPCG(500, 8))
+		c := newCrash(t)
+		c.opts.Rules = []alerting.Rule{rule(t, "errors", "level>=error told", "#errors"), downRule(t, "#errors")}
+		c.opts.Rules[0].Severity = alerting.Warning
+		c.live(0, time.Second)
+		var out atomic.Bool
+		c.slack.Behave(func(alertingtest.Call) alertingtest.Reply {
+			if !out.Load() {
+				return alertingtest.OK()
+			}
+			switch answers.IntN(6) {
+			case 0:
+				return alertingtest.RateLimited(time.Duration(1+answers.IntN(60)) * time.Second)
+			case 1:
+				return alertingtest.RateLimited(-1)
+			case 2:
+				return alertingtest.Status(500 + answers.IntN(5))
+			case 3:
+				return alertingtest.SlackError([...]string{"channel_not_found", "fatal_error", "not_in_channel", "ratelimited"}[answers.IntN(4)])
+			case 4:
+				return alertingtest.Hang()
+			}
+			return alertingtest.Lost()
+		})
+
+		services := []string{"sales", "customers", "stock", "cart", "pay"}
+		state, rang, unsure := map[string]alerting.State{}, map[string]int{}, map[string]bool{}
+		// hand acknowledges or resolves by hand; when the kill comes first, it may or may not have been done.
+		hand := func(service string, to alerting.State) {
+			c.during = func(e *alerting.Engine) {
+				infos, err := e.Incidents()
+				if err != nil {
+					return
+				}
+				for _, i := range infos {
+					if i.Service != service || i.State == alerting.Resolved {
+						continue
+					}
+					do := e.Acknowledge
+					if to == alerting.Resolved {
+						do = e.Resolve
+					}
+					if do(context.Background(), i.ID, "anna") != nil {
+						unsure[service] = true
+					} else if state[service] == alerting.Firing || to == alerting.Resolved {
+						state[service] = to
+					}
+				}
+			}
+		}
+		n, crashes, hands := 0, 0, 0
+		out.Store(true)
+		began := time.Now()
+		const step = 6 * time.Hour / 500
+		for ; crashes < 500; c.during = nil {
+			next := time.Now().Add(step)
+			service := services[random.IntN(len(services))]
+			switch random.IntN(8) {
+			case 0, 1:
+				c.source.Add(ev(event.Error, "shop", "told "+word(n)))
+				n++
+			case 2, 3:
+				if state[service] == "" || state[service] == alerting.Resolved {
+					c.source.Add(down(service))
+					state[service], unsure[service] = alerting.Firing, false
+					rang[service]++
+				}
+			case 4:
+				if state[service] != "" {
+					c.source.Add(up(service))
+					state[service], unsure[service] = alerting.Resolved, false
+				}
+			case 5, 6:
+				hand(service, alerting.Acknowledged)
+				hands++
+			case 7:
+				hand(service, alerting.Resolved)
+				hands++
+			}
+			c.source.Add(ev(event.Debug, "shop", "of no interest"))
+			if c.live(1+random.IntN(9), step) {
+				crashes++
+			}
+			time.Sleep(time.Until(next))
+		}
+		lasted := time.Since(began)
+		out.Store(false)
+		c.live(0, 12*time.Hour)
+		c.check(n)
+		for _, service := range services {
+			title := "[error] " + service + ": " + service + " is down: status 503"
+			want := (alerting.Message{State: state[service], Title: title}).Heading()
+			if last := c.last(service); last != want && !unsure[service] {
+				t.Errorf("%s is %s, and Slack's message says %q", service, state[service], last)
+			}
+			c.told(service, 1, rang[service], 0)
+		}
+		if c.dead != "" {
+			t.Errorf("dead letters: %s", c.dead)
+		}
+		if n < 50 || hands < 50 || lasted < 6*time.Hour {
+			t.Errorf("%d errors, %d hands, %v: the test did too little", n, hands, lasted)
+		}
+		t.Logf("%d crashes in %d lives over %v: %d incidents of one event, %v downs, %d actions of people, %d messages", crashes, c.lives, lasted, n, rang, hands, len(c.slack.Messages()))
+	})
+}

@@ -127,6 +127,7 @@ func (s *sender) revive(ctx context.Context, key string) error {
 		}
 		if d := inc.to(s.channel); d != nil && d.waits(inc) {
 			d.Held, d.Ring = 0, max(inc.Rev, 1)
+			a.quieten(inc, []string{s.channel})
 		}
 		return a.queue(inc)
 	})

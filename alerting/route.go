@@ -155,6 +155,11 @@ func (a *application) routed(inc *incident, channels []string) []string {
 // ring has an incident noticed in these channels, in quiet hours when these are over.
 func (a *application) ring(inc *incident, channels []string) {
 	inc.ring(channels)
+	a.quieten(inc, channels)
+}
+
+// quieten has channels in which it is to be noticed wait for the end of quiet hours.
+func (a *application) quieten(inc *incident, channels []string) {
 	policy := a.e.policy.Load()
 	if len(policy.Quiet) == 0 || inc.Rule == Service {
 		return
