@@ -78,6 +78,9 @@ type Rule struct {
 	After time.Duration
 	// Channels are told, each on its own, as the notifier knows them: "#ops-errors", "pushover".
 	Channels []string
+	// Repeat is after how long people are told again of an incident that fires and that nobody has acknowledged, by messages that
+	// do not ring by themselves; 0 for never. A route's own goes before it.
+	Repeat time.Duration
 	// Routed leaves it to the routes of the [Policy] who is told; Channels are told of what no route takes.
 	// Also are told whatever the routes say.
 	Routed bool
@@ -177,6 +180,9 @@ type Options struct {
 	Log    *slog.Logger // nil: none
 }
 
+// minRepeat is the shortest time after which people are told again.
+const minRepeat = 5 * time.Minute
+
 func validate(rules []Rule) error {
 	seen := make(map[string]bool, len(rules))
 	for i, r := range rules {
@@ -195,6 +201,9 @@ func validate(rules []Rule) error {
 			return fmt.Errorf("rule %q shows each event, so there is nothing to resolve: leave resolve out, or set notify: incident", r.Name)
 		case len(r.Channels) == 0:
 			return fmt.Errorf("rule %q has no channel: set channel, or a default in channels", r.Name)
+		}
+		if r.Repeat != 0 && (r.Repeat < minRepeat || r.Notify == Each) {
+			return fmt.Errorf("rule %q: repeat %v is for incidents, and at least %v: write repeat: 4h", r.Name, r.Repeat, minRepeat)
 		}
 		for j, c := range r.Channels {
 			switch {

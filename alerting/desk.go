@@ -7,18 +7,22 @@ import (
 	"time"
 )
 
-// desk knows, for each channel, which incidents its messages are behind of in nothing but the count, and which the budget
-// kept from it. It is made from the incidents, so nothing of it is written: who is killed looks again.
+// desk knows, for each channel, which incidents its messages are behind of in nothing but the count, which the budget kept
+// from it, and of which it is told again. It is made from the incidents, so nothing of it is written: who is killed looks again.
 type desk struct {
 	mu    sync.Mutex
 	stale map[string]map[string]pending // by channel and key of the incident
 	held  map[string]map[string]pending
+	again map[string]map[string]pending
 }
 
 // pending is what a channel may be shown when nothing else is to be done.
 type pending struct {
-	rank  int
-	since int64 // when the message was brought up to date, or the incident was held, ns
+	rank int
+	// since is when the message was brought up to date, the incident was held, or people were told, ns, and pause how long
+	// it is from then on, 0 for what the channel's limits say.
+	since int64
+	pause time.Duration
 	// goesOn is true when it has happened again since the flood, rule when this rule can end it.
 	goesOn bool
 	rule   string
@@ -29,7 +33,7 @@ func (k *desk) note(key string, inc *incident, window time.Duration) (news map[s
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.stale == nil {
-		k.stale, k.held = map[string]map[string]pending{}, map[string]map[string]pending{}
+		k.stale, k.held, k.again = map[string]map[string]pending{}, map[string]map[string]pending{}, map[string]map[string]pending{}
 	}
 	set := func(m map[string]map[string]pending, channel string, p pending, there bool) {
 		old, was := m[channel][key]
@@ -41,7 +45,7 @@ func (k *desk) note(key string, inc *incident, window time.Duration) (news map[s
 				m[channel] = map[string]pending{}
 			}
 			m[channel][key] = p
-			if !was || p.goesOn && !old.goesOn {
+			if !was || p.goesOn && !old.goesOn || p.since+int64(p.pause) < old.since+int64(old.pause) {
 				if news == nil {
 					news = map[string]bool{}
 				}
@@ -58,6 +62,7 @@ func (k *desk) note(key string, inc *incident, window time.Duration) (news map[s
 			p.rule = inc.Rule
 		}
 		set(k.held, d.Channel, p, d.waits(inc) && (p.goesOn || p.rule != ""))
+		set(k.again, d.Channel, pending{rank: rank(inc.Severity), since: d.RangAt, pause: time.Duration(d.Every)}, d.reminds(inc))
 	}
 	return news
 }
@@ -69,6 +74,7 @@ func (k *desk) forget(key string, inc *incident) {
 	for _, d := range inc.To {
 		delete(k.stale[d.Channel], key)
 		delete(k.held[d.Channel], key)
+		delete(k.again[d.Channel], key)
 	}
 }
 
@@ -89,6 +95,13 @@ func (k *desk) nextHeld(channel string, window time.Duration, now int64, takes f
 	})
 }
 
+// nextAgain is the incident of which a channel is told again, as nextStale.
+func (k *desk) nextAgain(channel string, now int64) (key string, wait time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return first(k.again[channel], now, 0, func(pending) bool { return true })
+}
+
 func first(m map[string]pending, now int64, pause time.Duration, ok func(pending) bool) (key string, wait time.Duration) {
 	var best pending
 	wait = idle
@@ -96,7 +109,7 @@ func first(m map[string]pending, now int64, pause time.Duration, ok func(pending
 		if !ok(p) {
 			continue
 		}
-		if left := remains(pause, p.since, now); left > 0 {
+		if left := remains(cmp.Or(p.pause, pause), p.since, now); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
@@ -120,14 +133,31 @@ func (d *destination) waits(inc *incident) bool {
 
 // revive tells this channel of an incident that the budget kept from it.
 func (s *sender) revive(ctx context.Context, key string) error {
-	return s.e.change(ctx, "telling what was held", func(a *application) error {
+	return s.ring(ctx, "telling what was held", key, func(inc *incident, d *destination) {
+		if d.waits(inc) {
+			d.Held, d.Ring = 0, max(inc.Rev, 1)
+		}
+	})
+}
+
+// remind tells this channel again of an incident that nobody has acknowledged.
+func (s *sender) remind(ctx context.Context, key string) error {
+	return s.ring(ctx, "telling again what nobody has acknowledged", key, func(inc *incident, d *destination) {
+		if d.reminds(inc) {
+			d.remind(inc)
+		}
+	})
+}
+
+func (s *sender) ring(ctx context.Context, what, key string, change func(*incident, *destination)) error {
+	return s.e.change(ctx, what, func(a *application) error {
 		inc := a.incident([]byte(key))
 		if inc == nil {
 			return nil
 		}
-		if d := inc.to(s.channel); d != nil && d.waits(inc) {
-			d.Held, d.Ring = 0, max(inc.Rev, 1)
-			a.quieten(inc, []string{s.channel})
+		if d := inc.to(s.channel); d != nil {
+			change(inc, d)
+			a.settleRing(inc, []string{s.channel})
 		}
 		return a.queue(inc)
 	})

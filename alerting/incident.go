@@ -53,6 +53,7 @@ type incident struct {
 	Fired      int64  `json:"fired"`           // how often it began to fire
 	Acked      int64  `json:"acked,omitempty"` // when somebody acknowledged it, ns; 0 while nobody has
 	By         string `json:"by,omitempty"`
+	Reminded   int64  `json:"reminded,omitempty"`    // how often people were told again, in the channel where it was most
 	Unanswered int64  `json:"unanswered,omitempty"`  // messages that rang until they expired
 	Resolved   int64  `json:"resolved,omitempty"`    // Received of the event that resolved it, ns
 	ResolvedBy string `json:"resolved_by,omitempty"` // who did by hand
@@ -93,6 +94,11 @@ type destination struct {
 	// Told is when its message was first delivered, or refused for good, ns; 0 when it is still to come.
 	Told    int64   `json:"told,omitempty"`
 	Receipt Receipt `json:"receipt,omitzero"`
+	// Every is after how long people are told again while nobody has acknowledged, ns; 0 for never. RangAt is when they were
+	// last, ns by the clock, and Reminded how often since it fired.
+	Every    int64 `json:"every,omitempty"`
+	RangAt   int64 `json:"rang_at,omitempty"`
+	Reminded int64 `json:"reminded,omitempty"`
 	// Counted is how often it had happened as the message shows it, and CountedAt when it was brought to that, ns by the clock.
 	Counted   int64 `json:"counted,omitempty"`
 	CountedAt int64 `json:"counted_at,omitempty"`
@@ -224,7 +230,7 @@ func (inc *incident) fire(received int64) {
 	inc.State, inc.Since = Firing, received
 	inc.Fired++
 	inc.Acked, inc.By, inc.Unanswered, inc.Resolved, inc.ResolvedBy, inc.Outcome = 0, "", 0, 0, "", ""
-	inc.Quiet = false
+	inc.Quiet, inc.Reminded = false, 0
 }
 
 // anew makes it another incident with this event as its first. A channel that has not come so far as to know all of the
@@ -246,6 +252,7 @@ func (inc *incident) ring(channels []string) {
 			inc.To = append(inc.To, destination{Channel: c})
 			d = inc.to(c)
 		}
+		d.Reminded = 0
 		d.Held, d.Passed = 0, false
 		if !d.Ringing {
 			d.Ring = inc.Rev
@@ -413,9 +420,24 @@ func (d *destination) came(inc *incident, how how, v view, now int64, r Receipt)
 	if how == send || how == edit {
 		d.Counted, d.CountedAt, d.Fixed = v.count, now, false
 	}
+	if how == send || how == reply {
+		d.RangAt = now
+	}
 	if d.Told == 0 {
 		d.Told = now
 	}
+}
+
+// reminds tells whether people are told again some time: what rings by itself they hear.
+func (d *destination) reminds(inc *incident) bool {
+	return d.Every > 0 && d.RangAt > 0 && d.Ring == 0 && !d.Ringing && d.Held == 0 && inc.State == Firing && inc.Muted == nil
+}
+
+// remind has people told again of what nobody has acknowledged.
+func (d *destination) remind(inc *incident) {
+	d.Ring = max(inc.Rev, 1)
+	d.Reminded++
+	inc.Reminded = max(inc.Reminded, d.Reminded)
 }
 
 // lost notes that the message is there no more: another one takes its place.
@@ -423,7 +445,7 @@ func (d *destination) lost(inc *incident) { d.Receipt, d.Ring = Receipt{}, inc.R
 
 // hold notes that the budget does not let it be noticed.
 func (d *destination) hold(inc *incident, now int64) {
-	d.Ring = 0
+	d.Ring, d.RangAt = 0, now
 	if d.Told == 0 {
 		d.Held, d.Shown = now, inc.Rev
 	}

@@ -193,3 +193,66 @@ func TestEditsShareAPace(t *testing.T) {
 		}
 	})
 }
+
+// What nobody acknowledges is told again, in its thread, until somebody does or it is over; what rings by itself is not.
+func TestRepeat(t *testing.T) {
+	for _, end := range []string{"ack", "up", "silence"} {
+		t.Run(end, func(t *testing.T) {
+			inDuo(t, func(r *duo) {
+				r.opts.Rules[0].Channels = []string{"#errors"}
+				r.opts.Rules[0].Repeat = 4 * time.Hour
+				r.run()
+				r.source.Add(down("sales"))
+				r.pass(5 * time.Hour)
+				r.halt()
+				r.run()
+				r.pass(4 * time.Hour)
+				sent := r.out.Sent("#errors")
+				if len(sent) != 3 || !sent[1].Reply || !sent[2].Reply || sent[2].Message.Again() != "Still firing: " {
+					t.Fatalf("messages %+v", sent)
+				}
+				if text := sent[2].Message.Text(); !strings.Contains(text, "nobody has acknowledged: sent again 2 times") {
+					t.Errorf("it says\n%s", text)
+				}
+				var err error
+				switch end {
+				case "ack":
+					err = r.engine.Acknowledge(t.Context(), r.ids()["sales"], "anna")
+				case "silence":
+					var all alerting.Matchers
+					if all, err = alerting.ParseMatchers("service=sales"); err == nil {
+						_, err = r.engine.AddSilence(t.Context(), alerting.Silence{Matchers: all, Until: time.Now().Add(100 * time.Hour), Comment: "known", By: "anna"})
+					}
+				default:
+					r.source.Add(up("sales"))
+				}
+				r.pass(24 * time.Hour)
+				if err != nil || len(r.out.Sent("#errors")) != 3 {
+					t.Errorf("%d messages after it is seen to, %v", len(r.out.Sent("#errors")), err)
+				}
+			})
+		})
+	}
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Poll = time.Hour
+		r.opts.Rules[0].Repeat = 4 * time.Hour
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(9 * time.Hour)
+		if slack, pages := len(r.out.Sent()), len(r.paged.Sent()); slack != 3 || pages != 1 {
+			t.Errorf("%d messages, %d pages of what rings by itself", slack, pages)
+		}
+	})
+	// Without budget it is put off, not counted over and over.
+	inDuo(t, func(r *duo) {
+		r.opts.Limits.Budget, r.opts.Limits.Window = 1, 24*time.Hour
+		r.opts.Rules[0].Channels = []string{"#errors"}
+		r.opts.Rules[0].Repeat = time.Hour
+		r.run()
+		r.source.Add(down("sales"))
+		r.pass(5*time.Hour + time.Minute)
+		if s := r.stats(); s.Held != 5 || len(r.out.Sent("#errors")) != 2 {
+			t.Errorf("%d held, %d messages", s.Held, len(r.out.Sent("#errors")))
+		}
+	})
+}

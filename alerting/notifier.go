@@ -85,6 +85,8 @@ type Message struct {
 	Facts        []string // short remarks: how often, since when, which rule
 	Notes        []string // about the delivery: may be a repeat, late
 	Link         string   // the search behind the message, empty for none
+	// Reminds is true when people were told before, and nobody has acknowledged.
+	Reminds bool
 	// Plain asks for short plain text without decoration: the decorated form was refused.
 	Plain bool
 	// MayRepeat is true for a new message that may be there already, as the first of Notes says: a way that acts, instead of
@@ -103,6 +105,14 @@ func (m Message) Heading() string {
 		return "Resolved: " + m.Title
 	}
 	return m.Title
+}
+
+// Again is what a reply says in front of the title.
+func (m Message) Again() string {
+	if m.Reminds {
+		return "Still firing: "
+	}
+	return "Again: "
 }
 
 // Text is the whole message as plain text, a line each for heading, log text, facts and notes.

@@ -119,6 +119,7 @@ func (p *incidentParcel) mark(tx *bbolt.Tx, _ *channelState, now int64) (call, e
 	}
 	p.repeat = p.q.MayRepeat
 	c.message = p.s.e.renderIncident(inc, &p.q)
+	c.message.Reminds = d != nil && d.Reminded > 0 && inc.State == Firing
 	switch {
 	case c.how == note: // its lines have times of their own, so none is late
 		c.message = renderHistory(c.message, inc.since(d.Noted))

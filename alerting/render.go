@@ -112,8 +112,8 @@ func (inc *incident) facts() (facts []string) {
 	if inc.Muted.shown() && inc.State != Resolved {
 		facts = append(facts, inc.Muted.fact())
 	}
-	if inc.Unanswered > 0 && inc.State == Firing {
-		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(inc.Unanswered, "time"))
+	if n := inc.Unanswered + inc.Reminded; n > 0 && inc.State == Firing {
+		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(n, "time"))
 	}
 	if inc.BeforeLast != 0 {
 		before := fmt.Sprintf("regressed: before that %s, last seen %s", count(inc.BeforeCount, "time"), at(inc.BeforeLast))

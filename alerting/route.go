@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ type Route struct {
 	Channels []string
 	// Quiet names the quiet hours that hold what goes this way; empty for none.
 	Quiet string
+	// Repeat is after how long people are told again here, as [Rule].Repeat; 0 leaves it to the rule.
+	Repeat time.Duration
 	// Continue has the routes behind it looked at as well.
 	Continue bool
 }
@@ -31,14 +34,15 @@ type Target struct {
 	Channel string
 	Quiet   string // the quiet hours of its route
 	Route   int    // which route, counted from 0; -1 for none: the rule's own channels
+	Repeat  time.Duration
 }
 
 // Targets tells where something with these labels goes, each channel once. Without a route that matches these are the
 // channels of its rule.
 func (p *Policy) Targets(l Labels, own []string) (all []Target) {
-	add := func(channel, quiet string, route int) {
+	add := func(channel, quiet string, route int, repeat time.Duration) {
 		if !slices.ContainsFunc(all, func(t Target) bool { return t.Channel == channel }) {
-			all = append(all, Target{channel, quiet, route})
+			all = append(all, Target{channel, quiet, route, repeat})
 		}
 	}
 	for i, r := range p.Routes {
@@ -46,7 +50,7 @@ func (p *Policy) Targets(l Labels, own []string) (all []Target) {
 			continue
 		}
 		for _, c := range r.Channels {
-			add(c, r.Quiet, i)
+			add(c, r.Quiet, i, r.Repeat)
 		}
 		if !r.Continue {
 			return all
@@ -54,7 +58,7 @@ func (p *Policy) Targets(l Labels, own []string) (all []Target) {
 	}
 	if len(all) == 0 {
 		for _, c := range own {
-			add(c, "", -1)
+			add(c, "", -1, 0)
 		}
 	}
 	return all
@@ -108,6 +112,8 @@ func (p *Policy) checkRoutes() error {
 			return fmt.Errorf("route %d has no channel: name one", i+1)
 		case slices.ContainsFunc(r.Channels, func(c string) bool { return c == "" || !channelOK(c) }):
 			return fmt.Errorf("route %d has a channel that is none: write it as the destination shows it", i+1)
+		case r.Repeat != 0 && r.Repeat < minRepeat:
+			return fmt.Errorf("route %d repeats after %v: the least is %v", i+1, r.Repeat, minRepeat)
 		case r.Quiet != "" && !names[r.Quiet]:
 			return fmt.Errorf("route %d names quiet hours %q, which there are not: add them, or leave quiet out", i+1, r.Quiet)
 		}
@@ -155,23 +161,25 @@ func (a *application) routed(inc *incident, channels []string) []string {
 // ring has an incident noticed in these channels, in quiet hours when these are over.
 func (a *application) ring(inc *incident, channels []string) {
 	inc.ring(channels)
-	a.quieten(inc, channels)
+	a.settleRing(inc, channels)
 }
 
-// quieten has channels in which it is to be noticed wait for the end of quiet hours.
-func (a *application) quieten(inc *incident, channels []string) {
+// settleRing has channels in which it is to be noticed wait for the end of quiet hours, and says when they are told again.
+func (a *application) settleRing(inc *incident, channels []string) {
+	r := a.e.ruleNamed(inc.Rule)
 	policy := a.e.policy.Load()
-	if len(policy.Quiet) == 0 || inc.Rule == Service {
+	if r == nil || r.Repeat == 0 && !r.Routed && len(policy.Quiet) == 0 {
 		return
 	}
 	labels := inc.labels()
-	all := a.targets(a.e.ruleNamed(inc.Rule), labels)
+	all := a.targets(r, labels)
 	for _, channel := range channels {
 		d := inc.to(channel)
 		t := Target{Channel: channel, Route: -1}
 		if i := slices.IndexFunc(all, func(t Target) bool { return t.Channel == channel }); i >= 0 {
 			t = all[i]
 		}
+		d.Every = int64(cmp.Or(t.Repeat, r.Repeat))
 		if d.Waits = 0; d.Ring != 0 {
 			if until := policy.QuietUntil(labels, t, time.Unix(0, a.now)); !until.IsZero() {
 				d.Waits = until.UnixNano()

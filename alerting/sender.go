@@ -87,6 +87,7 @@ type plan struct {
 	critical bool          // which is that of what is critical
 	refresh  string        // or brings the count of this incident up to date
 	revive   string        // or tells this incident, which was held
+	remind   string        // or tells this one again
 	edit     bool          // which is an edit
 	hold     bool          // or count away what the budget does not let through
 	bury     *queued       // or take out what cannot be read
@@ -116,6 +117,8 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 		return 0, s.hold(ctx)
 	case p.revive != "":
 		return 0, s.revive(ctx, p.revive)
+	case p.remind != "":
+		return 0, s.remind(ctx, p.remind)
 	case p.send == nil && p.overview == nil && p.refresh == "":
 		return p.wait, nil
 	}
@@ -216,6 +219,10 @@ func (s *sender) plan(tx *bbolt.Tx, now int64) plan {
 		key, due := s.e.desk.nextHeld(s.channel, l.Window, now, takes, s.e.resolves)
 		if key != "" {
 			return plan{revive: key}
+		}
+		later(due)
+		if key, due = s.e.desk.nextAgain(s.channel, now); key != "" {
+			return plan{remind: key}
 		}
 		later(due)
 	}

@@ -161,7 +161,7 @@ func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Mess
 // Reply answers the message: it fires again.
 func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
 	id, _, _ := strings.Cut(r.ID, "|")
-	m.Title = "Again: " + m.Title
+	m.Title = m.Again() + m.Title
 	return n.deliver(ctx, m, n.newID(), id)
 }
 

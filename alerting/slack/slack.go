@@ -153,7 +153,7 @@ func (n *Notifier) Edit(ctx context.Context, r alerting.Receipt, m alerting.Mess
 // Reply says in the message's thread, and in the channel, that it fires again. Slack posts a reply to a message that was
 // deleted meanwhile into the channel alone.
 func (n *Notifier) Reply(ctx context.Context, r alerting.Receipt, m alerting.Message) error {
-	m.Title, m.Lines, m.ID = "Again: "+m.Title, nil, 0 // the buttons are at the message
+	m.Title, m.Lines, m.ID = m.Again()+m.Title, nil, 0 // the buttons are at the message
 	id, ts, err := n.client.PostMessageContext(ctx, r.Channel, append(n.options(m), slack.MsgOptionTS(r.ID), slack.MsgOptionBroadcast())...)
 	_, err = n.receipt(id, ts, err, m)
 	return err
