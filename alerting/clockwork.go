@@ -56,6 +56,10 @@ type modes struct {
 	dirty   bool     // the clock has ticked
 	dropped []string // rules whose states are to be deleted
 
+	meeting  bool             // some rule is of mode new
+	services map[string]int64 // when each service was first seen while one was, Received, ns
+	met      bool             // services has changed
+
 	matched []int
 	matches []match
 }
@@ -161,6 +165,9 @@ func (m *modes) decide(events []event.Event) []match {
 		ev := &events[i]
 		m.pass(ev.Received)
 		m.matched = m.set.Match(m.matched[:0], ev)
+		if m.meeting {
+			m.meet(ev)
+		}
 		own := string(ev.Service) == Service
 		resolved := -1
 		for _, x := range m.matched {
@@ -182,6 +189,20 @@ func (m *modes) decide(events []event.Event) []match {
 		}
 	}
 	return m.matches
+}
+
+// maxServices is how many services are remembered; the first day of others begins with the first event that a rule matches.
+const maxServices = 10_000
+
+// meet notes when a service was first seen.
+func (m *modes) meet(ev *event.Event) {
+	if _, known := m.services[string(ev.Service)]; known || len(m.services) >= maxServices {
+		return
+	}
+	if m.services == nil {
+		m.services = map[string]int64{}
+	}
+	m.services[string(ev.Service)], m.met = m.Now, true
 }
 
 // silent evaluates what is due when no event was received up to a time.
@@ -270,13 +291,13 @@ func (m *modes) adopt() {
 	}
 	queries := make([]*query.Query, 0, 2*len(*now))
 	m.states = make([]*ruleState, len(*now))
-	m.ticking = false
+	m.ticking, m.meeting = false, false
 	for i, r := range *now {
 		queries = append(queries, r.Resolve, r.Query)
 		if r.Mode == "" || r.Mode == ModeMatch {
 			continue
 		}
-		m.ticking = true
+		m.ticking, m.meeting = true, m.meeting || r.Mode == ModeNew
 		s := old[r.Name]
 		if s != nil && s.Meaning == r.meaning() {
 			delete(old, r.Name)
@@ -314,6 +335,11 @@ func (m *modes) write(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	if m.met {
+		if err := put(tx.Bucket(bucketMode), keyServices, m.services); err != nil {
+			return err
+		}
+	}
 	if m.At == 0 || !m.ticking {
 		return nil
 	}
@@ -322,7 +348,7 @@ func (m *modes) write(tx *bbolt.Tx) error {
 
 // written notes that all that had changed is in the state.
 func (m *modes) written() {
-	m.dropped, m.dirty, m.paused = nil, false, false
+	m.dropped, m.dirty, m.paused, m.met = nil, false, false, false
 	for _, s := range m.states {
 		if s != nil {
 			s.written()

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// newDay is how long a service's kinds of lines are gathered when a rule first meets it.
+	// newDay is how long a service's kinds of lines are gathered, from its first event under the rule on, whether that matches or not.
 	newDay = 24 * time.Hour
 	// newShown is how many of them the digest shows.
 	newShown = 10
@@ -50,6 +50,10 @@ func (s *ruleState) meet(ev *event.Event) {
 	x := s.of(ev)
 	if x == nil {
 		return
+	}
+	if first, known := s.m.services[string(ev.Service)]; known && x.Kinds == 0 && !x.Told {
+		x.Began = max(first, s.Since) // what it said before it said something new counts
+		x.Told = s.m.Now-x.Began >= int64(newDay)
 	}
 	if x.Exploded {
 		s.Left++

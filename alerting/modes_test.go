@@ -307,6 +307,14 @@ func TestNew(t *testing.T) {
 	s.want("866h0m0s firing [error] shop: new: failed " + word(4) + " 17")
 }
 
+// The first day of a service begins with its first event, not with the first that the rule matches.
+func TestNewOfKnownService(t *testing.T) {
+	s := simulate(t, modeRule(t, "level>=error", alerting.ModeNew))
+	s.every(time.Hour, 25*time.Hour, func(int) event.Event { return ev(event.Info, "shop", "works") })
+	s.add(ev(event.Error, "shop", "failed"), ev(event.Error, "pay", "failed"))
+	s.want("25h0m0s firing [error] shop: new: failed")
+}
+
 func TestPatternExplosion(t *testing.T) {
 	s := simulateWith(t, alerting.Options{Rules: []alerting.Rule{modeRule(t, "failed", alerting.ModeNew)}, Limits: alerting.Limits{Patterns: 50, Budget: 1000}})
 	s.add(ev(event.Error, "shop", "failed"))

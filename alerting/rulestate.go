@@ -377,7 +377,7 @@ func (m *modes) load(db *bbolt.DB) error {
 		for _, r := range [...]struct {
 			key []byte
 			to  any
-		}{{keyClock, &m.clockRecord}, {keyPauses, &m.pauses}} {
+		}{{keyClock, &m.clockRecord}, {keyPauses, &m.pauses}, {keyServices, &m.services}} {
 			if _, err := get(b, r.key, r.to); err != nil {
 				m.e.unreadable(err)
 			}

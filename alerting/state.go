@@ -31,7 +31,7 @@ var (
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
 	bucketSilence  = []byte("alerting/silence")  // ID, 8 bytes → Silence
 	bucketPast     = []byte("alerting/past")     // rule | fingerprint → past
-	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "rule|" rule → ruleRecord
+	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "services" → when each was first seen, "rule|" rule → ruleRecord
 	bucketSeries   = []byte("alerting/series")   // rule | fingerprint → series
 	bucketSeen     = []byte("alerting/seen")     // rule | hash (8 bytes) → day, series' hash (4 and 8 bytes, behind the version byte)
 	bucketExpected = []byte("alerting/expected") // rule | hash of the query (16 hex digits) → expected
@@ -42,6 +42,7 @@ var (
 	keyPosition = []byte("position")
 	keyClock    = []byte("clock")
 	keyPauses   = []byte("pauses")
+	keyServices = []byte("services")
 )
 
 // kind is what an entry of the outbox is about.
