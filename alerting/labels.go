@@ -2,6 +2,7 @@ package alerting
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -20,12 +21,31 @@ func (inc *incident) labels() Labels {
 			l[name] = value
 		}
 	}
+	if l["alertname"] == "" { // as other tools call it
+		l["alertname"] = inc.Rule
+	}
 	return l
 }
 
+// What was sent as to an Alertmanager keeps its labels, so that silences and routes made for those match it; package
+// collector/alertmanager names the stream and the fields.
+const (
+	alertmanagerStream    = "alertmanager"
+	alertmanagerLabel     = "labels."
+	maxAlertmanagerLabels = 64
+)
+
 // labelsOf are the labels that an incident has from its rule: the rule's own, its mode, and the values it counts by.
 func (r *rule) labelsOf(e *event.Event) Labels {
-	l := Labels{"mode": string(ModeMatch)}
+	l := Labels{}
+	if string(e.Stream) == alertmanagerStream {
+		for _, f := range e.Fields {
+			if name, ok := strings.CutPrefix(string(f.Name), alertmanagerLabel); ok && len(l) < maxAlertmanagerLabels {
+				l[name] = short(f.Value)
+			}
+		}
+	}
+	l["mode"] = string(ModeMatch)
 	maps.Copy(l, r.Labels)
 	if r.Mode != "" {
 		l["mode"] = string(r.Mode)

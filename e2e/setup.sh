@@ -33,6 +33,7 @@ need docker-compose docker-compose
 need busybox busybox-static
 need nginx nginx-light # in front of the demo's services
 need ip iproute2
+need amtool prometheus-alertmanager # it talks to lookout as to an Alertmanager
 need fish fish # completion is typed into real shells; bash is the other
 # A machine without systemd may have no cgroups mounted: no container starts there.
 if [ "$(id -u)" = 0 ] && command -v cgroupfs-mount >/dev/null 2>&1 && ! grep -q ' /sys/fs/cgroup ' /proc/mounts; then

@@ -103,6 +103,8 @@ type Options struct {
 	Silencer Silencer
 	// Rulebook knows the rules; nil in an agent.
 	Rulebook Rulebook
+	// Alertmanager takes and lists what others send as to an Alertmanager; without it /api/v2/ answers 501.
+	Alertmanager Alertmanager
 	// Deleter deletes events by query; nil in an agent.
 	Deleter Deleter
 	// Saver makes backups and verifies; nil in an agent.

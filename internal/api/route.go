@@ -105,7 +105,6 @@ var later = []struct {
 	{"/services/collector/", "Splunk's HTTP event collector", auth.Write},
 	{"/gelf", "GELF over HTTP", auth.Write},
 	{"/upload", "systemd-journal-upload", auth.Write},
-	{"/api/v2/", "Alertmanager's API", auth.Write},
 	{"/page", "the public status page", auth.Read},
 	{"/page/", "the public status page", auth.Read},
 }
@@ -168,6 +167,11 @@ func (a *API) routes() {
 		a.add("/api/v1/events", auth.Write, post, a.o.Events.ServeHTTP)
 	} else {
 		a.add("/api/v1/events", auth.Write, nil, notBuilt("taking events over HTTP in this server"))
+	}
+	if a.o.Alertmanager != nil {
+		a.add(v2Path, auth.Anyone, nil, a.v2)
+	} else {
+		a.add(v2Path, auth.Write, nil, notBuilt("Alertmanager's API in this server"))
 	}
 	for _, l := range later {
 		a.add(l.path, l.role, nil, notBuilt(l.what))

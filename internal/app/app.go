@@ -39,6 +39,7 @@ import (
 	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/collector/alertmanager"
 	"github.com/lookoutlog/lookout/collector/docker"
 	"github.com/lookoutlog/lookout/collector/forward"
 	"github.com/lookoutlog/lookout/collector/gelf"
@@ -84,13 +85,14 @@ type App struct {
 	redactor *parse.Redactor
 
 	// A server has these; nil in an agent.
-	store   *index.Store
-	catalog *catalog.Catalog
-	fleet   *fleet.Fleet
-	engine  *alerting.Engine  // nil without rules
-	ways    alerting.Notifier // what its messages go by
-	inForce atomic.Pointer[config.Config]
-	trying  chan struct{} // has room for one backtest
+	store    *index.Store
+	catalog  *catalog.Catalog
+	fleet    *fleet.Fleet
+	engine   *alerting.Engine  // nil without rules
+	ways     alerting.Notifier // what its messages go by
+	inForce  atomic.Pointer[config.Config]
+	trying   chan struct{}       // has room for one backtest
+	received *alertmanager.Input // what others send as to an Alertmanager
 	// keepers tell again what is open, where it is forgotten otherwise.
 	keepers  []func(context.Context) error
 	slack    *slack.Notifier    // nil without its token
@@ -231,6 +233,9 @@ func (a *App) Start() error {
 	}
 	if a.gelf != nil {
 		a.run("GELF", a.gelf.Run)
+	}
+	if a.received != nil {
+		a.run("Alertmanager's API", a.received.Run)
 	}
 	a.run("probes", a.prober.Run)
 	if a.docker != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/alerting/webhook"
 	"github.com/lookoutlog/lookout/collector"
+	"github.com/lookoutlog/lookout/collector/alertmanager"
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/collector/parse"
 	"github.com/lookoutlog/lookout/index"
@@ -276,6 +277,10 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		if o.Saved, err = saved.Open(db); err != nil {
 			return err
 		}
+		if a.received, err = alertmanager.New(alertmanager.Options{Sink: a.watch(inputAlertmanager), DB: db, Log: a.log}); err != nil {
+			return err
+		}
+		o.Alertmanager = a.received
 		o.Retainer = a.store
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}

@@ -49,6 +49,8 @@ const (
 	inputGELF   = "gelf"
 	inputDocker = "docker"
 	inputProbes = "probes"
+
+	inputAlertmanager = "alertmanager"
 )
 
 // Inputs says how each way in does. It answers when the server has started.
@@ -80,6 +82,13 @@ func (a *App) Inputs() []api.Input {
 				"bad_json": s.RejectedJSON, "too_long": s.RejectedLong, "empty": s.RejectedEmpty,
 				"busy": s.Pressure, "full": s.Full, "too_large": s.TooLarge, "bad_request": s.Invalid, "failed": s.Failed,
 			}),
+		})
+	}
+	if a.listener != nil && a.received != nil {
+		s := a.received.Stats()
+		add(api.Input{
+			Name: inputAlertmanager, State: listening, Address: "http://" + reachable(a.listener.Addr()) + "/api/v2/alerts", Note: fmt.Sprintf("%d alerts fire", s.Firing), Events: s.Events,
+			Drops: drops(map[string]int64{"refused": s.Refused}),
 		})
 	}
 	if a.gelf != nil {

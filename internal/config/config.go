@@ -422,11 +422,12 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 		}
 		c.Rules = append(c.Rules, rule)
 	}
-	// What Docker and the probes report has rules of its own, which know when it is over.
-	add("errors", "level>=error -stream:(docker, probe)", "", "", or(c.Channels.Errors, false), false)
-	add("warnings", "level:warning -stream:(docker, probe)", "", "", or(c.Channels.Warnings, false), false)
+	// What Docker, the probes and others' alerts report has rules of its own, which know when it is over.
+	add("errors", "level>=error -stream:(docker, probe, alertmanager)", "", "", or(c.Channels.Errors, false), false)
+	add("warnings", "level:warning -stream:(docker, probe, alertmanager)", "", "", or(c.Channels.Warnings, false), false)
 	// Somebody who writes rules for log lines still wants to know what died: these keep the common channel.
 	add("containers", "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)", "", or(c.Channels.Errors, true), false)
+	add("alertmanager", "stream:alertmanager status:firing", "stream:alertmanager status:resolved", "", or(c.Channels.Errors, true), false)
 	down, up := "stream:probe change:down", "stream:probe change:(up, gone)"
 	if c.Pushover.On() {
 		add("pages", down+" page:true", up, "critical", or(c.Channels.Errors, true), true)
