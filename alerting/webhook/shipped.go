@@ -136,7 +136,7 @@ var (
 
 // An outside Alertmanager, API v2 (github.com/prometheus/alertmanager, api/v2/openapi.yaml): an alert is its labels; it is open until
 // endsAt, and has to be sent again before. Host, container and level are those of the latest event, so they are no labels here. Names of labels are those of Prometheus. Its answer is 200 and empty.
-const alertmanagerBody = `[{{with $d := .}}{"labels": {{$l := names .Labels}}{"alertname": "{{with .Labels.rule}}{{.}}{{else}}lookout{{end}}"
+const alertmanagerBody = `[{{with $d := .}}{"labels": {{$l := names .Labels}}{"alertname": "{{or .Labels.alertname .Labels.rule "lookout"}}"
 	{{- if .Incident}}, "incident": "{{.Incident}}"{{else}}, "summary": "{{.Title}}"{{end}}{{if not (index $l "severity")}}, "severity": "{{.Severity}}"{{end}}
 	{{- range $name, $value := $l}}{{if not (or (eq $name "alertname") (eq $name "incident") (eq $name "summary") (eq $name "host") (eq $name "container") (eq $name "level"))}}, "{{$name}}": "{{$value}}"{{end}}{{end}}},
 	"annotations": {"summary": "{{.Title}}", "description": "{{cut 4000 (join "\n" .Lines)}}", "facts": "{{join " · " .Facts}}"},

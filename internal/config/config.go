@@ -66,7 +66,7 @@ type Config struct {
 	// ProbeAllow lets probes reach addresses that are refused otherwise.
 	ProbeAllow []Range        `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
 	Pushover   Pushover       `key:"pushover"`
-	Ways       map[string]Way `key:"ways" doc:"other ways out by name, which rules name as their channel; see docs/alerting.md"`
+	Ways       map[string]Way `key:"ways" doc:"other ways out by name, which rules name as their channel; see docs/ways.md"`
 	Retention  Retention      `key:"retention"`
 	Backup     Backup         `key:"backup"`
 }

@@ -20,7 +20,7 @@ type Way struct {
 	Token    Secret                `key:"token" doc:"the service's key: PagerDuty's routing key, Opsgenie's API key, an application's token; otherwise sent as Authorization: Bearer"`
 	Method   string                `key:"method" oneof:"GET POST PUT PATCH DELETE" doc:"HTTP's method instead of the template's"`
 	Headers  map[string]SecretLine `key:"headers" doc:"more HTTP headers, with text/template; Content-Type says how the body is escaped"`
-	Body     string                `key:"body" doc:"the request's body instead of the template's, with text/template; see docs/alerting.md"`
+	Body     string                `key:"body" doc:"the request's body instead of the template's, with text/template; see docs/ways.md"`
 	Params   map[string]string     `key:"params" doc:"values that templates use: topic for ntfy, replicas for scale"`
 	When     []string              `key:"when" sep:"," oneof:"firing acknowledged resolved" doc:"which changes of an incident are told beside that it fires; by default as the template has it"`
 	Server   string                `key:"server" doc:"email: the mail server, host:port; without a port 587, or 465 with tls: tls"`
@@ -144,7 +144,7 @@ func (r *reader) validateWays(c *Config) {
 		}
 		if err := w.validate(name); err != nil {
 			key, what, _ := strings.Cut(err.Error(), ": ")
-			r.fail(at+"."+key, "", what, "docs/alerting.md has examples")
+			r.fail(at+"."+key, "", what, "docs/ways.md has examples")
 		}
 	}
 	for _, ch := range [...]struct {

@@ -65,7 +65,7 @@ pushover: {token: p, user: u}
 
 func TestWrongWays(t *testing.T) {
 	for text, want := range map[string]string{
-		"ways: {a: {}}": "lookout.yaml:1: ways.a.url: template generic needs an address: set url, or url_file; docs/alerting.md has examples",
+		"ways: {a: {}}": "lookout.yaml:1: ways.a.url: template generic needs an address: set url, or url_file; docs/ways.md has examples",
 		"ways: {a: {template: teamz, url: 'http://x.example'}}":                                                           `lookout.yaml:1: ways.a.template: "teamz": is not one of its values; did you mean teams?`,
 		"ways:\n  a:\n    template: custom\n    url: http://x.example\n    body: '{\"a\": {{.Title}}}'":                   "lookout.yaml:5: ways.a.body: ",
 		"ways:\n  a:\n    template: custom\n    url: http://x.example\n    boddy: x":                                      "lookout.yaml:5: ways.a.boddy: there is no such setting; did you mean body?",
