@@ -81,15 +81,15 @@ func TestCanaries(t *testing.T) {
 			canaries = append(canaries, canary)
 		}
 		if !agent {
-			text := "hook: {url: 'http://127.0.0.1:1/URL?key=URL', token: TOKEN, headers: {X-Key: Basic HEADER}}"
-			for _, word := range []string{"URL", "TOKEN", "HEADER"} {
+			text := "hook: {url: 'http://127.0.0.1:1/URL?key=URL', token: TOKEN, headers: {X-Key: Basic HEADER}}, mail: {type: email, server: '127.0.0.1:1', from: a@b.c, to: a@b.c, user: u, password: PASSWORD}"
+			for _, word := range []string{"URL", "TOKEN", "HEADER", "PASSWORD"} {
 				canary := "canaryWay" + word + "Qx7Jm2Vt9Lp"
 				canaries = append(canaries, canary)
 				text = strings.ReplaceAll(text, word, canary)
 			}
 			env["LOOKOUT_WAYS"] = "{" + text + "}"
 			env["LOOKOUT_CHANNELS_ERRORS"] = "#x"
-			env["LOOKOUT_RULES"] = "[{name: hooked, query: level>=error, channel: hook}]"
+			env["LOOKOUT_RULES"] = "[{name: hooked, query: level>=error, channel: hook}, {name: mailed, query: level>=error, channel: mail}]"
 		}
 		if agent {
 			env["LOOKOUT_FORWARD_URL"] = "http://127.0.0.1:1"
