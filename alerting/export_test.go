@@ -3,12 +3,16 @@ package alerting
 import (
 	"time"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/mask"
 )
 
 // SetHook lets a test stop the engine at its named points.
 func (e *Engine) SetHook(hook func(point string) error) { e.hook = hook }
+
+// Like is the query that the button "this is expected" makes of an event.
+func Like(e *event.Event) (*query.Query, error) { return like(&incident{Sample: sampleOf(e)}) }
 
 // Mask and Fingerprint are what groups events.
 func Mask(line string) string { return string(mask.Append(nil, []byte(line))) }

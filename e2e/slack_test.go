@@ -30,6 +30,7 @@ slack: { api: "` + slack.URL() + `", channel: "#ops" }
 base_url: https://lookout.example
 rules:
   - { name: machines, query: 'service:farm level>=error' }
+  - { name: system, query: 'service:kernel', mode: unexpected, expect: ['"booting linux"'], severity: warning }
 `
 	if err := os.WriteFile(filepath.Join(dir, "lookout.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -113,6 +114,19 @@ rules:
 		t.Errorf("silence list: %d %s%s", code, out, errs)
 	}
 
+	tell(`{"service":"kernel","level":"warning","message":"eth0: link is up at 1000 Mbps"}`)
+	m = message("[warning] kernel: unexpected: eth0: link is up at 1000 Mbps")
+	press(m, "This is expected")
+	restart()
+	message("Resolved: [warning] kernel: unexpected: eth0: link is up at 1000 Mbps")
+	tell(`{"service":"kernel","level":"warning","message":"eth1: link is up at 100 Mbps"}`) // of the same kind
+	tell(`{"service":"kernel","level":"warning","message":"eth1: link is down"}`)
+	message("[warning] kernel: unexpected: eth1: link is down")
+	for _, m := range slack.Messages("#ops") {
+		if strings.Contains(m.Text, "eth1: link is up") {
+			t.Errorf("what is expected is told: %s", m.Content())
+		}
+	}
 	if e := slack.Ephemerals(); len(e) != 0 {
 		t.Errorf("said to who pressed: %+v", e)
 	}

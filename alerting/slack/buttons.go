@@ -20,10 +20,7 @@ type Actions interface {
 	Acknowledge(ctx context.Context, id uint64, by string) error
 	// SilenceIncident keeps what is like the incident from being told for a while.
 	SilenceIncident(ctx context.Context, id uint64, d time.Duration, by string) error
-}
-
-// Expecter are [Actions] that can add what is like an incident to what its rule expects.
-type Expecter interface {
+	// ExpectIncident adds what is like the incident to what its rule expects.
 	ExpectIncident(ctx context.Context, id uint64, by string) error
 }
 
@@ -48,9 +45,7 @@ func do(ctx context.Context, actions Actions, button string, id uint64, by strin
 	case buttonDay:
 		return actions.SilenceIncident(ctx, id, 24*time.Hour, by)
 	case buttonExpect:
-		if e, ok := actions.(Expecter); ok {
-			return e.ExpectIncident(ctx, id, by)
-		}
+		return actions.ExpectIncident(ctx, id, by)
 	}
 	return errNoButton
 }
