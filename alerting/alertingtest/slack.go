@@ -32,7 +32,6 @@ type FakeSlack struct {
 	calls    []Call
 	channels []string // the index is the number of the id
 	grown    chan struct{}
-	scopes   string
 	rates    *rates // nil: none
 
 	// Socket Mode, see slacksocket.go.
@@ -169,7 +168,7 @@ func Listen(addr string) (*FakeSlack, error) {
 // NewUnlistening returns a fake Slack without a port, reached by [FakeSlack.Transport] alone: for synctest, where waiting
 // for a network holds the clock.
 func NewUnlistening() *FakeSlack {
-	return &FakeSlack{stop: make(chan struct{}), valid: map[string]bool{}, scopes: "chat:write,chat:write.public"}
+	return &FakeSlack{stop: make(chan struct{}), valid: map[string]bool{}}
 }
 
 // URL is the address of the API: what LOOKOUT_SLACK_API takes.
@@ -194,9 +193,6 @@ func (f *FakeSlack) Require(token string) {
 	defer f.mu.Unlock()
 	f.token = token
 }
-
-// Scopes are what the token is granted, parted by commas; chat:write,chat:write.public unless set. Set them before use.
-func (f *FakeSlack) Scopes(scopes string) { f.scopes = scopes }
 
 // rates are Slack's limits: a message a second in a channel with short bursts, and 50 edits a minute in all.
 type rates struct {
@@ -343,9 +339,6 @@ func (f *FakeSlack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		result := f.do(method, r)
-		if result["ok"] == true {
-			w.Header().Set("X-OAuth-Scopes", f.scopes)
-		}
 		if reply.lost {
 			panic(http.ErrAbortHandler) // net/http cuts the connection
 		}
