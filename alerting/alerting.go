@@ -85,6 +85,8 @@ type Rule struct {
 	// Also are told whatever the routes say.
 	Routed bool
 	Also   []string
+	// Template has its incidents told in other words; nil for the usual ones, or those of the channel.
+	Template *Template
 	// Labels are what matchers see of its incidents beside what is known of every incident.
 	Labels map[string]string
 	// Parents are rules whose incidents are the cause of this one's: while one of them is open, and has the same values in

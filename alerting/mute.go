@@ -69,6 +69,8 @@ type Policy struct {
 	Routes      []Route
 	Maintenance []Maintenance
 	Quiet       []QuietHours
+	// Templates are the words of the messages in some channels, for rules without a template of their own.
+	Templates map[string]*Template
 }
 
 // Configure puts other rules and another policy in force, as [Engine.Reload] does rules. When something is wrong all stays

@@ -60,6 +60,7 @@ func (e *Engine) renderIncident(inc *incident, q *queued) Message {
 	m := Message{Severity: q.Severity, State: Firing, Title: fmt.Sprintf("rule %s matched at %s", q.Rule, at(q.Created))}
 	if inc != nil {
 		m = e.messageOf(inc)
+		e.dress(&m, inc, q.Channel)
 	}
 	m.Plain = q.Plain
 	return m

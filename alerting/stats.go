@@ -16,6 +16,8 @@ type counters struct {
 	sent, edited, noted, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
 	asked, askErrors, acknowledged, expired                                 atomic.Uint64
 
+	templateErrors atomic.Uint64
+
 	mu     sync.Mutex
 	rules  map[string]*matches
 	muted  map[string]uint64
@@ -97,6 +99,8 @@ type Stats struct {
 	Muted      map[string]int    // incidents that are not told now, by why: silence, maintenance, parent, hold
 	Suppressed map[string]uint64 // incidents and events that were over before they could be told, by the same
 
+	TemplateErrors uint64 // messages whose template failed, and that had their usual form
+
 	Gaps        uint64 // ranges of events that could not be read
 	ReadErrors  uint64 // failed reads of the store
 	StateErrors uint64 // failed writes and unreadable records of the state
@@ -125,6 +129,7 @@ func (e *Engine) Stats() (Stats, error) {
 		}
 	}
 	s.Muted = e.book.muted()
+	s.TemplateErrors = e.c.templateErrors.Load()
 	e.c.mu.Lock()
 	s.Suppressed = maps.Clone(e.c.muted)
 	for name, n := range e.c.rules {

@@ -53,16 +53,18 @@ type Config struct {
 	BaseURL    URL    `key:"base_url" doc:"where people open lookout, such as https://lookout.example; messages then have a link to their search"`
 	WriteToken Secret `key:"write_token" doc:"a second token, for agents and senders: it brings events in and reads nothing"`
 
-	Redact      Redact        `key:"redact"`
-	Limits      Limits        `key:"limits"`
-	Forward     Forward       `key:"forward"`
-	Slack       Slack         `key:"slack"`
-	Channels    Channels      `key:"channels"`
-	Rules       []Rule        `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
-	Routes      []Route       `key:"routes" doc:"where alerts go whose rule names no channel, by their labels: the first that matches; those of none go to channels"`
-	Maintenance []Maintenance `key:"maintenance" doc:"known stops that come again: what matches is told to nobody meanwhile"`
-	QuietHours  []QuietHours  `key:"quiet_hours" doc:"when what is not critical waits; what waited comes as one message"`
-	Probes      []Probe       `key:"probes" doc:"what is checked; see below for a probe's settings"`
+	Redact           Redact            `key:"redact"`
+	Limits           Limits            `key:"limits"`
+	Forward          Forward           `key:"forward"`
+	Slack            Slack             `key:"slack"`
+	Channels         Channels          `key:"channels"`
+	Rules            []Rule            `key:"rules" doc:"what is told to whom; see below for a rule's settings"`
+	Routes           []Route           `key:"routes" doc:"where alerts go whose rule names no channel, by their labels: the first that matches; those of none go to channels"`
+	Maintenance      []Maintenance     `key:"maintenance" doc:"known stops that come again: what matches is told to nobody meanwhile"`
+	QuietHours       []QuietHours      `key:"quiet_hours" doc:"when what is not critical waits; what waited comes as one message"`
+	Templates        map[string]string `key:"templates" doc:"words for messages by name, with text/template: the first line is the title; see docs/alerting.md"`
+	ChannelTemplates map[string]string `key:"channel_templates" doc:"which template a channel's messages have, by the channel: a name of templates, or the text itself"`
+	Probes           []Probe           `key:"probes" doc:"what is checked; see below for a probe's settings"`
 	// ProbeAllow lets probes reach addresses that are refused otherwise.
 	ProbeAllow []Range        `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
 	Pushover   Pushover       `key:"pushover"`
@@ -148,10 +150,11 @@ type Rule struct {
 	By       []string `key:"by" sep:"," doc:"with mode: rate, spike and absent: fields by which events are counted apart, such as service, host; absent goes by service unless set"`
 	After    Duration `key:"after" min:"10s" max:"30d" doc:"with mode: absent: how long a silence is too long; unless set it is learned: twice the longest of the last week, at least 5m"`
 
-	Labels  map[string]string `key:"labels" doc:"labels of its alerts, which routes and silences can ask for, such as team: shop"`
-	Parents []string          `key:"parents" doc:"rules whose alerts are the cause of this one's: while one of them fires nothing is told"`
-	Equal   []string          `key:"equal" sep:"," doc:"with parents: labels that both must have alike, such as host"`
-	Hold    Duration          `key:"hold" min:"1s" max:"1h" doc:"with parents: how long to wait for them; 30s unless set"`
+	Labels   map[string]string `key:"labels" doc:"labels of its alerts, which routes and silences can ask for, such as team: shop"`
+	Template string            `key:"template" doc:"the words of its messages: a name of templates, or the text itself; before that of the channel"`
+	Parents  []string          `key:"parents" doc:"rules whose alerts are the cause of this one's: while one of them fires nothing is told"`
+	Equal    []string          `key:"equal" sep:"," doc:"with parents: labels that both must have alike, such as host"`
+	Hold     Duration          `key:"hold" min:"1s" max:"1h" doc:"with parents: how long to wait for them; 30s unless set"`
 
 	// Routed is true when the rule names no channel: the routes pick, and Channel is for what none of them takes.
 	Routed bool
@@ -263,6 +266,7 @@ func (r *reader) validate(c *Config) {
 	}
 	r.validateWays(c)
 	r.validatePolicy(c)
+	r.validateTemplates(c)
 	r.validateRules(c)
 	r.validateProbes(c)
 	r.validateRetention(&c.Retention)

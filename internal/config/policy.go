@@ -76,7 +76,61 @@ func (c *Config) Policy() alerting.Policy {
 		s, _ := alerting.ParseSchedule(q.Days, q.From, q.To, q.Zone)
 		p.Quiet = append(p.Quiet, alerting.QuietHours{Name: q.Name, Match: q.Match.Matchers, Schedule: s})
 	}
+	for channel, text := range c.ChannelTemplates {
+		if p.Templates == nil {
+			p.Templates = map[string]*alerting.Template{}
+		}
+		p.Templates[channel] = c.TemplateOf(text)
+	}
 	return p
+}
+
+// TemplateOf is the template that a rule or a channel names, or that stands there itself; nil for none.
+func (c *Config) TemplateOf(text string) *alerting.Template {
+	if text == "" {
+		return nil
+	}
+	if named, ok := c.Templates[text]; ok {
+		text = named
+	}
+	t, _ := alerting.ParseTemplate("template", text) // it was checked
+	return t
+}
+
+func (r *reader) validateTemplates(c *Config) {
+	check := func(at, text string) {
+		if _, err := alerting.ParseTemplate("line", text); err != nil {
+			r.fail(at, "", strings.TrimPrefix(err.Error(), "template: "), "docs/alerting.md has examples and says what a template sees")
+		}
+	}
+	named := func(at, text string) {
+		if _, ok := c.Templates[text]; ok || text == "" {
+			return
+		}
+		if strings.Contains(text, "{{") {
+			check(at, text)
+			return
+		}
+		mend := "add it to templates, or write the text itself, with {{…}}"
+		var known []string
+		for name := range c.Templates {
+			known = append(known, name)
+		}
+		if near := nearest(text, known); near != "" {
+			mend = "did you mean " + near + "?"
+		}
+		r.fail(at, text, "there is no template of this name", mend)
+	}
+	for name, text := range c.Templates {
+		check("templates."+name, text)
+	}
+	for channel, text := range c.ChannelTemplates {
+		r.known("channel_templates."+channel, c, Channel(channel))
+		named("channel_templates."+channel, text)
+	}
+	for i, rule := range c.Rules {
+		named(fmt.Sprintf("rules[%d].template", i), rule.Template)
+	}
 }
 
 // lastRoute is the channel of the route that takes everything, empty without one.

@@ -63,6 +63,10 @@ func TestWrongPolicies(t *testing.T) {
 		{"maintenance:\n  - { name: m, match: '{}', from: \"01:00\", to: \"02:00\" }", "it would keep every alert quiet"},
 		{"rules:\n  - { name: a, query: x, parents: [b] }", `rules[0].parents[0]: "b": there is no rule of this name`},
 		{"rules:\n  - { name: a, query: x, parents: [b] }\n  - { name: b, query: y, parents: [a] }", "the rule would be its own parent"},
+		{"rules:\n  - { name: a, query: x, template: mine }\ntemplates: { mini: x }", `lookout.yaml:3: rules[0].template: "mine": there is no template of this name; did you mean mini?`},
+		{"rules:\n  - { name: a, query: x, template: '{{.Nope}}' }", "lookout.yaml:3: rules[0].template: line:1:2: executing"},
+		{"templates:\n  mine: |\n    a\n    {{end}}", "lookout.yaml:3: templates.mine: line:2: unexpected {{end}}"},
+		{"channel_templates: { \"#a\": mine }", "there is no template of this name"},
 		{"rules:\n  - { name: a, query: x, notify: each, parents: [errors] }", "only an incident waits for its parents"},
 	} {
 		_, _, err := load(t, base+c.text+"\n")

@@ -192,6 +192,7 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 		counter("alerting_noted_total", "Replies that added history to a message's thread.", func(s s) uint64 { return s.Noted }),
 		counter("alerting_repeats_total", "Messages delivered that said they may be repeats.", func(s s) uint64 { return s.Repeats }),
 		counter("alerting_held_total", "Matches that were counted in an overview instead of shown.", func(s s) uint64 { return s.Held }),
+		counter("alerting_template_errors_total", "Messages whose template failed, and that had their usual form.", func(s s) uint64 { return s.TemplateErrors }),
 		gauge("alerting_silences", "Silences that are active.", func(s s) int { return s.Silences }),
 		gauges("alerting_muted_incidents", "Incidents that are told to nobody now, by why: silence, maintenance, parent, hold.", "why", func(s s) map[string]int { return s.Muted }),
 		counters("alerting_suppressed_total", "Incidents and events that were over before they could be told, by why.", "why", func(s s) map[string]uint64 { return s.Suppressed }),
