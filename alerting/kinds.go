@@ -70,8 +70,10 @@ func (s *ruleState) meet(ev *event.Event) {
 	s.seen[h] = sight{today, x}
 	s.sighted[h] = true
 	if !x.Told {
-		if x.Firsts++; len(x.First) < newShown {
-			x.First = append(x.First, Cut(oneLine(clean(mask.Pattern(nil, ev.Message))), 200))
+		x.Firsts++
+		line := Cut(oneLine(clean(mask.Pattern(nil, []byte(said(string(mask.FirstLine(ev.Message))))))), 200)
+		if len(x.First) < newShown && !slices.Contains(x.First, line) { // kinds may differ in the day of the week alone
+			x.First = append(x.First, line)
 		}
 		return
 	}

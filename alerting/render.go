@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/mask"
 )
 
@@ -78,7 +79,11 @@ func (e *Engine) messageOf(inc *incident) Message {
 		}
 	}
 	if line := oneLine(s.Message); !strings.HasSuffix(m.Title, line) && !strings.HasSuffix(m.Title, said(line)) { // else the title says it all
-		m.Lines = append(m.Lines, s.Message)
+		text := s.Message
+		if strings.HasPrefix(inc.Fingerprint, digestPrint) { // its first line is the title
+			_, text, _ = strings.Cut(text, "\n")
+		}
+		m.Lines = append(m.Lines, text)
 	}
 	if s.Fields != "" {
 		m.Lines = append(m.Lines, s.Fields)
@@ -185,7 +190,16 @@ func (e *Engine) titleOf(inc *incident) string {
 	if inc.What != "" {
 		what = inc.What + ": " + what
 	}
-	return title(s.Level, s.Service, what)
+	return title(inc.levelText(), s.Service, what)
+}
+
+// levelText is the level that a title shows: the event's own, unless the rule takes it for more or less severe.
+func (inc *incident) levelText() string {
+	l, _ := event.ParseLevel([]byte(inc.Sample.Level))
+	if inc.Severity == "" || SeverityOf(l) == inc.Severity {
+		return inc.Sample.Level
+	}
+	return string(inc.Severity)
 }
 
 // linkOf is the search behind an incident.

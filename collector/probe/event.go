@@ -61,10 +61,16 @@ func (r *result) measured() []event.Field {
 		}
 	}
 	if !r.ends.IsZero() {
-		f = append(f, num("cert_days", math.Floor(time.Until(r.ends).Hours()/24)), num("cert_expires", float64(r.ends.Unix())))
+		f = append(f, num("cert_days", float64(r.certDays())), num("cert_expires", float64(r.ends.Unix())))
 	}
 	return f
 }
+
+// certDays is how many whole days the certificate is good for yet; negative when it has ended.
+func (r *result) certDays() int { return int(math.Floor(time.Until(r.ends).Hours() / 24)) }
+
+// CertDays is from how many days before its end on a certificate is worth a word in each result, which is a warning then.
+const CertDays = 14
 
 // judge decides a check that got an answer.
 func (r *result) judge(t *target) {
@@ -186,6 +192,7 @@ func resultEvent(host string, t *target, begin time.Time, s *state, r *result) e
 		Stream: []byte("probe"),
 		Fields: []event.Field{
 			str("probe", t.Name), str("target", t.Service), str("url", t.shown), boolean("ok", r.ok), str("state", s.status.String()), boolean("page", t.Page),
+			str("fingerprint", "probe:"+t.Name),
 		},
 	}
 	if !s.since.IsZero() { // each result says it, so that the newest one alone tells how things stand
@@ -204,6 +211,19 @@ func resultEvent(host string, t *target, begin time.Time, s *state, r *result) e
 		e.Message = fmt.Appendf(nil, "%s ok: %d in %s", t.Name, r.status, short(r.took))
 	default:
 		e.Message = fmt.Appendf(nil, "%s ok: connected in %s", t.Name, short(r.took))
+	}
+	if r.ok && !r.ends.IsZero() && r.certDays() < CertDays {
+		e.Level = event.Warning
+		ends := r.ends.UTC().Format(time.DateTime)
+		about := string(e.Message[len(t.Name)+1:])
+		switch days := r.certDays(); {
+		case days < 0:
+			e.Message = fmt.Appendf(nil, "%s has a certificate that ended at %s UTC; %s", t.Name, ends, about)
+		case days == 1:
+			e.Message = fmt.Appendf(nil, "%s has a certificate that ends in 1 day, at %s UTC; %s", t.Name, ends, about)
+		default:
+			e.Message = fmt.Appendf(nil, "%s has a certificate that ends in %d days, at %s UTC; %s", t.Name, days, ends, about)
+		}
 	}
 	return e
 }

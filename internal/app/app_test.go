@@ -86,7 +86,7 @@ func TestStartAndStop(t *testing.T) {
 			t.Errorf("/metrics without a token: %d", code)
 		}
 		code, metrics := get(t, a, "/metrics", true)
-		for _, name := range []string{"lookout_build_info", "lookout_store_sequence", "lookout_gelf_dropped_total", "lookout_ndjson_accepted_total", "lookout_alerting_rules 4", "lookout_alerting_oldest_undelivered_seconds", "go_goroutines"} {
+		for _, name := range []string{"lookout_build_info", "lookout_store_sequence", "lookout_gelf_dropped_total", "lookout_ndjson_accepted_total", "lookout_alerting_rules 8", "lookout_alerting_oldest_undelivered_seconds", "go_goroutines"} {
 			if !strings.Contains(metrics, name) {
 				t.Errorf("metrics (%d) without %s", code, name)
 			}
@@ -94,7 +94,7 @@ func TestStartAndStop(t *testing.T) {
 		if strings.Contains(metrics, "xoxb") {
 			t.Error("the Slack token is in the metrics")
 		}
-		if a.Alerts() != "4 rules into Slack" {
+		if a.Alerts() != "8 rules into Slack" {
 			t.Error(a.Alerts())
 		}
 		if err := a.Stop(context.Background()); err != nil {

@@ -75,11 +75,11 @@ func TestRuleChannels(t *testing.T) {
 		fallbacks string
 	}{
 		{nil, "", ""},
-		{slack, "errors>#o warnings>#o containers>#o probes>#o", "#o"},
+		{slack, "errors>#o new>#o problems>#o silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o"},
 		{pager, "pages>pushover", "pushover"},
-		{append(slack, pager...), "errors>#o warnings>#o containers>#o pages>#o,pushover probes>#o", "#o pushover"},
-		{append(append(slack, pager...), own...), "mine>#m,pushover containers>#o pages>#o,pushover probes>#o", "#o pushover"},
-		{append(slack, own...), "mine>#m containers>#o probes>#o", "#o"},
+		{append(slack, pager...), "errors>#o new>#o problems>#o silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
+		{append(append(slack, pager...), own...), "mine>#m,pushover silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
+		{append(slack, own...), "mine>#m silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o"},
 		{append(pager, own...), "mine>pushover pages>pushover", "pushover"},
 	} {
 		env := map[string]string{}
@@ -104,8 +104,8 @@ func TestRuleChannels(t *testing.T) {
 			resolves++
 		}
 	}
-	if resolves != 2 {
-		t.Errorf("%d rules know when it is over, want containers and probes", resolves)
+	if resolves != 4 {
+		t.Errorf("%d rules know when it is over, want containers, alertmanager, probes and certificates", resolves)
 	}
 }
 

@@ -229,7 +229,7 @@ func (a *App) Alerts() string {
 	c := a.o.Config
 	if a.engine == nil {
 		if c.Slack.Token == "" && !c.Pushover.On() && len(c.Ways) == 0 {
-			return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to have errors and warnings in Slack"
+			return "off; set LOOKOUT_SLACK_TOKEN and LOOKOUT_SLACK_CHANNEL to be told of errors, of what died and of what fell silent"
 		}
 		return "off; there are no rules: set LOOKOUT_SLACK_CHANNEL, or channels in lookout.yaml"
 	}

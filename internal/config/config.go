@@ -399,50 +399,6 @@ func (r *reader) validateRules(c *Config) {
 	}
 }
 
-// defaultRules adds what nobody has to write: errors and warnings, containers that die, probes that fail. A rule of the
-// same name in the file takes its place.
-func (r *reader) defaultRules(c *Config, names map[string]int) {
-	configured := len(c.Rules) > 0 || c.Channels != (Channels{})
-	or := func(to Channel, always bool) Channel {
-		if to == "" {
-			to = c.lastRoute()
-		}
-		if to == "" && (always || !configured) {
-			to = c.Slack.Channel
-		}
-		return to
-	}
-	add := func(name, query, resolve string, severity Severity, to Channel, page bool) {
-		if _, taken := names[name]; taken || to == "" && !page {
-			return
-		}
-		rule := Rule{Name: name, Channel: to, Severity: severity, Mode: "match", Notify: "incident", Page: page, Routed: true, Default: true}
-		err := rule.Query.set(query)
-		if err == nil && resolve != "" {
-			err = rule.Resolve.set(resolve)
-		}
-		if err != nil {
-			panic(fmt.Sprintf("config: default rule %s: %v", name, err))
-		}
-		c.Rules = append(c.Rules, rule)
-	}
-	// What Docker, the probes and others' alerts report has rules of its own, which know when it is over.
-	add("errors", "level>=error -stream:(docker, probe, alertmanager)", "", "", or(c.Channels.Errors, false), false)
-	add("warnings", "level:warning -stream:(docker, probe, alertmanager)", "", "", or(c.Channels.Warnings, false), false)
-	// Somebody who writes rules for log lines still wants to know what died: these keep the common channel.
-	add("containers", "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)", "", or(c.Channels.Errors, true), false)
-	add("alertmanager", "stream:alertmanager status:firing", "stream:alertmanager status:resolved", "", or(c.Channels.Errors, true), false)
-	down, up := "stream:probe change:down", "stream:probe change:(up, gone)"
-	if c.Pushover.On() {
-		add("pages", down+" page:true", up, "critical", or(c.Channels.Errors, true), true)
-		down += " -page:true"
-	}
-	add("probes", down, up, "critical", or(c.Channels.Errors, true), false)
-	if len(c.Probes) > 0 && len(c.Rules) == 0 && !c.Forward.On() {
-		r.warn(r.at("probes"), "probes", "nobody is told when one fails", "set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true")
-	}
-}
-
 // hints warns of what a query may not mean.
 func (r *reader) hints(at string, q Query) {
 	if q.Query == nil {

@@ -91,10 +91,13 @@ func TestExample(t *testing.T) {
 		{"kernel", `host:db* stream:syslog`, "#ops-errors", "", "unexpected", "incident", 2, false, false},
 		{"errors", `level>=error -stream:(docker, probe, alertmanager)`, "#ops-errors", "", "match", "incident", 0, false, true},
 		{"warnings", `level:warning -stream:(docker, probe, alertmanager)`, "#ops-warnings", "", "match", "incident", 0, false, true},
+		{"problems", `level>=warning -stream:(docker, probe, alertmanager)`, "#ops-errors", "error", "spike", "incident", 0, false, true},
+		{"silent", `service:* -stream:(docker, probe, alertmanager)`, "#ops-warnings", "warning", "absent", "incident", 0, false, true},
 		{"containers", `stream:docker level>=warning`, "#ops-errors", "", "match", "incident", 0, false, true},
 		{"alertmanager", `stream:alertmanager status:firing`, "#ops-errors", "", "match", "incident", 0, false, true},
 		{"pages", `stream:probe change:down page:true`, "#ops-errors", "critical", "match", "incident", 0, true, true},
 		{"probes", `stream:probe change:down -page:true`, "#ops-errors", "critical", "match", "incident", 0, false, true},
+		{"certificates", `stream:probe cert_days<14`, "#ops-warnings", "warning", "match", "incident", 0, false, true},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -220,13 +223,13 @@ func TestBindingVariables(t *testing.T) {
 func TestDefaultRules(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", ""},
-		{"slack: {channel: '#ops'}", "errors>#ops warnings>#ops containers>#ops alertmanager>#ops probes>#ops"},
-		{"slack: {channel: '#ops'}\nchannels: {warnings: '#w'}", "warnings>#w containers>#ops alertmanager>#ops probes>#ops"},
-		{"channels: {errors: '#e', warnings: '#w'}", "errors>#e warnings>#w containers>#e alertmanager>#e probes>#e"},
-		{"channels: {errors: '#e'}\nrules: [{name: errors, query: panic, channel: '#p'}]", "errors>#p containers>#e alertmanager>#e probes>#e"},
-		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x}]", "a>#ops containers>#ops alertmanager>#ops probes>#ops"},
-		{"slack: {channel: '#ops'}\nchannels: {events: '#ev'}\nrules: [{name: a, query: x, notify: each}, {name: b, query: x}, {name: c, query: x, severity: info}]", "a>#ev b>#ops c>#ev containers>#ops alertmanager>#ops probes>#ops"},
-		{"channels: {errors: '#e', warnings: '#w'}\nrules: [{name: a, query: x, severity: warning}, {name: b, query: x, severity: critical}]", "a>#w b>#e errors>#e warnings>#w containers>#e alertmanager>#e probes>#e"},
+		{"slack: {channel: '#ops'}", "errors>#ops new>#ops problems>#ops silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
+		{"slack: {channel: '#ops'}\nchannels: {warnings: '#w'}", "warnings>#w silent>#w containers>#ops alertmanager>#ops probes>#ops certificates>#w"},
+		{"channels: {errors: '#e', warnings: '#w'}", "errors>#e warnings>#w problems>#e silent>#w containers>#e alertmanager>#e probes>#e certificates>#w"},
+		{"channels: {errors: '#e'}\nrules: [{name: errors, query: panic, channel: '#p'}]", "errors>#p new>#e problems>#e silent>#e containers>#e alertmanager>#e probes>#e certificates>#e"},
+		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x}]", "a>#ops silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
+		{"slack: {channel: '#ops'}\nchannels: {events: '#ev'}\nrules: [{name: a, query: x, notify: each}, {name: b, query: x}, {name: c, query: x, severity: info}]", "a>#ev b>#ops c>#ev silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
+		{"channels: {errors: '#e', warnings: '#w'}\nrules: [{name: a, query: x, severity: warning}, {name: b, query: x, severity: critical}]", "a>#w b>#e errors>#e warnings>#w problems>#e silent>#w containers>#e alertmanager>#e probes>#e certificates>#w"},
 	} {
 		got, _, err := load(t, c.text, "LOOKOUT_SLACK_TOKEN", canary)
 		if err != nil {
