@@ -39,6 +39,7 @@ type application struct {
 
 	held, acknowledged, expired uint64 // for the counters
 	suppressed                  map[muteKind]uint64
+	tallies                     map[tally]int64 // for the week's digest
 }
 
 func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
@@ -49,7 +50,7 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 		states:    map[string]*channelState{},
 		channels:  map[string]bool{},
 		added:     map[string]int{},
-		silences:  *e.silences.Load(), awake: map[string][]string{}, suppressed: map[muteKind]uint64{},
+		silences:  *e.silences.Load(), awake: map[string][]string{}, suppressed: map[muteKind]uint64{}, tallies: map[tally]int64{},
 	}
 }
 
@@ -88,6 +89,7 @@ func (a *application) match(m match) error {
 	if m.rule.Notify == Each && m.fp == "" {
 		if mute := a.muteOfEvent(m); mute != nil {
 			a.suppressed[mute.Kind]++
+			a.tallies[tally{kind: tallyKind(mute.Kind), rule: m.rule.Name}]++
 			return nil
 		}
 		return a.addLine(m)
@@ -215,6 +217,7 @@ func (a *application) again(inc *incident, h happening) error {
 	if ends := inc.Rang + int64(pause); received < ends {
 		inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
 		inc.Labels = h.labels
+		a.tallies[tally{kind: tallyDamped, rule: inc.Rule}]++
 		inc.Damped, inc.DampedTo = ends, a.routed(inc, h.channels)
 		inc.Rev++
 		a.hush(inc)
@@ -298,6 +301,9 @@ func (a *application) queue(inc *incident) error {
 
 // flush writes what changed.
 func (a *application) flush() error {
+	if err := a.e.addTallies(a.tx, a.now, a.tallies); err != nil {
+		return err
+	}
 	for key, inc := range a.incidents {
 		if err := a.e.putIncident(a.tx, []byte(key), inc); err != nil {
 			return err

@@ -12,15 +12,16 @@ const dueGrace = 2 * time.Second
 // dueBatch is how many incidents are dealt with in one transaction.
 const dueBatch = 200
 
-// due does what time alone brings: incidents that are quiet for long enough end, and those that flap are noticed again. It
-// returns how long it is until the next. Time is what the events were received at, and the clock while the store has no
+// due does what time alone brings: incidents that are quiet for long enough end, those that flap are noticed again, and the
+// week has its digest. It returns how long it is until the next. Time is what the events were received at, and the clock while the store has no
 // more of them: an engine that lags behind ends nothing that goes on in what it is still to read.
 func (e *Engine) due(ctx context.Context) (time.Duration, error) {
 	for {
 		now := e.evaluated()
 		keys, wait := e.book.due(now, dueBatch, e.resolves)
 		if len(keys) == 0 {
-			return max(wait, time.Millisecond), nil
+			digest, err := e.digest(ctx)
+			return max(min(wait, digest), time.Millisecond), err
 		}
 		err := e.change(ctx, "doing what is due", func(a *application) error {
 			for _, key := range keys {
@@ -71,6 +72,9 @@ func (a *application) lapse(inc *incident, now int64, resolvable bool) bool {
 		return false
 	}
 	inc.lapse(end)
+	if inc.Rule != Service {
+		a.tallies[tally{kind: tallyQuiet, rule: inc.Rule}]++
+	}
 	return true
 }
 

@@ -44,6 +44,7 @@ type Engine struct {
 	rules    atomic.Pointer[[]*rule]
 	deleted  atomic.Pointer[[]*query.DeleteScope] // see Forget
 	position atomic.Uint64                        // of the last event that is decided
+	digestAt atomic.Int64                         // when the week's digest is due, ns; 0 before the first
 	received int64                                // the latest Received of those, ns; only the engine's loop uses it
 	durable  uint64                               // position in the state; only the engine's loop uses it
 	written  time.Time                            // when
@@ -600,6 +601,11 @@ func (f *families) remove(family string) {
 func (e *Engine) readIncidents() error {
 	e.families.n = map[string]int{}
 	return e.db.View(func(tx *bbolt.Tx) error {
+		var t tallies
+		if _, err := get(tx.Bucket(bucketDigest), keyTallies, &t); err != nil {
+			e.unreadable(err)
+		}
+		e.digestAt.Store(t.Next)
 		return tx.Bucket(bucketIncident).ForEach(func(k, v []byte) error {
 			var inc incident
 			if err := decode(k, v, &inc); err != nil {

@@ -279,6 +279,7 @@ func (a *application) passOver(inc *incident, was *mute) {
 	}
 	if passed && was != nil {
 		a.suppressed[was.Kind]++
+		a.tallies[tally{kind: tallyKind(was.Kind), rule: inc.Rule}]++
 	}
 }
 

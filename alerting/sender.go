@@ -342,7 +342,7 @@ func (s *sender) hold(ctx context.Context) error {
 	err := s.e.update(ctx, "holding alerts back", func(tx *bbolt.Tx) error {
 		now := s.e.clock.Now().UnixNano()
 		state := s.e.channelState(tx, s.channel)
-		n := uint64(0)
+		n, told := uint64(0), map[tally]int64{}
 		for ; n < holdBatch; n++ {
 			q, err := head(tx, s.channel, laneAlert)
 			if err != nil || q == nil || q.begun() || !s.mayHold(tx, q) {
@@ -356,6 +356,10 @@ func (s *sender) hold(ctx context.Context) error {
 				return err
 			}
 			b.hold(q.Rule, now, s.e.limits.Window)
+			told[tally{kind: tallyHeld, rule: q.Rule, channel: s.channel}]++
+		}
+		if err := s.e.addTallies(tx, now, told); err != nil {
+			return err
 		}
 		held = n
 		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)

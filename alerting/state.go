@@ -31,12 +31,13 @@ var (
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
 	bucketSilence  = []byte("alerting/silence")  // ID, 8 bytes → Silence
 	bucketPast     = []byte("alerting/past")     // rule | fingerprint → past
+	bucketDigest   = []byte("alerting/digest")   // "tallies" → tallies
 	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "services" → when each was first seen, "rule|" rule → ruleRecord
 	bucketSeries   = []byte("alerting/series")   // rule | fingerprint → series
 	bucketSeen     = []byte("alerting/seen")     // rule | hash (8 bytes) → day, series' hash (4 and 8 bytes, behind the version byte)
 	bucketExpected = []byte("alerting/expected") // rule | hash of the query (16 hex digits) → expected
 
-	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected}
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected, bucketDigest}
 
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")

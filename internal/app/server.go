@@ -151,7 +151,7 @@ func rules(c *config.Config) []alerting.Rule {
 		rule := alerting.Rule{
 			Name: r.Name, Query: r.Query.Query, Resolve: r.Resolve.Query, Severity: alerting.Severity(r.Severity), Notify: alerting.Notify(r.Notify),
 			Mode: alerting.Mode(r.Mode), Above: int64(r.Above), Below: int64(r.Below), Window: time.Duration(r.Window), By: r.By, After: time.Duration(r.After),
-			Routed: r.Routed, Template: c.TemplateOf(r.Template), Labels: r.Labels, Parents: r.Parents, ParentsEqual: r.Equal, Hold: time.Duration(r.Hold),
+			Routed: r.Routed, Template: c.TemplateOf(r.Template), Labels: r.Labels, Parents: r.Parents, ParentsEqual: r.Equal, Hold: time.Duration(r.Hold), Repeat: time.Duration(r.Repeat),
 		}
 		for _, x := range r.Expect {
 			rule.Expect = append(rule.Expect, alerting.Expectation{Query: x.Query.Query, Author: x.Author, Reason: x.Reason, Expires: x.Expires.Time})

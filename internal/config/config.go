@@ -154,6 +154,7 @@ type Rule struct {
 	Template string            `key:"template" doc:"the words of its messages: a name of templates, or the text itself; before that of the channel"`
 	Parents  []string          `key:"parents" doc:"rules whose alerts are the cause of this one's: while one of them fires nothing is told"`
 	Equal    []string          `key:"equal" sep:"," doc:"with parents: labels that both must have alike, such as host"`
+	Repeat   Duration          `key:"repeat" min:"5m" max:"30d" doc:"tell again after so long what fires and nobody has acknowledged, such as 4h; never unless set"`
 	Hold     Duration          `key:"hold" min:"1s" max:"1h" doc:"with parents: how long to wait for them; 30s unless set"`
 
 	// Routed is true when the rule names no channel: the routes pick, and Channel is for what none of them takes.

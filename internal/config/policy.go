@@ -13,6 +13,7 @@ type Route struct {
 	Match    Matchers  `key:"match" doc:"which alerts, such as severity=critical or service=\"shop\",env=~\"prod.*\"; all unless set"`
 	Channels []Channel `key:"channel" doc:"where to: one, or a list"`
 	Page     bool      `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
+	Repeat   Duration  `key:"repeat" min:"5m" max:"30d" doc:"tell again after so long what fires and nobody has acknowledged; else the rule's own"`
 	Quiet    string    `key:"quiet" doc:"the quiet hours, by name, in which it waits unless it is critical"`
 	Continue bool      `key:"continue" default:"false" doc:"look at the routes behind this one as well"`
 }
