@@ -170,6 +170,8 @@ type Options struct {
 	// read; of a channel that cannot be delivered to, the first that goes another way, or else the first that is another
 	// channel. Without any it is only logged and counted.
 	Fallbacks []string
+	// Digest has the first of Fallbacks told each Monday what people were not told.
+	Digest bool
 	// BaseURL is where people open lookout (http://lookout.example:7171); empty leaves links out.
 	BaseURL string
 	// Policy decides beside the rules; see [Engine.Configure].

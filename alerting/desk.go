@@ -14,6 +14,7 @@ type desk struct {
 	stale map[string]map[string]pending // by channel and key of the incident
 	held  map[string]map[string]pending
 	again map[string]map[string]pending
+	news  map[string]bool // channels that have something new to look at
 }
 
 // pending is what a channel may be shown when nothing else is to be done.
@@ -28,8 +29,17 @@ type pending struct {
 	rule   string
 }
 
-// note looks at an incident as it is stored now, and returns the channels that have something new to look at.
-func (k *desk) note(key string, inc *incident, window time.Duration) (news map[string]bool) {
+// takeNews returns the channels that have something new to look at, once.
+func (k *desk) takeNews() map[string]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	news := k.news
+	k.news = nil
+	return news
+}
+
+// note looks at an incident as it is stored now.
+func (k *desk) note(key string, inc *incident, window time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.stale == nil {
@@ -46,10 +56,10 @@ func (k *desk) note(key string, inc *incident, window time.Duration) (news map[s
 			}
 			m[channel][key] = p
 			if !was || p.goesOn && !old.goesOn || p.since+int64(p.pause) < old.since+int64(old.pause) {
-				if news == nil {
-					news = map[string]bool{}
+				if k.news == nil {
+					k.news = map[string]bool{}
 				}
-				news[channel] = true
+				k.news[channel] = true
 			}
 		}
 	}
@@ -64,7 +74,6 @@ func (k *desk) note(key string, inc *incident, window time.Duration) (news map[s
 		set(k.held, d.Channel, p, d.waits(inc) && (p.goesOn || p.rule != ""))
 		set(k.again, d.Channel, pending{rank: rank(inc.Severity), since: d.RangAt, pause: time.Duration(d.Every)}, d.reminds(inc))
 	}
-	return news
 }
 
 // forget drops an incident.

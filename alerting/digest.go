@@ -54,7 +54,7 @@ var keyTallies = []byte("tallies")
 
 // addTallies adds to the numbers of the week.
 func (e *Engine) addTallies(tx *bbolt.Tx, now int64, add map[tally]int64) error {
-	if len(add) == 0 {
+	if len(add) == 0 || !e.tellsDigest {
 		return nil
 	}
 	b := tx.Bucket(bucketDigest)
@@ -96,6 +96,8 @@ func (e *Engine) digest(ctx context.Context) (time.Duration, error) {
 	now := e.clock.Now().UnixNano()
 	at := e.digestAt.Load()
 	switch {
+	case !e.tellsDigest:
+		return idle, nil
 	case at == 0 && e.received == 0:
 		return idle, nil // before the first event there is no week to begin
 	case at != 0 && now < at:

@@ -13,7 +13,7 @@ import (
 func TestWeeklyDigest(t *testing.T) {
 	inDuo(t, func(r *duo) { // the bubble begins on Saturday 2000-01-01
 		r.opts.Limits.Budget = 2
-		r.opts.Fallbacks = []string{"#ops"}
+		r.opts.Fallbacks, r.opts.Digest = []string{"#ops"}, true
 		r.opts.Rules[0].Channels = []string{"#errors"}
 		r.opts.Rules = append(r.opts.Rules, rule(t, "errors", "level>=error service:shop", "#errors"))
 		r.run()

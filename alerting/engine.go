@@ -41,23 +41,24 @@ type Engine struct {
 	log       *slog.Logger
 	writing   sync.Mutex // held by update
 
-	rules    atomic.Pointer[[]*rule]
-	deleted  atomic.Pointer[[]*query.DeleteScope] // see Forget
-	position atomic.Uint64                        // of the last event that is decided
-	digestAt atomic.Int64                         // when the week's digest is due, ns; 0 before the first
-	received int64                                // the latest Received of those, ns; only the engine's loop uses it
-	durable  uint64                               // position in the state; only the engine's loop uses it
-	written  time.Time                            // when
-	families families
-	book     book
-	modes    modes
-	desk     desk
-	asker    *asker
-	silences atomic.Pointer[[]Silence] // oldest first
-	policy   atomic.Pointer[Policy]
-	watcher  *watcher
-	olds     atomic.Bool // there are incidents under m1
-	c        counters
+	rules       atomic.Pointer[[]*rule]
+	deleted     atomic.Pointer[[]*query.DeleteScope] // see Forget
+	position    atomic.Uint64                        // of the last event that is decided
+	tellsDigest bool
+	digestAt    atomic.Int64 // when the week's digest is due, ns; 0 before the first
+	received    int64        // the latest Received of those, ns; only the engine's loop uses it
+	durable     uint64       // position in the state; only the engine's loop uses it
+	written     time.Time    // when
+	families    families
+	book        book
+	modes       modes
+	desk        desk
+	asker       *asker
+	silences    atomic.Pointer[[]Silence] // oldest first
+	policy      atomic.Pointer[Policy]
+	watcher     *watcher
+	olds        atomic.Bool // there are incidents under m1
+	c           counters
 
 	workspace limiter
 	edits     sync.Map   // of *limiter by way: who limits edits does so for all channels together
@@ -105,7 +106,7 @@ func New(o Options) (*Engine, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		db: o.DB, source: o.Source, notifier: o.Notifier, fallbacks: o.Fallbacks, baseURL: o.BaseURL,
+		db: o.DB, source: o.Source, notifier: o.Notifier, fallbacks: o.Fallbacks, baseURL: o.BaseURL, tellsDigest: o.Digest,
 		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
 	}
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
@@ -516,6 +517,9 @@ func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx)
 		var stop *stopError
 		switch {
 		case err == nil:
+			if news := e.desk.takeNews(); news != nil {
+				e.wake(news) // when all of the transaction is there to be looked at: the worst comes first
+			}
 			return nil
 		case errors.As(err, &stop), errors.Is(err, ErrNotFound), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 			return fmt.Errorf("%s: %w", what, err)
@@ -649,9 +653,7 @@ func (e *Engine) noted(key string, inc *incident) {
 	} else if due {
 		e.watcher.wake()
 	}
-	if news := e.desk.note(key, inc, e.limits.Window); news != nil {
-		e.wake(news)
-	}
+	e.desk.note(key, inc, e.limits.Window)
 	for _, d := range inc.To {
 		if d.Ringing {
 			e.asker.add(question{key, d.Channel})

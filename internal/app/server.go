@@ -113,7 +113,7 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 	if len(o.Rules) == 0 {
 		return nil
 	}
-	o.DB, o.Source, o.Log = db, a.store, a.log
+	o.DB, o.Source, o.Log, o.Digest = db, a.store, a.log, true
 	var err error
 	a.engine, err = alerting.New(o)
 	return err

@@ -379,6 +379,9 @@ func (r *reader) validateRules(c *Config) {
 		if rule.Notify == "each" && rule.Resolve.Query != nil {
 			r.fail(at+".resolve", rule.Resolve.String(), "only an incident can be resolved", "leave it out, or notify: incident")
 		}
+		if rule.Notify == "each" && rule.Repeat != 0 {
+			r.fail(at+".repeat", rule.Repeat.String(), "only an incident is told again", "leave it out, or notify: incident")
+		}
 	}
 	r.defaultRules(c, names)
 	r.validateParents(c)

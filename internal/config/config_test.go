@@ -331,6 +331,8 @@ func TestErrors(t *testing.T) {
 		{"forward: {url: 'udp://s:7171', token: x, name: a/b}", nil, "lookout.yaml:1: forward.name: \"a/b\": is not a name; use 1 to 64 letters, digits, spaces, dots, _ and -\n" +
 			"lookout.yaml:1: forward.url: \"udp://s:7171\": a server is reached by http or https; write it as http://lookout:7171"},
 		{"rules: [{name: a, query: x, channel: C1, notify: each, resolve: y}]", nil, `lookout.yaml:1: rules[0].resolve: "y": only an incident can be resolved; leave it out, or notify: incident`},
+		{"rules: [{name: a, query: x, channel: C1, notify: each, repeat: 4h}]", nil, `lookout.yaml:1: rules[0].repeat: "4h": only an incident is told again; leave it out, or notify: incident`},
+		{"rules: [{name: a, query: x, channel: C1, repeat: 1m}]", nil, `lookout.yaml:1: rules[0].repeat: "1m": is too small; the least is 5m`},
 		{"probes: [{name: a, url: 'http://x', every: 10ms, page: maybe}]", nil, "lookout.yaml:1: probes[0].every: \"10ms\": is too small; the least is 1s\n" +
 			`lookout.yaml:1: probes[0].page: "maybe": is neither true nor false; write true or false`},
 		{"retention: {classes: {audit: 1m}}", nil, `lookout.yaml:1: retention.classes.audit: "1m": is too small; the least is 1h`},

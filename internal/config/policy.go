@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
 )
@@ -56,7 +57,7 @@ func (m *Matchers) set(text string) error {
 func (c *Config) Policy() alerting.Policy {
 	var p alerting.Policy
 	for _, r := range c.Routes {
-		route := alerting.Route{Match: r.Match.Matchers, Quiet: r.Quiet, Continue: r.Continue}
+		route := alerting.Route{Match: r.Match.Matchers, Quiet: r.Quiet, Continue: r.Continue, Repeat: time.Duration(r.Repeat)}
 		for _, to := range r.Channels {
 			if c.Tells(to) {
 				route.Channels = append(route.Channels, string(to))
