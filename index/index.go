@@ -125,6 +125,7 @@ type Store struct {
 	gatherings sync.Pool     // their memory
 	builder    *blockBuilder // the sealer's
 	searches   underway
+	long       lane
 	sealing    time.Time // when a failure to seal was said last; the sealer's
 	stats      counters
 	tables     tableCache
@@ -573,6 +574,7 @@ func (s *Store) Append(ctx context.Context, b *event.Batch) error {
 	if err := s.admit(ctx); err != nil {
 		return err
 	}
+	s.long.appended.Store(time.Now().UnixNano())
 	buf := s.buffers.Get().(*appendBuffer)
 	buf.data = buf.data[:0]
 	for i := range b.Events {

@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/lookoutlog/lookout/index/block"
 	"github.com/lookoutlog/lookout/index/query"
@@ -86,6 +86,7 @@ type search struct {
 	plan
 	s        *Store
 	ctx      context.Context
+	begun    time.Time
 	r        query.Request
 	visitor  visitor            // of a scan; nil when rows are merged
 	segments []*segment.Segment // with context: all there are, and the heads
@@ -108,7 +109,7 @@ type search struct {
 	results  chan *job
 	workers  sync.WaitGroup
 	finished bool
-	over     atomic.Bool // nobody waits for results any more
+	over     chan struct{} // closed when nobody waits for results any more
 	spare    []*stream
 
 	matched  int64
@@ -127,7 +128,7 @@ type tally struct {
 }
 
 func (s *Store) newSearch(ctx context.Context, r query.Request, v visitor) *search {
-	q := &search{s: s, ctx: ctx, r: r, visitor: v, services: map[string]int64{}}
+	q := &search{s: s, ctx: ctx, begun: time.Now(), over: make(chan struct{}), r: r, visitor: v, services: map[string]int64{}}
 	context := (r.Before > 0 || r.After > 0) && v == nil
 
 	s.mu.RLock()
@@ -315,10 +316,33 @@ func (q *search) worker(n int) {
 	defer workers.Put(w)
 	w.n = n
 	for j := range q.todo {
-		if q.ctx.Err() == nil && !q.over.Load() {
-			j.work.run(q, j, w)
+		if q.ctx.Err() == nil && !q.left() {
+			q.work(j, w)
 		}
 		q.results <- j // there is room for all that are running
+	}
+}
+
+// work does a job, in turn with other long searches.
+func (q *search) work(j *job, w *worker) {
+	if time.Since(q.begun) < wayTime {
+		j.work.run(q, j, w)
+		return
+	}
+	if !q.s.long.enter(q) {
+		return
+	}
+	defer q.s.long.leave()
+	j.work.run(q, j, w)
+}
+
+// left tells whether nobody waits for results any more.
+func (q *search) left() bool {
+	select {
+	case <-q.over:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -326,7 +350,7 @@ func (q *search) worker(n int) {
 func (q *search) finish() {
 	if !q.finished {
 		q.finished = true
-		q.over.Store(true)
+		close(q.over)
 		close(q.todo)
 		q.workers.Wait()
 	}
