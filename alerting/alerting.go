@@ -25,6 +25,7 @@
 package alerting
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -176,7 +177,9 @@ type Options struct {
 	BaseURL string
 	// Policy decides beside the rules; see [Engine.Configure].
 	Policy Policy
-	Limits Limits
+	// Journal gets the history of incidents and messages, at least once each and in order; with an error it comes again. nil for nobody.
+	Journal func(context.Context, []Record) error
+	Limits  Limits
 	// Pauses are the times in which lookout did not run, oldest first, for a replay of the past. Others leave it out: the state has
 	// them.
 	Pauses []Pause

@@ -112,6 +112,9 @@ func (s *sender) succeed(ctx context.Context, p parcel, c call, receipt Receipt)
 		if err := p.delivered(tx, state, e.clock.Now().UnixNano(), c.how, receipt); err != nil {
 			return err
 		}
+		if err := s.journalMessage(tx, p, &c, outcomeDelivered); err != nil {
+			return err
+		}
 		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)
 	})
 	if err != nil {
@@ -182,8 +185,14 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 			if err := keepDead(tx, letter); err != nil {
 				return err
 			}
+			if err := s.journalMessage(tx, p, &c, outcomeDead); err != nil {
+				return err
+			}
 		}
 		if parks {
+			if err := s.journalMessage(tx, p, &c, outcomeRefused); err != nil {
+				return err
+			}
 			state.Parked = &parked{Since: now, Reason: failure.Err.Error()}
 			fallback = e.fallback(s.channel)
 			if err := s.tellFallback(tx, fallback, now, failure); err != nil {

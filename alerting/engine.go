@@ -66,6 +66,8 @@ type Engine struct {
 	senders   map[string]*sender
 	start     func(*sender) // nil before Run and after it
 
+	journal      func(context.Context, []Record) error // nil for none
+	journalWoken chan struct{}
 	// oneTry is set in a replay, whose state is nobody's loss.
 	oneTry bool
 	// hook is called at named points in tests; an error stops the caller at once, as a kill would.
@@ -109,6 +111,7 @@ func New(o Options) (*Engine, error) {
 		db: o.DB, source: o.Source, notifier: o.Notifier, fallbacks: o.Fallbacks, baseURL: o.BaseURL, tellsDigest: o.Digest,
 		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
 	}
+	e.journal, e.journalWoken = o.Journal, make(chan struct{}, 1)
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
 	e.asker = newAsker(e)
 	if err := o.Policy.check(); err != nil {
@@ -270,6 +273,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { e.asker.run(ctx) })
 	wg.Go(func() { e.watcher.run(ctx, e) })
+	if e.journal != nil {
+		wg.Go(func() { e.runJournal(ctx) })
+	}
 	err := e.follow(ctx)
 
 	e.mu.Lock()
@@ -640,6 +646,9 @@ func (e *Engine) incident(tx *bbolt.Tx, key []byte) *incident {
 }
 
 func (e *Engine) putIncident(tx *bbolt.Tx, key []byte, inc *incident) error {
+	if err := e.journalState(tx, inc); err != nil {
+		return err
+	}
 	tx.OnCommit(func() { e.noted(string(key), inc) })
 	return put(tx.Bucket(bucketIncident), key, inc)
 }

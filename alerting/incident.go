@@ -71,6 +71,9 @@ type incident struct {
 	Damped   int64    `json:"damped,omitempty"`
 	DampedTo []string `json:"damped_to,omitempty"`
 
+	// Journaled is what the history was told of last: number, state, how often it fired.
+	Journaled string `json:"journaled,omitempty"`
+
 	// Rev counts what has to be told. To is who is told, and how far each has come.
 	Rev uint64        `json:"rev"`
 	To  []destination `json:"to"`

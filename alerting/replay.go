@@ -54,7 +54,7 @@ const (
 func NewReplay(o Options, take func(Notification)) (*Replay, error) {
 	r := &Replay{clock: &replayClock{}, due: map[*sender]int64{}}
 	o.Notifier = &recording{of: o.Notifier, clock: r.clock, take: take}
-	o.Clock, o.Source = r.clock, noEvents{}
+	o.Clock, o.Source, o.Journal = r.clock, noEvents{}, nil
 	e, err := New(o)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ var (
 	bucketSeen     = []byte("alerting/seen")     // rule | hash (8 bytes) → day, series' hash (4 and 8 bytes, behind the version byte)
 	bucketExpected = []byte("alerting/expected") // rule | hash of the query (16 hex digits) → expected
 
-	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected, bucketDigest}
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected, bucketDigest, bucketJournal}
 
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")

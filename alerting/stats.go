@@ -14,7 +14,7 @@ import (
 // counters count since the start.
 type counters struct {
 	sent, edited, noted, repeats, held, gaps, readErrors, stateErrors, dead atomic.Uint64
-	asked, askErrors, acknowledged, expired                                 atomic.Uint64
+	unwritten, asked, askErrors, acknowledged, expired                      atomic.Uint64
 
 	templateErrors atomic.Uint64
 
@@ -102,6 +102,7 @@ type Stats struct {
 	TemplateErrors uint64 // messages whose template failed, and that had their usual form
 
 	Gaps        uint64 // ranges of events that could not be read
+	Unwritten   uint64 // records of the history that were dropped: too many waited
 	ReadErrors  uint64 // failed reads of the store
 	StateErrors uint64 // failed writes and unreadable records of the state
 }
@@ -112,7 +113,7 @@ func (e *Engine) Stats() (Stats, error) {
 		Rules: len(*e.rules.Load()), Matched: map[string]uint64{}, Position: e.position.Load(),
 		Sent: e.c.sent.Load(), Edited: e.c.edited.Load(), Noted: e.c.noted.Load(), Repeats: e.c.repeats.Load(), Held: e.c.held.Load(),
 		Asked: e.c.asked.Load(), AskErrors: e.c.askErrors.Load(), Acknowledged: e.c.acknowledged.Load(), Expired: e.c.expired.Load(),
-		Open: map[State]int{Firing: 0, Acknowledged: 0}, Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
+		Open: map[State]int{Firing: 0, Acknowledged: 0}, Dead: e.c.dead.Load(), Gaps: e.c.gaps.Load(), Unwritten: e.c.unwritten.Load(), ReadErrors: e.c.readErrors.Load(), StateErrors: e.c.stateErrors.Load(),
 	}
 	if last := e.source.LastSeq(); last > s.Position {
 		s.Lag = last - s.Position

@@ -221,6 +221,7 @@ func (a *App) Start() error {
 		for _, keep := range a.keepers {
 			a.run("telling again what is open", keep)
 		}
+		a.beat()
 	}
 	if a.catalog != nil && feedCatalog != "off" {
 		a.run("catalogue", a.catalog.Run)

@@ -78,6 +78,9 @@ func TestCanaries(t *testing.T) {
 				canary = "xapp-" + canary // others are refused
 			}
 			env[name] = canary
+			if name == "LOOKOUT_HEARTBEAT_URL" {
+				env[name] = "http://127.0.0.1:1/" + canary
+			}
 			canaries = append(canaries, canary)
 		}
 		if !agent {

@@ -101,6 +101,12 @@ func (a *App) Backtest(ctx context.Context, r api.BacktestRequest, progress func
 	if err != nil {
 		return nil, err
 	}
+	if a.engine != nil { // lookout's absence then is no silence now
+		o.Rules.Pauses = a.engine.Pauses()
+		if o.InForce != nil {
+			o.InForce.Pauses = o.Rules.Pauses
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, backtestTime)
 	defer cancel()
 	sum, err := rehearse.Backtest(limited, o, list)

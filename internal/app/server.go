@@ -113,7 +113,7 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 	if len(o.Rules) == 0 {
 		return nil
 	}
-	o.DB, o.Source, o.Log, o.Digest = db, a.store, a.log, true
+	o.DB, o.Source, o.Log, o.Digest, o.Journal = db, a.store, a.log, true, a.journal
 	var err error
 	a.engine, err = alerting.New(o)
 	return err

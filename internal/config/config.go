@@ -69,6 +69,7 @@ type Config struct {
 	ProbeAllow []Range        `key:"probe_allow" sep:"," doc:"link-local addresses that probes may reach all the same, such as 169.254.7.0/24: cloud providers keep secrets at such"`
 	Pushover   Pushover       `key:"pushover"`
 	Ways       map[string]Way `key:"ways" doc:"other ways out by name, which rules name as their channel; see docs/ways.md"`
+	Heartbeat  Heartbeat      `key:"heartbeat"`
 	Retention  Retention      `key:"retention"`
 	Backup     Backup         `key:"backup"`
 }
@@ -198,6 +199,12 @@ type Pushover struct {
 // On tells whether people can be paged.
 func (p Pushover) On() bool { return p.Token != "" && p.User != "" }
 
+// Heartbeat tells an outside watcher that alerting goes on.
+type Heartbeat struct {
+	URL   Secret   `key:"url" doc:"an address of an outside watcher, such as https://hc-ping.com/…: it is asked for while alerting goes on, and tells you when that stops"`
+	Every Duration `key:"every" default:"1m" min:"10s" max:"24h" doc:"how often"`
+}
+
 // Retention is how long events are kept.
 type Retention struct {
 	Default    Duration            `key:"default" default:"30d" min:"1h" max:"100y" doc:"how long events are kept"`
@@ -269,6 +276,9 @@ func (r *reader) validate(c *Config) {
 	r.validatePolicy(c)
 	r.validateTemplates(c)
 	r.validateRules(c)
+	if u := string(c.Heartbeat.URL); u != "" && !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
+		r.fail("heartbeat.url", "", "is not an address", "write it as https://hc-ping.com/…")
+	}
 	r.validateProbes(c)
 	r.validateRetention(&c.Retention)
 	r.validateRedact(&c.Redact)

@@ -144,6 +144,7 @@ func TestDefaults(t *testing.T) {
 		Forward:   Forward{MaxBytes: 1 << 30},
 		Slack:     Slack{API: "https://slack.com/api/"},
 		Pushover:  Pushover{API: "https://api.pushover.net/1/"},
+		Heartbeat: Heartbeat{Every: Duration(time.Minute)},
 		Retention: Retention{Default: Duration(30 * 24 * time.Hour)},
 	}
 	if d := cmp.Diff(want, c); d != "" {
@@ -355,7 +356,7 @@ func TestErrors(t *testing.T) {
 		{"a: b: c", nil, "lookout.yaml:1: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"data: *" + canary, nil, "lookout.yaml: is not YAML: a value begins with * and is no alias; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"http: " + canary, nil, `lookout.yaml:1: http: "[redacted]": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
-		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, routes, maintenance, quiet_hours, templates, channel_templates, probes, probe_allow, pushover, ways, retention, backup`},
+		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, routes, maintenance, quiet_hours, templates, channel_templates, probes, probe_allow, pushover, ways, heartbeat, retention, backup`},
 		{"", []string{"LOOKOUT_HTTP", "x"}, `LOOKOUT_HTTP: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{"", []string{"LOOKOUT_ALLOW", "private,x"}, `LOOKOUT_ALLOW: allow: "private,x": neither an address nor a range; write it as 10.1.2.3 or 10.0.0.0/8; private means loopback and private ranges`},
 		{"", []string{"LOOKOUT_RULES", "[{name: a,\nquery: x, channel: a b}]"}, `LOOKOUT_RULES, line 2: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
@@ -365,7 +366,7 @@ func TestErrors(t *testing.T) {
 		{"http: x\nrules:\n- {name: a, query: x}\nzzz: 1\n", []string{"LOOKOUT_GELF", "y"}, strings.Join([]string{
 			`lookout.yaml:1: http: "x": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`,
 			`lookout.yaml:3: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`,
-			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, routes, maintenance, quiet_hours, templates, channel_templates, probes, probe_allow, pushover, ways, retention, backup`,
+			`lookout.yaml:4: zzz: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, routes, maintenance, quiet_hours, templates, channel_templates, probes, probe_allow, pushover, ways, heartbeat, retention, backup`,
 			`LOOKOUT_GELF: gelf: "y": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`}, "\n")},
 	} {
 		_, _, err := load(t, strings.ReplaceAll(c.text, "SECRETS", secrets), c.env...)

@@ -203,6 +203,7 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 		counter("alerting_acknowledged_total", "Incidents that somebody has acknowledged, by a message that rings or by hand.", func(s s) uint64 { return s.Acknowledged }),
 		counter("alerting_expired_total", "Messages that rang in vain, and were sent again.", func(s s) uint64 { return s.Expired }),
 		counter("alerting_gaps_total", "Ranges of events that the rules could not read.", func(s s) uint64 { return s.Gaps }),
+		counter("alerting_history_dropped_total", "Records of the history of alerts that were dropped because too many waited to be stored.", func(s s) uint64 { return s.Unwritten }),
 		counter("alerting_read_errors_total", "Failed reads of the store.", func(s s) uint64 { return s.ReadErrors }),
 		counter("alerting_state_errors_total", "Failed writes and unreadable records of alerting's state.", func(s s) uint64 { return s.StateErrors }),
 	}}
