@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -143,6 +144,7 @@ func (e *Engine) forgetSamples(tx *bbolt.Tx, scope *query.DeleteScope) error {
 		k := kept{seq: s.Seq, time: s.Time, service: s.Service, text: strings.Join([]string{s.Service, s.Message, s.Fields}, "\n"), whole: s.Whole}
 		if s.Message != forgotten && k.may(scope) {
 			*s = sample{Seq: s.Seq, Time: s.Time, Level: s.Level, Service: s.Service, Message: forgotten, Whole: true}
+			inc.Labels = e.labelsOfRule(inc) // the others are values of its events
 			changed[string(key)] = inc
 		}
 		// Its words are another event's, of the same service.
@@ -160,6 +162,16 @@ func (e *Engine) forgetSamples(tx *bbolt.Tx, scope *query.DeleteScope) error {
 		err = errors.Join(err, e.putIncident(tx, []byte(key), inc))
 	}
 	return err
+}
+
+// labelsOfRule are those of an incident's labels that its rule gives to all.
+func (e *Engine) labelsOfRule(inc *incident) Labels {
+	for _, r := range *e.rules.Load() {
+		if r.Name == inc.Rule {
+			return maps.Clone(r.Labels)
+		}
+	}
+	return nil
 }
 
 // forgetLines takes lines out of what waits to be sent; a message without any left goes.

@@ -50,7 +50,9 @@ func TestForget(t *testing.T) {
 		inField.Fields = []event.Field{{Name: []byte("given"), Value: []byte("hunter2")}}
 		hidden := ev(event.Error, "web", "the container ended")
 		hidden.Stream, hidden.Fields = []byte("docker"), inField.Fields // which no message shows
-		r.source.Add(secret, ev(event.Error, "shop", "no stock"), inField, hidden,
+		labelled := ev(event.Error, "mail", "the queue is long")        // what another system labels it with is the incident's as well
+		labelled.Stream, labelled.Fields = []byte("alertmanager"), []event.Field{{Name: []byte("labels.user"), Value: []byte("hunter2")}}
+		r.source.Add(secret, ev(event.Error, "shop", "no stock"), inField, hidden, labelled,
 			ev(event.Info, "shop", "order shipped to hunter2"), ev(event.Info, "shop", "order shipped to anna"))
 		r.pass(time.Second)
 		last := r.source.LastSeq()
@@ -65,7 +67,7 @@ func TestForget(t *testing.T) {
 		}
 		up.Store(true)
 		r.pass(10 * time.Minute)
-		r.wantTitles("#errors", "[error] shop: (deleted)", "[error] shop: no stock", "[error] shop: (deleted)", "[error] web: (deleted)")
+		r.wantTitles("#errors", "[error] shop: (deleted)", "[error] shop: no stock", "[error] shop: (deleted)", "[error] web: (deleted)", "[error] mail: (deleted)")
 		sent := r.out.Sent("#shop")
 		if len(sent) != 1 || !strings.Contains(sent[0].Message.Text(), "order shipped to anna") {
 			t.Errorf("%+v", sent)
