@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,9 +66,10 @@ func TestHistoryIsInTheThread(t *testing.T) {
 // in one reply.
 func TestHistoryAfterAnOutage(t *testing.T) {
 	inHistory(t, func(r *duo, h *alertingtest.Historian) {
-		out := true
+		var out atomic.Bool
+		out.Store(true)
 		r.out.Answer = func(_ context.Context, channel string, _ alerting.Message, _ alerting.Receipt) error {
-			if out && channel == "#errors" {
+			if out.Load() && channel == "#errors" {
 				return failure(alerting.Broken)
 			}
 			return nil
@@ -77,17 +79,17 @@ func TestHistoryAfterAnOutage(t *testing.T) {
 		r.pass(2 * time.Minute)
 		r.acknowledge("phone")
 		r.pass(time.Minute)
-		out = false
+		out.Store(false)
 		r.pass(10 * time.Minute)
 		wantHistory(t, h)
-		out = true
+		out.Store(true)
 		r.source.Add(up("sales"))
 		r.pass(10 * time.Minute)
 		r.source.Add(down("sales"))
 		r.pass(2 * time.Minute)
 		r.acknowledge("Ann")
 		r.pass(time.Minute)
-		out = false
+		out.Store(false)
 		r.pass(10 * time.Minute)
 		wantHistory(t, h, "00:13:00Z resolved after 13m", "00:25:00Z acknowledged by Ann")
 		if s := r.stats(); s.Noted != 1 || s.Outbox != 0 {
