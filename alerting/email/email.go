@@ -199,7 +199,6 @@ type session struct {
 	mail bool
 	// sent is true when the whole mail is on its way, and only the answer is missing.
 	sent bool
-	err  error
 }
 
 // errNoTLS is why nothing is sent in the clear.
