@@ -293,7 +293,6 @@ func TestInterruptStdin(t *testing.T) {
 	feed.Close()
 }
 
-// A reader that goes away ends a command quietly, on a large answer too.
 // A tail whose token is revoked ends at once, with the reason.
 func TestTailOfARevokedToken(t *testing.T) {
 	s := withServer(t)
@@ -307,6 +306,10 @@ func TestTailOfARevokedToken(t *testing.T) {
 	if got := r.line(t); got != "one" {
 		t.Fatal(got)
 	}
+	s.send("two") // by the live request: between the two, the next one is refused, and that is another answer
+	if got := r.line(t); got != "two" {
+		t.Fatal(got)
+	}
 	if code, _, stderr := s.run("", "token", "revoke", "ann"); code != exitOK {
 		t.Fatal(stderr)
 	}
@@ -315,6 +318,7 @@ func TestTailOfARevokedToken(t *testing.T) {
 	}
 }
 
+// A reader that goes away ends a command quietly, on a large answer too.
 func TestClosedPipe(t *testing.T) {
 	s := serveLines(t, strings.Repeat(row, 10_000)+complete0)
 	r := s.start("grep", "x", "-o", "raw")

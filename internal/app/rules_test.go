@@ -62,7 +62,7 @@ func TestBacktest(t *testing.T) {
 		code int
 		want []string
 	}{
-		{url.Values{"since": {"1h"}}, 200, []string{`"title":"[error] shop: x failed"`, `"messages":5`, `"matched":5`, `"events":10`}},
+		{url.Values{"since": {"1h"}}, 200, []string{`"title":"[error] shop: x failed"`, `"messages":5`, `"matched":5`}},
 		{url.Values{"since": {"1h"}, "rule": {"errors"}}, 200, []string{`"messages":5`}},
 		{url.Values{"rule": {"nobody"}}, 400, []string{"rule names no rule in force", "there are errors, new"}},
 		{url.Values{"since": {"1h"}, "config": {"slack: {channel: '#logs', token_file: /no/such/file}\nrules: [{name: all, query: 'service:shop -slow', channel: '#all'}]"}}, 200,
