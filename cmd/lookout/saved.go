@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -55,20 +54,12 @@ func (p *program) savedListCommand() *cobra.Command {
 				p.say("no search is saved yet; `lookout saved set NAME QUERY` saves one")
 				return errNoMatch
 			}
-			t := p.newTable(color, "NAME", "QUERY", "SERVICES", "SINCE", "UNTIL", "BY", "WHAT")
-			enc := json.NewEncoder(p.inert())
-			enc.SetEscapeHTML(false)
-			for _, s := range all {
-				if f.form == formJSON {
-					if err := enc.Encode(s); err != nil {
-						return err
-					}
-					continue
-				}
-				t.add(cell{text: s.Name}, cell{text: s.Query}, cell{text: strings.Join(s.Services, " ")}, cell{text: s.Since}, cell{text: s.Until}, cell{text: s.By}, cell{text: s.Description})
-			}
 			if f.form == formJSON {
-				return nil
+				return p.printJSON(len(all), func(i int) any { return &all[i] })
+			}
+			t := p.newTable(color, "NAME", "QUERY", "SERVICES", "SINCE", "UNTIL", "BY", "WHAT")
+			for _, s := range all {
+				t.add(cell{text: s.Name}, cell{text: s.Query}, cell{text: strings.Join(s.Services, " ")}, cell{text: s.Since}, cell{text: s.Until}, cell{text: s.By}, cell{text: s.Description})
 			}
 			_, err = p.stdout.Write(t.bytes())
 			return err

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,29 +52,17 @@ func (p *program) silenceListCommand() *cobra.Command {
 			if err != nil {
 				return p.explain(err)
 			}
-			t := p.newTable(color, "ID", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT")
-			enc := json.NewEncoder(p.inert())
-			enc.SetEscapeHTML(false)
-			shown := 0
-			for _, s := range silences {
-				if s.State == string(alerting.SilenceExpired) && !all {
-					continue
-				}
-				shown++
-				if f.form == formJSON {
-					if err := enc.Encode(s); err != nil {
-						return err
-					}
-					continue
-				}
-				t.add(cell{text: s.ID}, silenceState(s.State), cell{text: p.silenceTimes(s)}, cell{text: s.Matchers}, cell{text: s.By}, cell{text: s.Comment})
-			}
-			if shown == 0 {
+			silences = slices.DeleteFunc(silences, func(s sdk.Silence) bool { return s.State == string(alerting.SilenceExpired) && !all })
+			if len(silences) == 0 {
 				p.say("nothing is silenced; `lookout silence add 'service=\"shop\"' --for 2h` silences something")
 				return errNoMatch
 			}
 			if f.form == formJSON {
-				return nil
+				return p.printJSON(len(silences), func(i int) any { return &silences[i] })
+			}
+			t := p.newTable(color, "ID", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT")
+			for _, s := range silences {
+				t.add(cell{text: s.ID}, silenceState(s.State), cell{text: p.silenceTimes(s)}, cell{text: s.Matchers}, cell{text: s.By}, cell{text: s.Comment})
 			}
 			_, err = p.stdout.Write(t.bytes())
 			return err
