@@ -21,13 +21,14 @@
 // acknowledged, the CPU time of the server (merging and the searches meanwhile included; the seconds that finished merges have
 // worked stand beside it), the most RssAnon, and what /metrics says of the store when the tenth was answered. The ratios below
 // are of the last tenth to the first, and to the second, when merging has begun, above 1 when the last was faster; RssAnon of
-// the tenths 6 to 10 to that of 1 to 5. Each question was asked about once a second meanwhile, and as often in a pause behind each
-// tenth, when the server was idle and as much was not sealed yet; the ratio is of these two p99. At the end, merged, they are asked
-// once more. The count of all needs next to nothing: it tells what waiting for a core costs. The run fails when an acknowledged event is not counted, or when what was
+// the tenths 6 to 10 to that of 1 to 5. Each question was asked once a second meanwhile, and at the same pace in a pause as long, when
+// the server was idle; the ratio is of these two p99. At the end, merged, they are asked once more, without a rest between. The count of all
+// needs next to nothing: it tells what waiting for a core costs. The run fails when an acknowledged event is not counted, or when what was
 // found once is not found any more. Merging comes in bouts, one for some 32 sealed generations of 0.11 million events each:
 // below 40 million events not every tenth has one, and the ratios say little. The generator runs on the same cores and slows
 // every tenth alike. With -rate so many events a second are sent: what searches cost beside a load that leaves room for them, the
-// ratios of the tenths then only by CPU time.
+// ratios of the tenths then only by CPU time. The bodies of a tenth are made before it then (some 250 bytes of memory an event), and
+// each tenth has five pauses instead of one, so that the pauses find as much that is not sealed as the load's searches do.
 //
 // -growth measures what questions cost when ten times as much is stored but no more of it matches, and nothing else: medians
 // of turns of 20 ms, sealed, merged and idle, and the first time after the start. Needles are twenty, from all over the first

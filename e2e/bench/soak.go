@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,20 +19,47 @@ var longLoad = loadgen.Options{Seed: 3, Start: time.Date(2026, 11, 10, 0, 0, 0, 
 
 // feed makes request bodies as they are asked for, so that any number of events takes little memory.
 type feed struct {
-	g    *loadgen.Generator
-	made atomic.Int64                                // events
-	edit func(i int64, events []byte, at int) []byte // changes event i, the last, which begins at this byte; nil for none
-	rate int                                         // events a second, in bodies of 64 KiB; 0 for as fast as asked for, in bodies of 1 MiB
+	g     *loadgen.Generator
+	made  atomic.Int64                                // events in the bodies that were given out
+	edit  func(i int64, events []byte, at int) []byte // changes event i, the last, which begins at this byte; nil for none
+	rate  int                                         // events a second, in bodies of 64 KiB; 0 for as fast as asked for, in bodies of 1 MiB
+	ready []body                                      // made beforehand
+}
+
+type body struct {
+	events []byte
+	end    int64 // how many events these and all before are
 }
 
 func newFeed(o loadgen.Options) *feed { return &feed{g: loadgen.New(o)} }
 
-// until returns a function that returns the bodies that hold the events until so many are made, one a call, and nil after the last.
-func (f *feed) until(end int) func() []byte {
+// next makes the body behind event i.
+func (f *feed) next(i, end int64) body {
 	size := 1 << 20
 	if f.rate > 0 {
 		size = 64 << 10
 	}
+	events := make([]byte, 0, size+4096)
+	for ; len(events) < size && i < end; i++ {
+		at := len(events)
+		if events = f.g.NDJSON(events); f.edit != nil {
+			events = f.edit(i, events, at)
+		}
+	}
+	return body{events, i}
+}
+
+// prepare makes the bodies of the events until so many beforehand, some 250 bytes an event: a load of a certain rate takes a third
+// of a core at 100,000 events/s otherwise, and the answers that are measured beside it wait for that.
+func (f *feed) prepare(end int64) {
+	for i := f.made.Load(); i < end; {
+		b := f.next(i, end)
+		f.ready, i = append(f.ready, b), b.end
+	}
+}
+
+// until returns a function that returns the bodies that hold the events until so many are made, one a call, and nil after the last.
+func (f *feed) until(end int) func() []byte {
 	begin, first := time.Now(), f.made.Load()
 	return func() []byte {
 		i := f.made.Load()
@@ -43,25 +69,28 @@ func (f *feed) until(end int) func() []byte {
 		if f.rate > 0 {
 			time.Sleep(time.Until(begin.Add(time.Duration(i-first) * time.Second / time.Duration(f.rate))))
 		}
-		body := make([]byte, 0, size+4096)
-		for ; len(body) < size && i < int64(end); i++ {
-			at := len(body)
-			if body = f.g.NDJSON(body); f.edit != nil {
-				body = f.edit(i, body, at)
-			}
+		var b body
+		if len(f.ready) > 0 {
+			b, f.ready[0], f.ready = f.ready[0], body{}, f.ready[1:]
+		} else {
+			b = f.next(i, int64(end))
 		}
-		f.made.Store(i)
-		return body
+		f.made.Store(b.end)
+		return b.events
 	}
 }
 
-// tenth is what is measured of a tenth of a soak, in order.
+// tenth is what is measured of a tenth of a soak.
 type tenth struct {
-	rate   float64 // events/s
-	cpu    float64 // CPU-s per million events
-	rss    int64   // RssAnon at most
-	merged float64 // seconds that merging has worked
+	events     int
+	wall, used time.Duration
+	rss        int64              // RssAnon at most
+	grown      map[string]float64 // by how much metrics have grown
+	after      map[string]float64 // metrics
 }
+
+func (t tenth) rate() float64 { return float64(t.events) / t.wall.Seconds() }
+func (t tenth) cpu() float64  { return t.used.Seconds() / float64(t.events) * 1e6 } // CPU-s per million events
 
 // soak: many events, so many a second or, for 0, as fast as they are acknowledged, and searches meanwhile.
 func (b *bench) soak(dir string, n, rate int) error {
@@ -77,28 +106,24 @@ func (b *bench) soak(dir string, n, rate int) error {
 	var wall, used time.Duration
 	var tenths []tenth
 	for i := range 10 {
-		stopSearching := searches.run(b.ctx)
-		begin, before := time.Now(), s.CPU()
-		t, err := b.tenth(s, events, i+1, n*i/10, n*(i+1)/10)
-		wall += time.Since(begin)
-		used += s.CPU() - before
-		if err := errors.Join(err, stopSearching()); err != nil {
+		if rate > 0 {
+			events.prepare(int64(n) * int64(i+1) / 10)
+		}
+		t, err := b.tenth(s, events, searches, n*i/10, n*(i+1)/10)
+		if err != nil {
 			return err
 		}
+		b.reportTenth(i+1, t)
+		wall += t.wall
+		used += t.used
 		tenths = append(tenths, t)
-		if err := s.Process.Idle(b.ctx); err != nil {
-			return err
-		}
-		if err := searches.pause(b.ctx); err != nil {
-			return err
-		}
 	}
 	b.report("soak: all", "%d events in %.0f s, %.0f events/s, %.2f CPU-s per million; other programs took %.0f %% of the machine", n, wall.Seconds(),
 		float64(n)/wall.Seconds(), used.Seconds()/float64(n)*1e6, others())
 	for i, name := range []string{"first", "second"} {
 		than, last := tenths[i], tenths[9]
-		b.lines.Line(fmt.Sprintf("Soak/last-tenth-to-%d", i+1), 1, "wall-ratio", last.rate/than.rate, "cpu-ratio", than.cpu/last.cpu)
-		b.report("soak: last tenth to the "+name, "%.2f by CPU time, %.2f by wall time (goal 0.9)", than.cpu/last.cpu, last.rate/than.rate)
+		b.lines.Line(fmt.Sprintf("Soak/last-tenth-to-%d", i+1), 1, "wall-ratio", last.rate()/than.rate(), "cpu-ratio", than.cpu()/last.cpu())
+		b.report("soak: last tenth to the "+name, "%.2f by CPU time, %.2f by wall time (goal 0.9)", than.cpu()/last.cpu(), last.rate()/than.rate())
 	}
 	most := func(tenths []tenth) (rss int64) {
 		for _, t := range tenths {
@@ -142,34 +167,62 @@ func otherPrograms(s *peer.Lookout) (since func() float64) {
 	}
 }
 
-// tenth sends the events from one to another.
-func (b *bench) tenth(s *peer.Lookout, events *feed, number, from, to int) (t tenth, err error) {
+// parts is in how many parts a tenth of a certain rate is sent. A search's answer takes as long as there are events that are not sealed, up to a hundred
+// thousand of them, so the pauses that it is compared with come at many points of sealing's round.
+const parts = 5
+
+// tenth sends the events from one to another in parts, with searches meanwhile and in the pauses between, which are as long.
+func (b *bench) tenth(s *peer.Lookout, events *feed, searches *searcher, from, to int) (t tenth, err error) {
 	before, err := s.Metrics(b.ctx)
 	if err != nil {
 		return t, err
 	}
 	peak := s.Peak()
 	defer peak()
-	used, begin := s.CPU(), time.Now()
-	if err := s.InsertFrom(b.ctx, events.until(to), 4); err != nil {
-		return t, err
+	t.events = to - from
+	n := parts
+	if events.rate == 0 {
+		n = 1
 	}
-	wall := time.Since(begin)
-	used = s.CPU() - used
-	after, err := s.Metrics(b.ctx)
-	if err != nil {
-		return t, err
+	for i := range n {
+		stop := searches.while(b.ctx, func(q *question) *[]time.Duration { return &q.busy })
+		used, begin := s.CPU(), time.Now()
+		err := s.InsertFrom(b.ctx, events.until(from+(to-from)*(i+1)/n), 4)
+		took := time.Since(begin)
+		t.wall += took
+		t.used += s.CPU() - used
+		if err = errors.Join(err, stop()); err != nil {
+			return t, err
+		}
+		if t.after, err = s.Metrics(b.ctx); err != nil { // before merging has caught up
+			return t, err
+		}
+		if err = s.Process.Idle(b.ctx); err != nil {
+			return t, err
+		}
+		// The same questions at the same pace: a core that has rested answers slower than one that is asked without a pause.
+		pause, cancel := context.WithTimeout(b.ctx, took)
+		err = searches.run(pause, func(q *question) *[]time.Duration { return &q.idle })
+		cancel()
+		if err = errors.Join(err, b.ctx.Err()); err != nil {
+			return t, err
+		}
 	}
-	n := float64(to - from)
-	grown := func(name string) float64 { return after[name] - before[name] }
-	t = tenth{rate: n / wall.Seconds(), cpu: used.Seconds() / n * 1e6, rss: peak(), merged: grown("lookout_store_compaction_seconds_total")}
-	size, segments := after["lookout_store_segment_bytes"], after["lookout_store_segments"]
-	b.lines.Line(fmt.Sprintf("Soak/tenth=%02d", number), to-from, "ns/op", 1e9/t.rate, "cpu-ns/op", t.cpu*1e3, "peak-anon-B", float64(t.rss),
+	t.rss = peak()
+	t.grown = map[string]float64{}
+	for name, v := range t.after {
+		t.grown[name] = v - before[name]
+	}
+	return t, nil
+}
+
+func (b *bench) reportTenth(number int, t tenth) {
+	size, segments := t.after["lookout_store_segment_bytes"], t.after["lookout_store_segments"]
+	b.lines.Line(fmt.Sprintf("Soak/tenth=%02d", number), t.events, "ns/op", 1e9/t.rate(), "cpu-ns/op", t.cpu()*1e3, "peak-anon-B", float64(t.rss),
 		"segments", segments, "segment-B", size)
 	b.report(fmt.Sprintf("soak: tenth %d", number), "%.0f events/s, %.2f CPU-s per million; RssAnon at most %d MB; %.0f segments, %.0f blocks, %.0f MB; merging: %.1f s worked, %.0f merges, %.0f segments in the next; %.0f bodies turned away",
-		t.rate, t.cpu, t.rss/1_000_000, segments, after["lookout_store_blocks"], size/1e6,
-		t.merged, grown("lookout_store_compactions_total"), after["lookout_store_compaction_waiting_segments"], grown("lookout_store_refused_total"))
-	return t, nil
+		t.rate(), t.cpu(), t.rss/1_000_000, segments, t.after["lookout_store_blocks"], size/1e6,
+		t.grown["lookout_store_compaction_seconds_total"], t.grown["lookout_store_compactions_total"], t.after["lookout_store_compaction_waiting_segments"], t.grown["lookout_store_refused_total"])
 }
 
 // settleMerging waits until no segments have been merged for five seconds, and reports how long merging went on until then.
@@ -213,13 +266,14 @@ type searcher struct {
 	s         *peer.Lookout
 	events    *feed
 	questions []*question
+	turn      int // of the next question
 }
 
 var requestID = regexp.MustCompile(`"request_id":"([0-9a-f]+)"`)
 
 func newSearcher(s *peer.Lookout, events *feed) *searcher {
 	id := requestID.FindSubmatch(newFeed(longLoad).until(1000)())[1] // of one of the first events
-	return &searcher{s, events, []*question{
+	return &searcher{s: s, events: events, questions: []*question{
 		{name: "needle by field", q: "request_id:" + string(id)},
 		{name: "count of a word, last hour", q: "error", params: "count=true", hour: true},
 		{name: "newest 100 of a word", q: "failed", params: "order=newest&limit=100"},
@@ -244,44 +298,36 @@ func (r *searcher) ask(ctx context.Context, q *question) (time.Duration, error) 
 	return wall, err
 }
 
-// run asks each question about once a second until the returned function is called.
-func (r *searcher) run(ctx context.Context) (stop func() error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var failed error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(time.Second / time.Duration(len(r.questions)))
-		defer tick.Stop()
-		for i := 0; failed == nil; i++ {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-			q := r.questions[i%len(r.questions)]
-			wall, err := r.ask(context.WithoutCancel(ctx), q)
-			q.busy, failed = append(q.busy, wall), err
+// run asks the questions in turn, each once a second, until the context is done, and notes the times where it is told to.
+func (r *searcher) run(ctx context.Context, times func(*question) *[]time.Duration) error {
+	tick := time.NewTicker(time.Second / time.Duration(len(r.questions)))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
 		}
-	})
-	return func() error {
-		cancel()
-		wg.Wait()
-		return failed
+		q := r.questions[r.turn%len(r.questions)]
+		r.turn++
+		wall, err := r.ask(context.WithoutCancel(ctx), q)
+		if err != nil {
+			return err
+		}
+		to := times(q)
+		*to = append(*to, wall)
 	}
 }
 
-// pause asks each question as often as it was asked while events came in.
-func (r *searcher) pause(ctx context.Context) error {
-	for _, q := range r.questions {
-		for len(q.idle) < len(q.busy) {
-			wall, err := r.ask(ctx, q)
-			if err != nil {
-				return err
-			}
-			q.idle = append(q.idle, wall)
-		}
+// while asks the questions until the returned function is called.
+func (r *searcher) while(ctx context.Context, times func(*question) *[]time.Duration) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	failed := make(chan error, 1)
+	go func() { failed <- r.run(ctx, times) }()
+	return func() error {
+		cancel()
+		return <-failed
 	}
-	return nil
 }
 
 // compareSearches asks everything once more as often and reports all.
