@@ -77,8 +77,12 @@ rules:
 	ann := alertingtest.SlackUser{ID: "U7", Name: "ann"}
 	press := func(m alertingtest.SlackMessage, button string) alertingtest.Press {
 		t.Helper()
+		// A message stands in Slack a moment before lookout has Slack's answer. Killed in between it sends the message again, as things
+		// stand by then, and its thread has no history of what was before.
+		eventually(t, "lookout knowing what Slack has", time.Minute, func() bool { return s.metric("lookout_alerting_outbox_messages") == 0 })
 		p, err := slack.Press(ctx, m, button, ann)
 		for errors.Is(err, alertingtest.ErrNotAcknowledged) { // a slow machine: ann sees a warning sign, and presses again
+			connected()
 			err = slack.Deliver(ctx, p)
 		}
 		if err != nil {

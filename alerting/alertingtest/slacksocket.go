@@ -281,8 +281,9 @@ type Press struct {
 	payload map[string]any
 }
 
-// ErrNotAcknowledged is what a user sees as a warning sign beside the button.
-var ErrNotAcknowledged = errors.New("the app has not acknowledged the press within 3 s")
+// ErrNotAcknowledged is what a user sees as a warning sign beside the button: it was not acknowledged within 3 s, or no app was
+// connected for so long.
+var ErrNotAcknowledged = errors.New("the app has not acknowledged the press")
 
 // Buttons returns the texts of a message's buttons.
 func (m SlackMessage) Buttons() []string {
@@ -388,7 +389,7 @@ func (f *FakeSlack) Deliver(ctx context.Context, p Press) error {
 	f.mu.Lock()
 	if len(f.sockets) == 0 {
 		f.mu.Unlock()
-		return errors.New("the app is not connected")
+		return fmt.Errorf("%w: it is not connected", ErrNotAcknowledged)
 	}
 	s := f.sockets[len(f.sockets)-1]
 	f.envelopes++
@@ -408,9 +409,9 @@ func (f *FakeSlack) Deliver(ctx context.Context, p Press) error {
 	case <-acked:
 		return nil
 	case <-s.gone:
-		return errors.New("the connection has ended")
+		return fmt.Errorf("%w: the connection has ended", ErrNotAcknowledged)
 	case <-limit.C:
-		return ErrNotAcknowledged
+		return fmt.Errorf("%w within %v", ErrNotAcknowledged, ackWithin)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
