@@ -129,14 +129,15 @@ func (a *application) fingerprint(m match) string {
 
 // gap tells about events that could not be read.
 func (a *application) gap(g *query.GapError) error {
-	if len(a.e.fallbacks) == 0 {
+	fallbacks := *a.e.fallbacks.Load()
+	if len(fallbacks) == 0 {
 		return nil
 	}
 	ev := &event.Event{
 		Time: a.now, Received: a.now, Level: event.Error, Service: []byte(Service),
 		Message: fmt.Appendf(nil, "Events %d to %d could not be held against the rules: %v. The server's log says which file is damaged.", g.From, g.To, g.Err),
 	}
-	return a.happened(happening{rule: Service, fingerprint: gapPrint, channels: a.e.fallbacks[:1], severity: Error, event: ev})
+	return a.happened(happening{rule: Service, fingerprint: gapPrint, channels: fallbacks[:1], severity: Error, event: ev})
 }
 
 // happening is one event on its way into its incident.
@@ -244,6 +245,7 @@ func (a *application) tell(inc *incident, h happening, channels []string) error 
 	}
 	a.ring(inc, channels)
 	a.hush(inc)
+	inc.Kept = inc.Muted != nil
 	return a.queue(inc)
 }
 

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"sort"
 	"time"
 
@@ -43,16 +46,48 @@ const lookEvery = 2 * time.Second
 // settle is for how long what is queued at the end is still delivered: a channel takes a message a second.
 const settle = time.Minute
 
+// backtestFolder begins the name of the folder that a backtest has in its Dir; digits follow.
+const backtestFolder = "backtest-"
+
+var (
+	backtestName = regexp.MustCompile(`^` + backtestFolder + `\d+$`)
+	backtestFile = regexp.MustCompile(`^\d+\.db$`)
+)
+
+// RemoveBacktests removes what backtests left in dir that were killed. Nobody else may run one there. A folder in which there is
+// something else than a backtest makes is left as it is.
+func RemoveBacktests(dir string) error {
+	folders, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("looking for what backtests left: %w", err)
+	}
+	var errs []error
+	for _, folder := range folders {
+		if !folder.IsDir() || !backtestName.MatchString(folder.Name()) {
+			continue
+		}
+		path := filepath.Join(dir, folder.Name())
+		files, err := os.ReadDir(path)
+		if err == nil && !slices.ContainsFunc(files, func(f os.DirEntry) bool { return !f.Type().IsRegular() || !backtestFile.MatchString(f.Name()) }) {
+			err = os.RemoveAll(path)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("removing what a backtest left: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Run reads the events once, and ends with ctx. What it holds in memory does not grow with them.
 func (b *Backtest) Run(ctx context.Context) (*BacktestResult, error) {
-	dir, err := os.MkdirTemp(b.Dir, "backtest-")
+	dir, err := os.MkdirTemp(b.Dir, backtestFolder)
 	if err != nil {
 		return nil, fmt.Errorf("a folder for the state of the backtest: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	replays := make([]*Replay, len(b.Engines))
 	for i, o := range b.Engines {
-		db, err := bbolt.Open(fmt.Sprintf("%s/%d.db", dir, i), 0o600, &bbolt.Options{NoSync: true, NoGrowSync: true, NoFreelistSync: true})
+		db, err := bbolt.Open(filepath.Join(dir, fmt.Sprintf("%d.db", i)), 0o600, &bbolt.Options{NoSync: true, NoGrowSync: true, NoFreelistSync: true})
 		if err != nil {
 			return nil, fmt.Errorf("a file for the state of the backtest: %w", err)
 		}

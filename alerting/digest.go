@@ -19,6 +19,7 @@ const (
 	tallyHeld   tallyKind = "held"   // by a channel's budget
 	tallyDamped tallyKind = "damped" // it came back too soon after it rang
 	tallyQuiet  tallyKind = "quiet"  // it was resolved since nothing came any more
+	tallyWaited tallyKind = "waited" // for the end of quiet hours
 )
 
 // tallyWords say it, in the order of the digest; what is muted follows by the words of its kind.
@@ -31,6 +32,8 @@ var tallyWords = []struct {
 	{tallyKind(bySilence), "silenced and over before the silence was"},
 	{tallyKind(byMaintenance), "over within a maintenance"},
 	{tallyKind(byParent), "had a cause that was told"},
+	{tallyKind(byHold), "over while they waited for what may have caused them"},
+	{tallyWaited, "waited for the end of quiet hours"},
 	{tallyQuiet, "resolved by themselves, being quiet"},
 }
 
@@ -114,8 +117,8 @@ func (e *Engine) digest(ctx context.Context) (time.Duration, error) {
 		if t.Next != 0 && a.now < t.Next {
 			return nil
 		}
-		if lines := t.lines(unused); t.Next != 0 && len(lines) > 0 && len(e.fallbacks) > 0 {
-			channel := e.fallbacks[0]
+		if lines, fallbacks := t.lines(unused), *e.fallbacks.Load(); t.Next != 0 && len(lines) > 0 && len(fallbacks) > 0 {
+			channel := fallbacks[0]
 			a.channels[channel] = true
 			err := enqueue(a.tx, fmt.Sprintf("%s|digest|%d", Service, t.Next), &entry{
 				Kind: kindNotice, Channel: channel, Created: a.now, Rule: Service, Severity: Info,

@@ -34,7 +34,7 @@ type Engine struct {
 	db        *bbolt.DB
 	source    Source
 	notifier  Notifier
-	fallbacks []string
+	fallbacks atomic.Pointer[[]string]
 	baseURL   string
 	limits    Limits
 	clock     Clock
@@ -95,10 +95,8 @@ func New(o Options) (*Engine, error) {
 	case o.Notifier == nil:
 		return nil, errors.New("alerting needs a way out: set Options.Notifier")
 	}
-	for _, c := range o.Fallbacks {
-		if c == "" || !channelOK(c) {
-			return nil, fmt.Errorf("fallback channel %q is empty, has control characters or more than 200 bytes: write it as the destination shows it", c)
-		}
+	if err := checkFallbacks(o.Fallbacks); err != nil {
+		return nil, err
 	}
 	o.Limits.fill()
 	if o.Clock == nil {
@@ -108,7 +106,7 @@ func New(o Options) (*Engine, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
-		db: o.DB, source: o.Source, notifier: o.Notifier, fallbacks: o.Fallbacks, baseURL: o.BaseURL, tellsDigest: o.Digest,
+		db: o.DB, source: o.Source, notifier: o.Notifier, baseURL: o.BaseURL, tellsDigest: o.Digest,
 		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
 	}
 	e.journal, e.journalWoken = o.Journal, make(chan struct{}, 1)
@@ -118,6 +116,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.policy.Store(&o.Policy)
+	e.fallbacks.Store(&o.Fallbacks)
 	last := o.Source.LastSeq()
 	e.watcher = newWatcher(last)
 	if err := e.setRules(o.Rules); err != nil {
@@ -151,16 +150,26 @@ func New(o Options) (*Engine, error) {
 	return e, e.readIncidents()
 }
 
+func checkFallbacks(channels []string) error {
+	for _, c := range channels {
+		if c == "" || !channelOK(c) {
+			return fmt.Errorf("fallback channel %q is empty, has control characters or more than 200 bytes: write it as the destination shows it", c)
+		}
+	}
+	return nil
+}
+
 // Position returns the sequence up to which every event is decided.
 func (e *Engine) Position() uint64 { return e.position.Load() }
 
 // stepBack puts the position back to the end of a store that ends before it, and tells.
 func (e *Engine) stepBack(tx *bbolt.Tx, position, last uint64) error {
-	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || len(e.fallbacks) == 0 {
+	fallbacks := *e.fallbacks.Load()
+	if err := putNumber(tx.Bucket(bucketMeta), keyPosition, last); err != nil || len(fallbacks) == 0 {
 		return err
 	}
 	return enqueue(tx, fmt.Sprintf("%s|position|%d|%d", Service, position, last), &entry{
-		Kind: kindNotice, Channel: e.fallbacks[0], Created: e.clock.Now().UnixNano(), Rule: Service, Severity: Warning,
+		Kind: kindNotice, Channel: fallbacks[0], Created: e.clock.Now().UnixNano(), Rule: Service, Severity: Warning,
 		Title: "lookout: the store is older than its alerts",
 		Text: fmt.Sprintf("Alerting stood at event %d, the store ends with %d: was it restored or emptied? Alerting goes on with the next event.",
 			position, last),
@@ -216,7 +225,7 @@ func (e *Engine) editsOf(channel string) *limiter {
 // fallback is the channel that is told about another one: the first that goes another way, or the first of the same way.
 func (e *Engine) fallback(channel string) string {
 	same := ""
-	for _, f := range e.fallbacks {
+	for _, f := range *e.fallbacks.Load() {
 		switch {
 		case f == channel:
 		case e.way(f) != e.way(channel):

@@ -62,6 +62,8 @@ type incident struct {
 
 	// Muted is why it is not told now, nil when it is.
 	Muted *mute `json:"muted,omitempty"`
+	// Kept is true when it fired while it was muted: people were to notice, and have not.
+	Kept bool `json:"kept,omitempty"`
 	// Labels are those that come from its rule; the others are known by its sample.
 	Labels Labels `json:"labels,omitempty"`
 	// Rang is when people were last made to notice that it fires, ns, and Rings how often without a day of calm. Damped is

@@ -73,16 +73,17 @@ type Policy struct {
 	Templates map[string]*Template
 }
 
-// Configure puts other rules and another policy in force, as [Engine.Reload] does rules. When something is wrong all stays
-// as it was.
-func (e *Engine) Configure(rules []Rule, p Policy) error {
-	if err := p.check(); err != nil {
+// Configure puts other rules, another policy and other fallbacks ([Options]) in force, as [Engine.Reload] does rules. When something is
+// wrong all stays as it was.
+func (e *Engine) Configure(rules []Rule, p Policy, fallbacks []string) error {
+	if err := errors.Join(p.check(), checkFallbacks(fallbacks)); err != nil {
 		return err
 	}
 	if err := validate(rules); err != nil {
 		return err
 	}
 	e.policy.Store(&p)
+	e.fallbacks.Store(&fallbacks)
 	e.watcher.all.Store(true)
 	return e.Reload(rules)
 }
@@ -204,6 +205,7 @@ func (a *application) holdFor(r *rule) *mute {
 func (a *application) setMute(inc *incident, m *mute) {
 	was := inc.Muted
 	inc.Muted = m
+	inc.Kept = inc.Kept && m != nil
 	switch {
 	case m.shown() && !was.shown():
 		inc.log(a.now, m.fact())
@@ -277,10 +279,11 @@ func (a *application) passOver(inc *incident, was *mute) {
 		}
 		d.Ring = 0
 	}
-	if passed && was != nil {
+	if (passed || inc.Kept) && was != nil {
 		a.suppressed[was.Kind]++
 		a.tallies[tally{kind: tallyKind(was.Kind), rule: inc.Rule}]++
 	}
+	inc.Kept = false
 }
 
 // stored returns a record as [application.incident] does, without having it written.

@@ -5,19 +5,20 @@ import (
 	"fmt"
 )
 
-// Mux is a [Notifier] that picks the way by the channel's name: the one in Ways under that name, Default for all others.
+// Mux is a [Notifier] that picks the way by the channel's name: the one in Ways under that name, that of More, Default for all others.
 // Without a Default a channel that has no way is [Broken]. It is an [Acknowledger], a [Replier] and a [Historian] as far as its ways are.
 //
 // A receipt finds its way back by its Channel, so Mux writes the way's name there for what is in Ways.
 type Mux struct {
 	Default Notifier // nil for none
 	Ways    map[string]Notifier
+	More    func(channel string) Notifier // has ways that may change while it is used, nil for none of that name; may be nil
 }
 
 // Way names the way of a channel: the channel itself when it has one of its own, empty for the default. Channels with one
 // way fail together.
 func (m Mux) Way(channel string) string {
-	if m.Ways[channel] != nil {
+	if m.own(channel) != nil {
 		return channel
 	}
 	return ""
@@ -25,10 +26,18 @@ func (m Mux) Way(channel string) string {
 
 // Of returns the way of a channel, nil when it has none.
 func (m Mux) Of(channel string) Notifier {
-	if n := m.Ways[channel]; n != nil {
+	if n := m.own(channel); n != nil {
 		return n
 	}
 	return m.Default
+}
+
+// own is the way under a channel's name, nil for none.
+func (m Mux) own(channel string) Notifier {
+	if n := m.Ways[channel]; n != nil || m.More == nil {
+		return n
+	}
+	return m.More(channel)
 }
 
 // Send posts a new message by the channel's way.

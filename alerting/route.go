@@ -209,6 +209,7 @@ func (a *application) wake(key string, inc *incident) {
 		a.incidents[key] = inc
 		if d.Ring != 0 && inc.Muted == nil {
 			a.awake[d.Channel] = append(a.awake[d.Channel], key)
+			a.tallies[tally{tallyWaited, inc.Rule, d.Channel}]++
 		}
 	}
 }

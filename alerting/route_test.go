@@ -59,13 +59,13 @@ func TestRoutesPickChannels(t *testing.T) {
 		r.wantTitles("#audit", "shipped: audit order shipped")
 		r.wantTitles("#shop")
 		// What is wrong changes nothing.
-		if err := r.engine.Configure(r.opts.Rules, alerting.Policy{Routes: []alerting.Route{{}}}); err == nil {
+		if err := r.engine.Configure(r.opts.Rules, alerting.Policy{Routes: []alerting.Route{{}}}, nil); err == nil {
 			t.Error("a route without a channel is taken")
 		}
 		r.source.Add(ev(event.Critical, "shop", "no people"))
 		r.pass(time.Minute)
 		r.wantTitles("#ops", "[critical] shop: no stock", "[critical] shop: no people")
-		if err := r.engine.Configure(r.opts.Rules, alerting.Policy{}); err != nil {
+		if err := r.engine.Configure(r.opts.Rules, alerting.Policy{}, nil); err != nil {
 			t.Error(err)
 		}
 		r.source.Add(ev(event.Critical, "shop", "no paper"))

@@ -1,17 +1,21 @@
 package alerting
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"text/template"
 	"time"
+
+	"github.com/lookoutlog/lookout/internal/tmpl"
 )
 
 // Template makes the messages about incidents in its own words. Its first line is the title, the others the text; the link
 // and what there is to say about the delivery are added to it.
-type Template struct{ t *template.Template }
+type Template struct {
+	t    *template.Template
+	said atomic.Bool // that it fails
+}
 
 // TemplateData is what templates see. All text is as it is meant to be read, without control characters.
 type TemplateData struct {
@@ -58,11 +62,12 @@ func ParseTemplate(name, text string) (*Template, error) {
 	if len(text) > maxTemplate {
 		return nil, fmt.Errorf("template %s is longer than %d bytes", name, maxTemplate)
 	}
-	t, err := template.New(name).Option("missingkey=zero").Funcs(templateFuncs).Parse(text)
+	t, err := template.New(name).Option("missingkey=zero").Funcs(tmpl.Functions).Funcs(templateFuncs).Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	parsed := &Template{t}
+	tmpl.Guard(t)
+	parsed := &Template{t: t}
 	now := time.Unix(1_700_000_000, 0)
 	for _, d := range []TemplateData{
 		{Labels: Labels{}},
@@ -79,25 +84,13 @@ func ParseTemplate(name, text string) (*Template, error) {
 	return parsed, nil
 }
 
-var errTemplateOutput = errors.New("it writes too much")
-
-// bounded is a buffer that takes so much and no more.
-type bounded struct{ bytes.Buffer }
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxTemplateOutput {
-		return 0, errTemplateOutput
-	}
-	return b.Buffer.Write(p)
-}
-
 // render returns a message's title and lines, fit to be shown.
 func (t *Template) render(d *TemplateData) (title string, lines []string, err error) {
-	var out bounded
-	if err := t.t.Execute(&out, d); err != nil {
+	out, err := tmpl.Execute(t.t, d, maxTemplateOutput)
+	if err != nil {
 		return "", nil, err
 	}
-	title, text, _ := strings.Cut(strings.TrimSpace(clean(out.Bytes())), "\n")
+	title, text, _ := strings.Cut(strings.TrimSpace(clean([]byte(out))), "\n")
 	if title = oneLine(title); title == "" {
 		title = d.Title
 	}
@@ -129,7 +122,9 @@ func (e *Engine) dress(m *Message, inc *incident, channel string) {
 	})
 	if err != nil {
 		e.c.templateErrors.Add(1)
-		e.log.Error("a template failed; the message has its usual form", "rule", inc.Rule, "channel", channel, "error", err)
+		if !t.said.Swap(true) {
+			e.log.Error("a template failed; messages for which it does have their usual form, and are counted", "rule", inc.Rule, "channel", channel, "error", err)
+		}
 		return
 	}
 	m.Title, m.Lines, m.Facts = title, lines, nil

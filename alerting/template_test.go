@@ -61,14 +61,37 @@ func TestTemplates(t *testing.T) {
 
 func TestTemplatesThatAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"a\n{{.Nothing}}":                   "t:2:",
-		"{{if}}":                            "t:1: missing value for if",
-		"{{nothing .Title}}":                `function "nothing" not defined`,
-		"{{range 100000}}{{.}} more{{end}}": "it writes too much",
-		strings.Repeat("x", 20_001):         "longer than 20000 bytes",
+		"a\n{{.Nothing}}":    "t:2:",
+		"{{if}}":             "t:1: missing value for if",
+		"{{nothing .Title}}": `function "nothing" not defined`,
+		"{{range 3000}}{{.}} more and more and more{{end}}": "it writes too much",
+		"{{range 100000}}{{end}}":                           "it takes more than 10000 steps",
+		strings.Repeat("x", 20_001):                         "longer than 20000 bytes",
 	} {
 		if _, err := alerting.ParseTemplate("t", text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %q", text, err, want)
 		}
 	}
+}
+
+// A template that fails again and again is said once, and counted each time.
+func TestAFailingTemplateIsSaidOnce(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		failing := rule(t, "failing", "level=error", "#errors")
+		failing.Template = parseTemplate(t, "{{if eq .Service \"loops\"}}{{range 1000000}}{{end}}{{end}}")
+		r.opts.Rules = []alerting.Rule{failing}
+		r.run()
+		r.source.Add(ev(event.Error, "loops", "no stock"), ev(event.Error, "loops", "no money"), ev(event.Error, "pay", "refused"))
+		r.pass(time.Minute)
+		if got := r.stats().TemplateErrors; got != 2 {
+			t.Errorf("%d errors of templates, want 2", got)
+		}
+		if got := len(r.out.Sent("#errors")); got != 3 {
+			t.Errorf("%d messages, want 3", got)
+		}
+		r.halt()
+		if n := strings.Count(r.log.String(), "a template failed"); n != 1 || !strings.Contains(r.log.String(), "it takes more than 10000 steps") {
+			t.Errorf("said %d times: %s", n, r.log.String())
+		}
+	})
 }

@@ -2,10 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -142,4 +146,117 @@ func TestReload(t *testing.T) {
 	write(`{ name: third, qerry: "gamma" }`)
 	reload("the configuration stays as it was")
 	told("beta again")
+}
+
+// SIGHUP puts routes and ways out in force. A configuration with something wrong in it is refused, which the log, the metrics and
+// `lookout check` say, and the one before goes on.
+func TestReloadOfRoutes(t *testing.T) {
+	slack := alertingtest.New()
+	defer slack.Close()
+	hooked := make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		hooked <- r.URL.Path + " " + string(body)
+	}))
+	defer hook.Close()
+	dir := t.TempDir()
+	s := (*server)(nil)
+	reloads := 0
+	put := func(rest, said string) {
+		t.Helper()
+		text := "slack: { api: \"" + slack.URL() + "\", token: xoxb-test, channel: \"#all\" }\nrules: [ { name: errors, query: \"level:error\" } ]\n" + rest
+		if err := os.WriteFile(filepath.Join(dir, "lookout.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s == nil {
+			return
+		}
+		reloads++
+		before := len(s.log.String())
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, said, time.Minute, func() bool {
+			m := s.metrics()
+			return int(m[`lookout_config_reloads_total{outcome="applied"}`]+m[`lookout_config_reloads_total{outcome="refused"}`]) == reloads &&
+				strings.Contains(s.log.String()[before:], said)
+		})
+	}
+	happens := func(service, what string) {
+		t.Helper()
+		if code, c, text := s.post(strings.NewReader(`{"service":"` + service + `","level":"error","message":"` + what + `"}`)); code != http.StatusOK || c.Accepted != 1 {
+			t.Fatalf("%d %s", code, text)
+		}
+	}
+	// told waits for a message, and sees that it is in no other channel.
+	told := func(channel, what string) {
+		t.Helper()
+		eventually(t, what+" in "+channel, time.Minute, func() bool {
+			return slices.ContainsFunc(slack.Messages(channel), func(m alertingtest.SlackMessage) bool { return strings.Contains(m.Text, what) })
+		})
+		for _, m := range slack.Messages() {
+			if strings.Contains(m.Text, what) && m.Channel != channel {
+				t.Errorf("%s is told in %s", what, m.Channel)
+			}
+		}
+	}
+	called := func(path, what string) {
+		t.Helper()
+		select {
+		case got := <-hooked:
+			if !strings.HasPrefix(got, path+" ") || !strings.Contains(got, what) {
+				t.Errorf("the hook was told %s, want %s of %s", got, what, path)
+			}
+		case <-time.After(patience * time.Minute):
+			t.Fatalf("the hook was not told %s", what)
+		}
+	}
+
+	put("", "")
+	s = serve(t, dir)
+	happens("shop", "alpha broke")
+	told("#all", "alpha broke")
+	put("routes: [ { match: service=shop, channel: \"#shop\" } ]\n", "the configuration is read again")
+	happens("shop", "beta broke")
+	told("#shop", "beta broke")
+	happens("pay", "gamma broke")
+	told("#all", "gamma broke")
+
+	// A way that was not there at the start, then with another address.
+	const toHook = "routes: [ { match: service=shop, channel: hook } ]\n"
+	put(toHook+"ways: { hook: { url: \""+hook.URL+"/one\" } }\n", "the configuration is read again")
+	happens("shop", "delta broke")
+	called("/one", "delta broke")
+	put(toHook+"ways: { hook: { url: \""+hook.URL+"/two\" } }\n", "the configuration is read again")
+	happens("shop", "epsilon broke")
+	called("/two", "epsilon broke")
+
+	put(toHook, "the configuration stays as it was") // the way is gone, and is named
+	if m := s.metrics(); m["lookout_config_refused"] != 1 || m[`lookout_config_reloads_total{outcome="refused"}`] != 1 {
+		t.Error("the metrics do not say that a configuration was refused")
+	}
+	const why = `routes[0].channel: \"hook\": there is no way out of this name`
+	if !strings.Contains(s.log.String(), why) {
+		t.Errorf("the log does not say %s", why)
+	}
+	if _, stderr, code := s.cli("", "check"); code != 2 || !strings.Contains(stderr, strings.ReplaceAll(why, `\`, "")) {
+		t.Errorf("check: %d %s", code, stderr)
+	}
+	happens("shop", "zeta broke")
+	called("/two", "zeta broke")
+
+	put("heartbeat: { every: 2m }\n", "some settings that have changed are read at the start only: restart to have them\" settings=heartbeat.every")
+	if m := s.metrics(); m["lookout_config_refused"] != 0 {
+		t.Error("the metrics still say that a configuration was refused")
+	}
+	happens("shop", "theta broke")
+	told("#all", "theta broke")
+	select {
+	case got := <-hooked:
+		t.Errorf("the hook was told %s", got)
+	default:
+	}
 }

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/internal/tmpl"
 )
 
 // Data is what templates see. All text is as it is meant to be read; what a template writes is escaped for where it stands
@@ -49,6 +49,8 @@ const (
 	maxLines = 8000 // all log text of a message, in alerting.Weight
 	maxText  = 8000
 	maxNote  = 500
+
+	maxRequest = 1 << 20 // bytes of what a template writes
 )
 
 func dataOf(m alerting.Message, o *Options, receipt string) Data {
@@ -139,13 +141,16 @@ var functions = template.FuncMap{
 	// json writes a value whole: a text with its quotes, a list, labels.
 	"json": func(v any) (raw, error) {
 		b, err := json.Marshal(v)
+		if err != nil {
+			return "", err
+		}
 		if string(b) == "null" && v != nil { // lists and maps that are empty
 			b = []byte("[]")
 			if reflect.TypeOf(v).Kind() == reflect.Map {
 				b = []byte("{}")
 			}
 		}
-		return raw(b), err
+		return tmpl.Short(raw(b))
 	},
 	// cut shortens a text from the middle.
 	"cut": func(n int, s string) string { return alerting.Cut(s, n) },
@@ -239,7 +244,7 @@ func escaperFor(contentType string) string {
 
 // compile parses a template and makes every action in it escape what it writes.
 func compile(name, text, escaper string) (*template.Template, error) {
-	t := template.New(name).Option("missingkey=zero").Funcs(functions)
+	t := template.New(name).Option("missingkey=zero").Funcs(tmpl.Functions).Funcs(functions)
 	for name, fn := range escapers {
 		t.Funcs(template.FuncMap{name: fn})
 	}
@@ -252,6 +257,7 @@ func compile(name, text, escaper string) (*template.Template, error) {
 			escape(each.Root, escaper)
 		}
 	}
+	tmpl.Guard(t)
 	return t, nil
 }
 
@@ -294,13 +300,7 @@ type request struct {
 // errJSON is why a body is refused before it is sent.
 var errJSON = errors.New(`body: the text is not valid JSON: put texts into quotes ("{{.Title}}") and write lists with {{json .Lines}}`)
 
-func run(t *template.Template, d Data) (string, error) {
-	var b bytes.Buffer
-	if err := t.Execute(&b, d); err != nil {
-		return "", err
-	}
-	return b.String(), nil
-}
+func run(t *template.Template, d Data) (string, error) { return tmpl.Execute(t, d, maxRequest) }
 
 // build makes the request for one message.
 func (n *Notifier) build(a *request, d Data) (*http.Request, error) {

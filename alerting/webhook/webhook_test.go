@@ -341,7 +341,7 @@ func TestWrongOptions(t *testing.T) {
 		}), "as little as it can have"},
 		{"a field that is not there", custom(func(o *webhook.Options) { o.Body = `{"a": "{{.Titel}}"}` }), "can't evaluate field Titel"},
 		{"a function that is not there", custom(func(o *webhook.Options) { o.Body = `{"a": "{{env "HOME"}}"}` }), `function "env" not defined`},
-		{"endless", custom(func(o *webhook.Options) { o.Body = `{{define "a"}}{{template "a" .}}{{end}}{{template "a" .}}` }), "exceeded maximum template depth"},
+		{"endless", custom(func(o *webhook.Options) { o.Body = `{{define "a"}}{{template "a" .}}{{end}}{{template "a" .}}` }), "it takes more than 10000 steps"},
 		{"header's name", custom(func(o *webhook.Options) { o.Headers = map[string]string{"X Y": "1"} }), `"X Y" is not a header's name`},
 		{"header's template", custom(func(o *webhook.Options) { o.Headers = map[string]string{"X-Y": "{{"} }), "headers.X-Y"},
 		{"when", custom(func(o *webhook.Options) { o.When = []string{"gone"} }), `when: "gone" is no state`},

@@ -102,10 +102,10 @@ func (p *program) showRoute(c *config.Config, text string) error {
 
 // routeOf tells where an alert goes, and why when that is not by a route.
 func routeOf(c *config.Config, labels alerting.Labels) (targets []alerting.Target, why string, err error) {
-	to, routed, page := c.Channels.Errors, true, false
+	to, routed, page := []config.Channel{c.Channels.Errors}, true, false
 	why = "channels.errors"
 	if labels["severity"] == "warning" {
-		to, why = c.Channels.Warnings, "channels.warnings"
+		to, why = []config.Channel{c.Channels.Warnings}, "channels.warnings"
 	}
 	if name := labels["rule"]; name != "" {
 		i := slices.IndexFunc(c.Rules, func(r config.Rule) bool { return r.Name == name })
@@ -113,7 +113,7 @@ func routeOf(c *config.Config, labels alerting.Labels) (targets []alerting.Targe
 			return nil, "", fmt.Errorf("--route: there is no rule %q", name)
 		}
 		r := &c.Rules[i]
-		to, routed, page, why = r.Channel, r.Routed, r.Page, "the rule's own channel"
+		to, routed, page, why = r.Channels, r.Routed, r.Page, "the rule's own channel"
 		if routed {
 			why = "no route takes it"
 		}
@@ -123,12 +123,14 @@ func routeOf(c *config.Config, labels alerting.Labels) (targets []alerting.Targe
 			}
 		}
 	}
-	if to == "" {
-		to, why = c.Slack.Channel, "slack.channel"
+	if len(to) == 0 || to[0] == "" {
+		to, why = []config.Channel{c.Slack.Channel}, "slack.channel"
 	}
 	var own []string
-	if c.Tells(to) {
-		own = append(own, string(to))
+	for _, one := range to {
+		if c.Tells(one) {
+			own = append(own, string(one))
+		}
 	}
 	policy := c.Policy()
 	if !routed {

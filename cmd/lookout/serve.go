@@ -32,7 +32,8 @@ one, and every setting can come from the environment (LOOKOUT_…).
 With LOOKOUT_FORWARD_URL it is an agent: it collects, and forwards everything to that server.
 
 It prints each address it listens on. Ctrl-C or SIGTERM stops it within 10 s; nothing acknowledged is lost.
-SIGHUP reads the configuration again and puts its rules, retention and probes in force, unless something is wrong with it.`,
+SIGHUP reads the configuration again and puts its rules, routes, ways out, retention and probes in force, unless something
+is wrong with it: then all stays as it was, and the log says why. Other settings need a restart; it names those that changed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, warnings, err := config.Load(file, p.env)
@@ -94,15 +95,7 @@ func (p *program) serve(ctx context.Context, c *config.Config, log *slog.Logger,
 		case err := <-a.Failed():
 			return errors.Join(err, a.Stop(context.Background()))
 		case <-reload:
-			c, err := again()
-			if err == nil {
-				err = a.Reload(c)
-			}
-			if err != nil {
-				log.Error("the configuration stays as it was", "error", err)
-			} else {
-				log.Info("the configuration is read again", "rules", len(c.Rules), "probes", len(c.Probes), "kept", a.Kept())
-			}
+			a.Reread(again)
 		}
 	}
 }

@@ -90,13 +90,13 @@ type App struct {
 	fleet    *fleet.Fleet
 	engine   *alerting.Engine  // nil without rules
 	ways     alerting.Notifier // what its messages go by
+	named    atomic.Pointer[ways]
 	inForce  atomic.Pointer[config.Config]
+	reloads  reloads
 	trying   chan struct{}       // has room for one backtest
 	received *alertmanager.Input // what others send as to an Alertmanager
-	// keepers tell again what is open, where it is forgotten otherwise.
-	keepers  []func(context.Context) error
-	slack    *slack.Notifier    // nil without its token
-	pushover *pushover.Notifier // nil when nobody can be paged
+	slack    *slack.Notifier     // nil without its token
+	pushover *pushover.Notifier  // nil when nobody can be paged
 
 	// readers tells how far all have read who must see every event; nil until all of them are known.
 	readers atomic.Pointer[func() uint64]
@@ -218,9 +218,7 @@ func (a *App) Start() error {
 		if a.slack != nil && a.slack.Buttons() {
 			a.run("Slack's buttons", func(ctx context.Context) error { return a.slack.Listen(ctx, a.engine, a.log) })
 		}
-		for _, keep := range a.keepers {
-			a.run("telling again what is open", keep)
-		}
+		a.beginWays()
 		a.beat()
 	}
 	if a.catalog != nil && feedCatalog != "off" {

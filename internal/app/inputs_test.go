@@ -79,6 +79,7 @@ func TestRuleChannels(t *testing.T) {
 		{pager, "pages>pushover", "pushover"},
 		{append(slack, pager...), "errors>#o new>#o problems>#o silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
 		{append(append(slack, pager...), own...), "mine>#m,pushover silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
+		{append(append(slack, pager...), "LOOKOUT_RULES", `[{name: mine, query: x, page: true, channel: ["#m", pushover, "#n"]}]`), "mine>#m,pushover,#n silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
 		{append(slack, own...), "mine>#m silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o"},
 		{append(pager, own...), "mine>pushover pages>pushover", "pushover"},
 	} {

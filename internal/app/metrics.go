@@ -11,7 +11,7 @@ import (
 func (a *App) register(r *prometheus.Registry) {
 	r.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		metrics.Build(a.o.Version), metrics.NDJSON(a.native.Stats), metrics.Probes(a.prober.Stats),
+		metrics.Build(a.o.Version), metrics.Config(a.reloads.stats), metrics.NDJSON(a.native.Stats), metrics.Probes(a.prober.Stats),
 	)
 	if a.store != nil {
 		r.MustRegister(metrics.Store(a.store.Stats), a.fleet)

@@ -2,11 +2,14 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -94,6 +97,22 @@ func TestBacktest(t *testing.T) {
 				t.Errorf("%s is left", f.Name())
 			}
 		}
+	}
+}
+
+// What backtests left that were killed goes at the next start.
+func TestLeftBacktests(t *testing.T) {
+	o := options(t, nil)
+	left := filepath.Join(o.Config.Data, "backtest-4711")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, "0.db"), []byte("state"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, o)
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
 	}
 }
 

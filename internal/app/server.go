@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -16,10 +15,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
-	"github.com/lookoutlog/lookout/alerting/email"
 	"github.com/lookoutlog/lookout/alerting/pushover"
 	"github.com/lookoutlog/lookout/alerting/slack"
-	"github.com/lookoutlog/lookout/alerting/webhook"
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/collector/alertmanager"
 	"github.com/lookoutlog/lookout/collector/native"
@@ -82,7 +79,10 @@ func (a *App) prime() error {
 // openAlerting starts nothing yet: the engine's position is taken from the store as it is now.
 func (a *App) openAlerting(db *bbolt.DB) error {
 	c := a.o.Config
-	ways := alerting.Mux{Ways: map[string]alerting.Notifier{}}
+	if err := alerting.RemoveBacktests(c.Data); err != nil {
+		a.log.Warn("what a backtest left when lookout was killed stays", "error", err)
+	}
+	ways := alerting.Mux{Ways: map[string]alerting.Notifier{}, More: a.wayOf}
 	if c.Slack.Token != "" {
 		notifier, err := slack.New(slack.Options{Token: string(c.Slack.Token), AppToken: string(c.Slack.AppToken), API: string(c.Slack.API)})
 		if err != nil {
@@ -101,42 +101,20 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 		ways.Ways[config.ChannelPushover] = notifier
 		a.pushover = notifier
 	}
-	for name, w := range c.Ways {
-		notifier, err := a.way(name, w)
-		if err != nil {
-			return fmt.Errorf("ways.%s: %w", name, err)
-		}
-		ways.Ways[name] = notifier
+	named, err := a.openWays(c.Ways)
+	if err != nil {
+		return err
 	}
+	a.named.Store(&named)
+	a.onStop("ways out", func(ctx context.Context) error { return a.waysNow().endWithout(ctx, nil) })
 	a.ways = ways
 	o := a.engineOptions(c)
 	if len(o.Rules) == 0 {
 		return nil
 	}
 	o.DB, o.Source, o.Log, o.Digest, o.Journal = db, a.store, a.log, true, a.journal
-	var err error
 	a.engine, err = alerting.New(o)
 	return err
-}
-
-// way makes one of the ways out that the configuration names.
-func (a *App) way(name string, w config.Way) (alerting.Notifier, error) {
-	if w.Type == "email" {
-		o := w.Email(name)
-		o.Log = a.log
-		return email.New(o)
-	}
-	o := w.Webhook(name)
-	o.Log = a.log
-	notifier, err := webhook.New(o)
-	if err != nil {
-		return nil, err
-	}
-	a.onStop("way "+name, func(context.Context) error { notifier.Close(); return nil })
-	a.keepers = append(a.keepers, func(ctx context.Context) error {
-		return notifier.Keep(ctx, func() ([]alerting.Message, error) { return a.engine.Open(name) })
-	})
-	return notifier, nil
 }
 
 // engineOptions are what follows from a configuration, for the engine and for those that only try rules.
@@ -156,10 +134,12 @@ func rules(c *config.Config) []alerting.Rule {
 		for _, x := range r.Expect {
 			rule.Expect = append(rule.Expect, alerting.Expectation{Query: x.Query.Query, Author: x.Author, Reason: x.Reason, Expires: x.Expires.Time})
 		}
-		if c.Tells(r.Channel) {
-			rule.Channels = append(rule.Channels, string(r.Channel))
+		for _, to := range r.Channels {
+			if c.Tells(to) {
+				rule.Channels = append(rule.Channels, string(to))
+			}
 		}
-		if r.Page && c.Pushover.On() && r.Channel != config.ChannelPushover {
+		if r.Page && c.Pushover.On() && !slices.Contains(r.Channels, config.ChannelPushover) {
 			rule.Channels = append(rule.Channels, config.ChannelPushover)
 			rule.Also = append(rule.Also, config.ChannelPushover)
 		}
@@ -168,45 +148,6 @@ func rules(c *config.Config) []alerting.Rule {
 		}
 	}
 	return list
-}
-
-// withWays is another configuration with the ways out of the start: which there are stays.
-func (a *App) withWays(c *config.Config) *config.Config {
-	now := *c
-	now.Slack, now.Pushover, now.Ways = a.o.Config.Slack, a.o.Config.Pushover, a.o.Config.Ways
-	return &now
-}
-
-// Reload puts the rules, the retention and the probes of another configuration in force; its other settings need a restart. After an
-// error of the rules all stays as it was.
-func (a *App) Reload(c *config.Config) error {
-	now := a.withWays(c)
-	for _, r := range c.Rules {
-		if a.queue == nil && c.Tells(r.Channel) && !now.Tells(r.Channel) {
-			return fmt.Errorf("rule %s: channel %s was not there at the start: restart to have it", r.Name, r.Channel)
-		}
-	}
-	for i, r := range c.Routes {
-		for _, to := range r.Channels {
-			if a.queue == nil && c.Tells(to) && !now.Tells(to) {
-				return fmt.Errorf("routes[%d]: channel %s was not there at the start: restart to have it", i, to)
-			}
-		}
-	}
-	list := rules(now)
-	switch {
-	case a.engine != nil:
-		if err := a.engine.Configure(list, now.Policy()); err != nil {
-			return err
-		}
-	case a.queue == nil && len(list) > 0:
-		return errors.New("alerting was off at the start: restart to turn it on")
-	}
-	a.inForce.Store(c)
-	if a.store != nil {
-		a.store.SetRetention(retention(&c.Retention), classify(&c.Retention))
-	}
-	return errors.Join(a.prober.Set("configuration", configured(c))...)
 }
 
 // fallbacks are the channels for what alerting has to say about itself.

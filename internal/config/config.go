@@ -15,6 +15,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -136,20 +137,20 @@ type Channels struct {
 
 // Rule is a standing query and whom it tells.
 type Rule struct {
-	Name     string   `key:"name" required:"true" doc:"unique; letters, digits, space, . _ and -"`
-	Query    Query    `key:"query" required:"true" doc:"which events; see the query language"`
-	Channel  Channel  `key:"channel" doc:"where to; by default channels.events with notify: each or severity: info, channels.warnings with severity: warning, otherwise channels.errors; then slack.channel"`
-	Severity Severity `key:"severity" doc:"critical, error, warning or info; by default that of the event's level"`
-	Mode     string   `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new: kinds of lines never seen before; rate: above or below so many in a window; spike: far more than usual; absent: a service that is silent, or what by names"`
-	Notify   string   `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
-	Page     bool     `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
-	Resolve  Query    `key:"resolve" doc:"an event that ends the incident of the same service and field fingerprint"`
-	Expect   []Expect `key:"expect" doc:"with mode: unexpected: what is no news, each a query, or a query with what follows"`
-	Above    int      `key:"above" min:"1" max:"1000000000000" doc:"with mode: rate: more events than this in a window"`
-	Below    int      `key:"below" min:"1" max:"1000000000000" doc:"with mode: rate: fewer events than this in a window"`
-	Window   Duration `key:"window" min:"10s" max:"7d" doc:"with mode: rate and spike: how long; 5m unless set"`
-	By       []string `key:"by" sep:"," doc:"with mode: rate, spike and absent: fields by which events are counted apart, such as service, host; absent goes by service unless set"`
-	After    Duration `key:"after" min:"10s" max:"30d" doc:"with mode: absent: how long a silence is too long; unless set it is learned: twice the longest of the last week, at least 5m"`
+	Name     string    `key:"name" required:"true" doc:"unique; letters, digits, space, . _ and -"`
+	Query    Query     `key:"query" required:"true" doc:"which events; see the query language"`
+	Channels []Channel `key:"channel" doc:"where to: one, or a list; by default channels.events with notify: each or severity: info, channels.warnings with severity: warning, otherwise channels.errors; then slack.channel"`
+	Severity Severity  `key:"severity" doc:"critical, error, warning or info; by default that of the event's level"`
+	Mode     string    `key:"mode" default:"match" oneof:"match unexpected new rate spike absent" doc:"match: each event; unexpected: what expect does not cover; new: kinds of lines never seen before; rate: above or below so many in a window; spike: far more than usual; absent: a service that is silent, or what by names"`
+	Notify   string    `key:"notify" default:"incident" oneof:"incident each" doc:"incident: grouped, until quiet; each: every event is shown"`
+	Page     bool      `key:"page" default:"false" doc:"tell Pushover too, until somebody acknowledges"`
+	Resolve  Query     `key:"resolve" doc:"an event that ends the incident of the same service and field fingerprint"`
+	Expect   []Expect  `key:"expect" doc:"with mode: unexpected: what is no news, each a query, or a query with what follows"`
+	Above    int       `key:"above" min:"1" max:"1000000000000" doc:"with mode: rate: more events than this in a window"`
+	Below    int       `key:"below" min:"1" max:"1000000000000" doc:"with mode: rate: fewer events than this in a window"`
+	Window   Duration  `key:"window" min:"10s" max:"7d" doc:"with mode: rate and spike: how long; 5m unless set"`
+	By       []string  `key:"by" sep:"," doc:"with mode: rate, spike and absent: fields by which events are counted apart, such as service, host; absent goes by service unless set"`
+	After    Duration  `key:"after" min:"10s" max:"30d" doc:"with mode: absent: how long a silence is too long; unless set it is learned: twice the longest of the last week, at least 5m"`
 
 	Labels   map[string]string `key:"labels" doc:"labels of its alerts, which routes and silences can ask for, such as team: shop"`
 	Template string            `key:"template" doc:"the words of its messages: a name of templates, or the text itself; before that of the channel"`
@@ -158,7 +159,7 @@ type Rule struct {
 	Repeat   Duration          `key:"repeat" min:"5m" max:"30d" doc:"tell again after so long what fires and nobody has acknowledged, such as 4h; never unless set"`
 	Hold     Duration          `key:"hold" min:"1s" max:"1h" doc:"with parents: how long to wait for them; 30s unless set"`
 
-	// Routed is true when the rule names no channel: the routes pick, and Channel is for what none of them takes.
+	// Routed is true when the rule names no channel: the routes pick, and Channels are for what none of them takes.
 	Routed bool
 	// Default is true for a rule that no file names: errors, warnings, containers, probes, pages.
 	Default bool
@@ -397,7 +398,7 @@ func (r *reader) validateRules(c *Config) {
 	r.validateParents(c)
 
 	token := c.Slack.Token != ""
-	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Channel.ForSlack() })
+	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return slices.ContainsFunc(rule.Channels, Channel.ForSlack) })
 	switch {
 	case c.Forward.On():
 	case !token && needsSlack:
@@ -425,27 +426,29 @@ func (r *reader) hints(at string, q Query) {
 
 // completeRule fills in the channel, and says where there is none.
 func (r *reader) completeRule(at string, c *Config, rule *Rule) {
-	if rule.Channel != "" {
+	if len(rule.Channels) > 0 {
 		return
 	}
-	key := "errors"
+	key, to := "errors", c.Channels.Errors
 	rule.Routed = true
-	rule.Channel = c.Channels.Errors
 	switch {
 	case rule.Notify == "each" || rule.Severity == "info":
-		key, rule.Channel = "events", c.Channels.Events
+		key, to = "events", c.Channels.Events
 	case rule.Severity == "warning":
-		key, rule.Channel = "warnings", c.Channels.Warnings
+		key, to = "warnings", c.Channels.Warnings
 	}
-	if rule.Channel == "" {
-		rule.Channel = c.Slack.Channel
-	}
-	if rule.Channel == "" {
-		rule.Channel = c.lastRoute()
-	}
-	if rule.Channel == "" && !(rule.Page && c.Pushover.On()) && !r.bad(at+".channel", "channels."+key, "slack.channel") {
+	rule.Channels = channels(cmp.Or(to, c.Slack.Channel, c.lastRoute()))
+	if len(rule.Channels) == 0 && !(rule.Page && c.Pushover.On()) && !r.bad(at+".channel", "channels."+key, "slack.channel") {
 		r.fail(at+".channel", "", "the rule has no channel", "set it, or channels."+key+", or slack.channel")
 	}
+}
+
+// channels are one channel, or none when it is empty.
+func channels(to Channel) []Channel {
+	if to == "" {
+		return nil
+	}
+	return []Channel{to}
 }
 
 func (r *reader) validateProbes(c *Config) {

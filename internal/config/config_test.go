@@ -63,6 +63,14 @@ func texts(warnings []Warning) string {
 	return strings.Join(all, "\n")
 }
 
+func joined(channels []Channel) string {
+	var names []string
+	for _, c := range channels {
+		names = append(names, string(c))
+	}
+	return strings.Join(names, " ")
+}
+
 func TestExample(t *testing.T) {
 	data, err := os.ReadFile("testdata/example.yaml")
 	if err != nil {
@@ -74,7 +82,7 @@ func TestExample(t *testing.T) {
 	}
 	type rule struct {
 		Name, Query  string
-		Channel      Channel
+		Channels     string
 		Severity     Severity
 		Mode, Notify string
 		Expected     int
@@ -83,7 +91,7 @@ func TestExample(t *testing.T) {
 	}
 	var got []rule
 	for _, r := range c.Rules {
-		got = append(got, rule{r.Name, r.Query.String(), r.Channel, r.Severity, r.Mode, r.Notify, len(r.Expect), r.Page, r.Default})
+		got = append(got, rule{r.Name, r.Query.String(), joined(r.Channels), r.Severity, r.Mode, r.Notify, len(r.Expect), r.Page, r.Default})
 	}
 	want := []rule{
 		{"shipped", `"order shipped" env:prod`, "#shop", "", "match", "each", 0, false, false},
@@ -208,6 +216,7 @@ func TestBindingVariables(t *testing.T) {
 		{"LOOKOUT_ALLOW", "192.0.2.7, 10.0.0.0/8", func(c *Config) any { return c.AllowList().String() }, "192.0.2.7/32, 10.0.0.0/8"},
 		{"LOOKOUT_CHANNELS_EVENTS", "C024BE91L", func(c *Config) any { return c.Channels.Events }, Channel("C024BE91L")},
 		{"LOOKOUT_RULES", `[{name: a, query: "x", channel: "#c"}]`, func(c *Config) any { return c.Rules[0].Name }, "a"},
+		{"LOOKOUT_RULES", `[{name: a, query: "x", channel: ["#c", pushover]}]`, func(c *Config) any { return joined(c.Rules[0].Channels) }, "#c pushover"},
 		{"LOOKOUT_RETENTION_CLASSES", `{audit: 1y}`, func(c *Config) any { return c.Retention.Classes["audit"] }, Duration(365 * 24 * time.Hour)},
 		{"LOOKOUT_DATA", "", func(c *Config) any { return c.Data }, "file"}, // set to nothing: not set
 	} {
@@ -228,6 +237,7 @@ func TestDefaultRules(t *testing.T) {
 		{"slack: {channel: '#ops'}\nchannels: {warnings: '#w'}", "warnings>#w silent>#w containers>#ops alertmanager>#ops probes>#ops certificates>#w"},
 		{"channels: {errors: '#e', warnings: '#w'}", "errors>#e warnings>#w problems>#e silent>#w containers>#e alertmanager>#e probes>#e certificates>#w"},
 		{"channels: {errors: '#e'}\nrules: [{name: errors, query: panic, channel: '#p'}]", "errors>#p new>#e problems>#e silent>#e containers>#e alertmanager>#e probes>#e certificates>#e"},
+		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x, channel: ['#a', pushover, C1]}, {name: b, query: x, channel: ['#b']}, {name: c, query: x, channel: []}]", "a>#a pushover C1 b>#b c>#ops silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
 		{"slack: {channel: '#ops'}\nrules: [{name: a, query: x}]", "a>#ops silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
 		{"slack: {channel: '#ops'}\nchannels: {events: '#ev'}\nrules: [{name: a, query: x, notify: each}, {name: b, query: x}, {name: c, query: x, severity: info}]", "a>#ev b>#ops c>#ev silent>#ops containers>#ops alertmanager>#ops probes>#ops certificates>#ops"},
 		{"channels: {errors: '#e', warnings: '#w'}\nrules: [{name: a, query: x, severity: warning}, {name: b, query: x, severity: critical}]", "a>#w b>#e errors>#e warnings>#w problems>#e silent>#w containers>#e alertmanager>#e probes>#e certificates>#w"},
@@ -239,7 +249,7 @@ func TestDefaultRules(t *testing.T) {
 		}
 		var rules []string
 		for _, r := range got.Rules {
-			rules = append(rules, r.Name+">"+string(r.Channel))
+			rules = append(rules, r.Name+">"+joined(r.Channels))
 		}
 		if s := strings.Join(rules, " "); s != c.want {
 			t.Errorf("%s: rules %q, want %q", c.text, s, c.want)
@@ -301,12 +311,19 @@ func TestErrors(t *testing.T) {
 		{"rules: [{name: a, query: x}]", nil, `lookout.yaml:1: rules[0].channel: the rule has no channel; set it, or channels.errors, or slack.channel`},
 		{"rules: [{name: a, query: x, notify: each}]", nil, `lookout.yaml:1: rules[0].channel: the rule has no channel; set it, or channels.events, or slack.channel`},
 		{"rules: [{name: a, query: x, channel: a b}]", nil, `lookout.yaml:1: rules[0].channel: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L`},
+		{"rules: [{name: a, query: x, channel: ['#a', a b, '#a', pager]}]", nil, `lookout.yaml:1: rules[0].channel[1]: "a b": is not a channel; write it as "#ops" or as an id such as C024BE91L` + "\n" +
+			`lookout.yaml:1: rules[0].channel[2]: "#a": the channel is there twice; take it out here` + "\n" +
+			`lookout.yaml:1: rules[0].channel[3]: "pager": there is no way out of this name; write a channel of Slack as "#pager", or add ways.pager`},
+		{"rules: [{name: a, query: x, channel: pager}]", nil, `lookout.yaml:1: rules[0].channel: "pager": there is no way out of this name; write a channel of Slack as "#pager", or add ways.pager`},
+		{"rules: [{name: a, query: x, channel: {to: '#a'}}]", nil, `lookout.yaml:1: rules[0].channel: a list belongs here, this is a mapping; begin each entry with -`},
+		{"rules:\n- name: a\n  query: x\n  channel: #ops", nil, `lookout.yaml:4: rules[0].channel: has no value; a # begins a comment; put the channel into quotes: "#ops"`},
+		{"routes:\n- channel: #ops", nil, `lookout.yaml:2: routes[0].channel: has no value; a # begins a comment; put the channel into quotes: "#ops"`},
 		{"rules: [{name: a, query: x, channel: C1, mode: mach}]", nil, `lookout.yaml:1: rules[0].mode: "mach": is not one of its values; did you mean match?`},
 		{"rules: [{name: a, query: x, channel: C1, notify: often}]", nil, `lookout.yaml:1: rules[0].notify: "often": is not one of its values; use incident, each`},
 		{"rules: [{name: a, query: x, channel: C1, severity: bad}]", nil, `lookout.yaml:1: rules[0].severity: "bad": is not a severity; use critical, error, warning or info`},
 		{"rules: [{name: a, query: x, channel: C1, expect: [y]}]", nil, `lookout.yaml:1: rules[0].expect: only mode: unexpected has expect; add mode: unexpected, or leave expect out`},
 		{"rules: [{name: a, query: x, channel: C1, mode: unexpected}]", nil, `lookout.yaml:1: rules[0].mode: "unexpected": without an expect list every event would be unexpected; add expect: ["a query", …]`},
-		{"rules: [{name: a, query: x, channel: C1, mode: unexpected, expect: 'foo|'}]", nil, `lookout.yaml:1: rules[0].expect[0]: QUERYERROR`},
+		{"rules: [{name: a, query: x, channel: C1, mode: unexpected, expect: 'foo|'}]", nil, `lookout.yaml:1: rules[0].expect: QUERYERROR`},
 		{"rules: [{name: a, query: x, channel: C1, mode: unexpected, expect: [{author: me, expires: soon}]}]", nil, "lookout.yaml:1: rules[0].expect[0].expires: \"soon\": is not a day; write it as 2027-01-31, or with the time as 2027-01-31T18:00:00Z\n" +
 			"lookout.yaml:1: rules[0].expect[0].query: is missing; add query: …"},
 		{"rules: [{name: a, query: x, channel: C1, mode: rate}]", nil, `lookout.yaml:1: rules[0].mode: "rate": says neither above nor below what; add above: 100, or below: 1`},
@@ -592,7 +609,7 @@ func TestSettings(t *testing.T) {
 
 func TestAliases(t *testing.T) {
 	c, _, err := load(t, "slack: {channel: &c '#ops'}\nrules:\n- &r {name: a, query: x, channel: *c}\n")
-	if err != nil || c.Rules[0].Channel != "#ops" {
+	if err != nil || joined(c.Rules[0].Channels) != "#ops" {
 		t.Error(c, err)
 	}
 	// Ten aliases of ten aliases of …: bounded by the number of values, said once.
@@ -628,4 +645,28 @@ func FuzzLoad(f *testing.F) {
 		// The same text as the value of a variable.
 		_, _, _ = Load(os.DevNull, envOf("LOOKOUT_RULES", text, "LOOKOUT_ALLOW", text, "LOOKOUT_HTTP", text, "LOOKOUT_LIMITS_BODY", text, "LOOKOUT_RETENTION_DEFAULT", text))
 	})
+}
+
+// What a reload does not put in force is named, and nothing else.
+func TestNeedsRestart(t *testing.T) {
+	const base = "slack: {token: " + canary + ", channel: '#a'}\nrules: [{name: a, query: x}]\n"
+	was, _, err := load(t, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ text, want string }{
+		{base, ""},
+		{"slack: {token: " + canary + ", channel: '#b'}\nchannels: {errors: '#c'}\nrules: [{name: b, query: y, channel: h}]\nroutes: [{channel: '#r'}]\nretention: {default: 3d}\n" +
+			"maintenance: [{name: m, match: service=db, from: '01:00', to: '02:00'}]\nquiet_hours: [{name: q, from: '01:00', to: '02:00'}]\n" +
+			"templates: {t: '{{.Title}}'}\nchannel_templates: {'#r': t}\nprobes: [{name: p, url: 'http://x.example'}]\nways: {h: {url: 'http://h.example'}}\n", ""},
+		{"slack: {token: other, api: 'http://x.example'}\nhttp: ':1'\nlimits: {searches: 3}\nredact: {use: [email]}\nbase_url: http://x.example\n", "http base_url redact.use limits.searches slack.token slack.api"},
+	} {
+		now, _, err := load(t, c.text)
+		if err != nil {
+			t.Fatalf("%s: %v", c.text, err)
+		}
+		if got := strings.Join(was.NeedsRestart(now), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.text, got, c.want)
+		}
+	}
 }

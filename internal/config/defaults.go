@@ -19,7 +19,7 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 	errors, all := cmp.Or(c.Channels.Errors, c.lastRoute()), cmp.Or(c.Channels.Warnings, c.lastRoute()) // all: the warnings
 	warnings := cmp.Or(all, errors)
 	add := func(rule Rule, query, resolve string) {
-		if _, taken := names[rule.Name]; taken || rule.Channel == "" && !rule.Page {
+		if _, taken := names[rule.Name]; taken || len(rule.Channels) == 0 && !rule.Page {
 			return
 		}
 		rule.Mode, rule.Notify, rule.Routed, rule.Default = cmp.Or(rule.Mode, "match"), "incident", true, true
@@ -37,26 +37,26 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 	if !configured {
 		errors, warnings = cmp.Or(errors, c.Slack.Channel), cmp.Or(warnings, c.Slack.Channel)
 	}
-	add(Rule{Name: "errors", Channel: errors}, "level>=error"+lines, "")
+	add(Rule{Name: "errors", Channels: channels(errors)}, "level>=error"+lines, "")
 	if all != "" {
-		add(Rule{Name: "warnings", Channel: all}, "level:warning"+lines, "")
+		add(Rule{Name: "warnings", Channels: channels(all)}, "level:warning"+lines, "")
 	} else {
 		// Many a line says that something failed and has no level.
-		add(Rule{Name: "new", Mode: "new", Severity: "warning", Channel: warnings}, `(level:warning OR -level:* ~"(?i)\b(error|exception|panic|fatal|fail(ed|ure)?|denied|refused)\b")`+lines, "")
+		add(Rule{Name: "new", Mode: "new", Severity: "warning", Channels: channels(warnings)}, `(level:warning OR -level:* ~"(?i)\b(error|exception|panic|fatal|fail(ed|ure)?|denied|refused)\b")`+lines, "")
 	}
-	add(Rule{Name: "problems", Mode: "spike", Severity: "error", By: []string{"service"}, Channel: errors}, "level>=warning"+lines, "")
+	add(Rule{Name: "problems", Mode: "spike", Severity: "error", By: []string{"service"}, Channels: channels(errors)}, "level>=warning"+lines, "")
 
 	errors, warnings = cmp.Or(errors, c.Slack.Channel), cmp.Or(warnings, c.Slack.Channel)
-	add(Rule{Name: "silent", Mode: "absent", Severity: "warning", By: []string{"service"}, Channel: warnings}, "service:*"+lines, "")
-	add(Rule{Name: "containers", Channel: errors}, "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)")
-	add(Rule{Name: "alertmanager", Channel: errors}, "stream:alertmanager status:firing", "stream:alertmanager status:resolved")
+	add(Rule{Name: "silent", Mode: "absent", Severity: "warning", By: []string{"service"}, Channels: channels(warnings)}, "service:*"+lines, "")
+	add(Rule{Name: "containers", Channels: channels(errors)}, "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)")
+	add(Rule{Name: "alertmanager", Channels: channels(errors)}, "stream:alertmanager status:firing", "stream:alertmanager status:resolved")
 	down, up := "stream:probe change:down", "stream:probe change:(up, gone)"
 	if c.Pushover.On() {
-		add(Rule{Name: "pages", Severity: "critical", Channel: errors, Page: true}, down+" page:true", up)
+		add(Rule{Name: "pages", Severity: "critical", Channels: channels(errors), Page: true}, down+" page:true", up)
 		down += " -page:true"
 	}
-	add(Rule{Name: "probes", Severity: "critical", Channel: errors}, down, up)
-	add(Rule{Name: "certificates", Severity: "warning", Channel: warnings}, fmt.Sprintf("stream:probe cert_days<%d", CertDays), fmt.Sprintf("stream:probe cert_days>=%d", CertDays))
+	add(Rule{Name: "probes", Severity: "critical", Channels: channels(errors)}, down, up)
+	add(Rule{Name: "certificates", Severity: "warning", Channels: channels(warnings)}, fmt.Sprintf("stream:probe cert_days<%d", CertDays), fmt.Sprintf("stream:probe cert_days>=%d", CertDays))
 	if len(c.Probes) > 0 && len(c.Rules) == 0 && !c.Forward.On() {
 		r.warn(r.at("probes"), "probes", "nobody is told when one fails", "set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true")
 	}

@@ -166,7 +166,7 @@ func (r *reader) validatePolicy(c *Config) {
 		at := fmt.Sprintf("routes[%d]", i)
 		all.Routes = append(all.Routes, alerting.Route{Match: route.Match.Matchers, Continue: route.Continue})
 		for j, to := range route.Channels {
-			r.known(fmt.Sprintf("%s.channel[%d]", at, j), c, to)
+			r.known(r.item(at+".channel", j), c, to)
 		}
 		switch {
 		case len(route.Channels) == 0 && !route.Page && !r.bad(at+".channel"):

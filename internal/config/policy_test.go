@@ -32,15 +32,15 @@ rules:
 	if len(p.Maintenance) != 1 || p.Maintenance[0].Match.String() != `service="db"` || p.Maintenance[0].Schedule.From != time.Hour || len(p.Quiet) != 1 {
 		t.Errorf("maintenance %+v, quiet hours %+v", p.Maintenance, p.Quiet)
 	}
-	if r := c.Rules[0]; !r.Routed || r.Channel != "#all" || r.Labels["team"] != "shop" {
+	if r := c.Rules[0]; !r.Routed || joined(r.Channels) != "#all" || r.Labels["team"] != "shop" {
 		t.Errorf("rule %+v", r)
 	}
-	if r := c.Rules[1]; r.Routed || r.Channel != "#own" || r.Parents[0] != "down" || r.Equal[0] != "host" || r.Hold != Duration(time.Minute) {
+	if r := c.Rules[1]; r.Routed || joined(r.Channels) != "#own" || r.Parents[0] != "down" || r.Equal[0] != "host" || r.Hold != Duration(time.Minute) {
 		t.Errorf("rule %+v", r)
 	}
 	// A route for everything is enough, without channels.
 	c, _, err = load(t, "slack: { token: x }\nroutes:\n  - channel: \"#all\"\n")
-	if err != nil || len(c.Rules) == 0 || c.Rules[0].Name != "errors" || c.Rules[0].Channel != "#all" {
+	if err != nil || len(c.Rules) == 0 || c.Rules[0].Name != "errors" || joined(c.Rules[0].Channels) != "#all" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if targets := (&alerting.Policy{}).Targets(nil, []string{"#a"}); len(targets) != 1 {
@@ -54,7 +54,7 @@ func TestWrongPolicies(t *testing.T) {
 		{"routes:\n  - { match: severity, channel: \"#a\" }", `lookout.yaml:3: routes[0].match: "severity": at character 9: label "severity": expected =, !=, =~ or !~`},
 		{"routes:\n  - { match: 'a=~\"(\"', channel: \"#a\" }", "missing closing )"},
 		{"routes:\n  - { match: severity=error }", "lookout.yaml:3: routes[0]: the route tells nobody"},
-		{"routes:\n  - { channel: pager }", "routes[0].channel[0]"},
+		{"routes:\n  - { channel: pager }", "routes[0].channel: \"pager\""},
 		{"routes:\n  - channel: \"#a\"\n  - { match: a=b, channel: \"#b\" }", "lookout.yaml:4: routes[1]: the route is never come to: "},
 		{"routes:\n  - { channel: \"#a\", quiet: night }\nquiet_hours:\n  - { name: nights, from: \"22:00\", to: \"07:00\" }", "did you mean nights?"},
 		{"quiet_hours:\n  - { name: nights, from: 22, to: \"07:00\" }", `lookout.yaml:3: quiet_hours[0].from: "22": is not a time of day; write it as 22:00`},

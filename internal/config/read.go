@@ -181,8 +181,8 @@ func (r *reader) decode(n *yaml.Node, v reflect.Value, tag reflect.StructTag, pa
 		return
 	}
 	n = follow(n)
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" && !isScalar(v.Type()) {
-		return // "slack:" with nothing behind it
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" && !isScalar(v.Type()) && v.Type() != reflect.TypeFor[[]Channel]() {
+		return // "slack:" with nothing behind it; "channel: #ops" is a mistake
 	}
 	switch t := v.Type(); {
 	case isScalar(t):
@@ -229,24 +229,25 @@ func short(t reflect.Type) *field {
 func (r *reader) list(n *yaml.Node, v reflect.Value, tag reflect.StructTag, path string) {
 	t := v.Type()
 	v.SetZero() // the default is replaced, not added to
-	items := n.Content
-	switch {
-	case n.Kind == yaml.ScalarNode && tag.Get("sep") != "":
-		r.set(v, tag, path, n.Value)
-		return
-	case n.Kind == yaml.ScalarNode && (isScalar(t.Elem()) || short(t.Elem()) != nil):
-		items = []*yaml.Node{n} // one where a list may stand
-	case n.Kind != yaml.SequenceNode:
-		r.failAt(r.source, path, "", &bad{message: "a list belongs here, this is " + kind(n), mend: "begin each entry with -"})
-		return
-	}
-	for i, item := range items {
+	add := func(n *yaml.Node, path string) {
 		to := reflect.New(t.Elem()).Elem()
 		if isStruct(t.Elem()) {
 			defaults(to)
 		}
-		r.decode(item, to, tag, fmt.Sprintf("%s[%d]", path, i))
+		r.decode(n, to, tag, path)
 		v.Set(reflect.Append(v, to))
+	}
+	switch {
+	case n.Kind == yaml.ScalarNode && tag.Get("sep") != "":
+		r.set(v, tag, path, n.Value)
+	case n.Kind == yaml.ScalarNode && (isScalar(t.Elem()) || short(t.Elem()) != nil):
+		add(n, path) // one where a list may stand
+	case n.Kind != yaml.SequenceNode:
+		r.failAt(r.source, path, "", &bad{message: "a list belongs here, this is " + kind(n), mend: "begin each entry with -"})
+	default:
+		for i, item := range n.Content {
+			add(item, fmt.Sprintf("%s[%d]", path, i))
+		}
 	}
 }
 
@@ -566,6 +567,15 @@ func (r *reader) given(key string) (place, bool) {
 		return place{}, false
 	}
 	return r.places[slices.Min(found)], true
+}
+
+// item is the path of an entry of a list: that of the list when one entry stands in its place.
+func (r *reader) item(list string, i int) string {
+	at := fmt.Sprintf("%s[%d]", list, i)
+	if _, ok := r.places[at]; !ok {
+		return list
+	}
+	return at
 }
 
 // bad tells whether one of the settings has a problem of its own.

@@ -1,6 +1,9 @@
 package config
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // Setting is one line of the reference of settings.
 type Setting struct {
@@ -49,4 +52,28 @@ func settings(t reflect.Type, path string, variables bool) []Setting {
 		}
 	}
 	return all
+}
+
+// reloaded are the settings that count from when the configuration is read again; all others are read at the start only.
+var reloaded = []string{
+	"slack.channel", "channels", "rules", "routes", "maintenance", "quiet_hours", "templates", "channel_templates", "probes", "ways", "retention",
+}
+
+// NeedsRestart returns the names of the settings in which now differs and which are read at the start only.
+func (c *Config) NeedsRestart(now *Config) []string {
+	return differing(reflect.ValueOf(c).Elem(), reflect.ValueOf(now).Elem(), "")
+}
+
+func differing(was, is reflect.Value, path string) (names []string) {
+	for _, f := range fields(was.Type()) {
+		at := join(path, f.key)
+		switch a, b := was.Field(f.index), is.Field(f.index); {
+		case slices.Contains(reloaded, at):
+		case isStruct(f.typ):
+			names = append(names, differing(a, b, at)...)
+		case !reflect.DeepEqual(a.Interface(), b.Interface()):
+			names = append(names, at)
+		}
+	}
+	return names
 }

@@ -154,12 +154,16 @@ func (r *reader) validateWays(c *Config) {
 		r.known("channels."+ch.key, c, ch.to)
 	}
 	for i, rule := range c.Rules {
-		at := fmt.Sprintf("rules[%d].channel", i)
-		if _, given := r.places[at]; given {
-			r.known(at, c, rule.Channel)
-		}
-		if w, ok := c.Ways[string(rule.Channel)]; ok && w.acts() && rule.Notify == "each" {
-			r.fail(at, string(rule.Channel), "it acts once an incident, and notify: each makes none", "take notify: each out, or name another channel")
+		list := fmt.Sprintf("rules[%d].channel", i)
+		for j, to := range rule.Channels {
+			at := r.item(list, j)
+			r.known(at, c, to)
+			switch w, ok := c.Ways[string(to)]; {
+			case to != "" && slices.Contains(rule.Channels[:j], to):
+				r.fail(at, string(to), "the channel is there twice", "take it out here")
+			case ok && w.acts() && rule.Notify == "each":
+				r.fail(at, string(to), "it acts once an incident, and notify: each makes none", "take notify: each out, or name another channel")
+			}
 		}
 	}
 	if to := c.Slack.Channel; to != "" && !to.ForSlack() {

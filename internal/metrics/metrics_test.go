@@ -79,6 +79,7 @@ func filled[S any]() (s S) {
 func parts() map[string]prometheus.Collector {
 	return map[string]prometheus.Collector{
 		"build":    metrics.Build("v9"),
+		"config":   metrics.Config(filled[metrics.ConfigStats]),
 		"store":    metrics.Store(filled[index.Stats]),
 		"gelf":     metrics.GELF(filled[gelf.Stats]),
 		"ndjson":   metrics.NDJSON(filled[native.Stats]),

@@ -21,6 +21,28 @@ func Build(version string) prometheus.Collector {
 		gauges("build_info", "The version, as a label.", "version", func(version string) map[string]int { return map[string]int{version: 1} }))
 }
 
+// ConfigStats count how often the configuration was read again.
+type ConfigStats struct {
+	Applied, Refused int64
+	Standing         bool // the one that was read last is refused
+}
+
+// Config tells whether the configuration in force is the one that was read last.
+func Config(stats func() ConfigStats) prometheus.Collector {
+	type s = ConfigStats
+	return of(stats,
+		counters("config_reloads_total", "How often the configuration was read again, by outcome: applied, or refused.", "outcome", func(s s) map[string]int64 {
+			return map[string]int64{"applied": s.Applied, "refused": s.Refused}
+		}),
+		gauge("config_refused", "1 while the configuration that was read last is refused and the one before is in force.", func(s s) int {
+			if s.Standing {
+				return 1
+			}
+			return 0
+		}),
+	)
+}
+
 // Store is the store's collector.
 func Store(stats func() index.Stats) prometheus.Collector {
 	type s = index.Stats
