@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/loadgen"
 )
 
@@ -51,5 +56,40 @@ func TestQuantile(t *testing.T) {
 		if got := quantile(c.walls, c.q); got != c.want {
 			t.Errorf("quantile %v of %d = %d, want %d", c.q, len(c.walls), got, c.want)
 		}
+	}
+}
+
+// The rules that are measured are a hundred different ones of all modes, and ask for services that the load has.
+func TestRealRules(t *testing.T) {
+	modes, names, meanings := map[string]int{}, map[string]bool{}, map[string]bool{}
+	for _, r := range realRules(100) {
+		if _, err := query.Parse(r["query"].(string)); err != nil {
+			t.Errorf("%v: %v", r, err)
+		}
+		mode, _ := r["mode"].(string)
+		modes[mode]++
+		names[fmt.Sprint(r["name"])] = true
+		delete(r, "name")
+		delete(r, "channel")
+		meanings[fmt.Sprint(r)] = true
+	}
+	for _, mode := range []string{"", "unexpected", "new", "rate", "spike", "absent"} {
+		if modes[mode] < 5 {
+			t.Errorf("%d rules of mode %q", modes[mode], mode)
+		}
+	}
+	if len(names) != 100 || len(meanings) != 100 {
+		t.Errorf("%d names and %d meanings of 100 rules", len(names), len(meanings))
+	}
+	services := map[string]bool{}
+	for line := range bytes.Lines(newFeed(longLoad).until(5000)()) {
+		var e struct{ Service string }
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		services[e.Service] = true
+	}
+	if got := slices.Sorted(maps.Keys(services)); !slices.Equal(got, loadServices) {
+		t.Errorf("the load has the services %q", got)
 	}
 }

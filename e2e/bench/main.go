@@ -13,6 +13,7 @@
 //	go run ./e2e/bench -tail-soak 10m
 //	go run ./e2e/bench -costly 5000000 [-span 60s] [-searches 8] [-rate 20000]
 //	go run ./e2e/bench -first 10000000
+//	go run ./e2e/bench -rules 100 [-span 60s] [-rate 50000]
 //	go run ./e2e/bench -benchfmt >new.txt; benchstat old.txt new.txt
 //
 // These figures vary with the machine: compare runs by ratio, and CPU time rather than wall time.
@@ -65,6 +66,9 @@
 //
 // -alerts measures how soon a line that alerts is a call at Slack, on an idle server and beside 20,000 events/s.
 //
+// -rules measures what so many rules of all modes cost, with a fake Slack that answers: the CPU time of a server without rules and of one
+// with, in turns, twice each, for a span at the same rate, until the rules have seen all of it.
+//
 // -around measures what context costs, 3 events of the same source on each side of 1,000 matches, beside the same search without, and
 // nothing else.
 package main
@@ -108,13 +112,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	n := flags.Int("n", 1_000_000, "events of the ingest and search figures")
 	memory := flags.Int("memory", 5_000_000, "events of the memory figure, of 100 services; 0 leaves it out")
 	soak := flags.Int("soak", 0, "measure this many events in tenths, with searches meanwhile, and nothing else")
-	rate := flags.Int("rate", 0, "with -soak, -delete, -backup and -tail-soak: events a second; 0 for as fast as they are acknowledged")
+	rate := flags.Int("rate", 0, "with -soak, -delete, -backup, -costly, -rules and -tail-soak: events a second; 0 for as fast as they are acknowledged")
 	del := flags.Int("delete", 0, "delete one of a hundred of this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	backup := flags.Int("backup", 0, "back up this many events while more come in at -rate, 20,000 a second by default, and nothing else")
 	catalog := flags.Int("catalog", 0, "measure what the catalogue of patterns takes of ingesting this many events, and nothing else")
 	aroundN := flags.Int("around", 0, "measure context around matches in this many events, and nothing else")
 	costly := flags.Int("costly", 0, "measure ingest and a tail beside costly searches of this many events, and nothing else")
-	span := flags.Duration("span", time.Minute, "how long each part of -costly takes")
+	span := flags.Duration("span", time.Minute, "how long each part of -costly and of -rules takes")
 	searches := flags.Int("searches", 8, "clients of -costly that search")
 	first := flags.Int("first", 0, "measure the first byte of answers over this many events, and nothing else")
 	start := flags.Bool("start", false, "measure the command line's start, and nothing else")
@@ -123,6 +127,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	to := flags.Int("growth-to", 20_000_000, "the many events of -growth")
 	tail := flags.Bool("tail", false, "measure how soon an event is a line of lookout tail, and nothing else")
 	alerts := flags.Int("alerts", 0, "measure how soon each of so many lines, at most 200, is at a fake Slack, and nothing else")
+	rules := flags.Int("rules", 0, "measure what so many alert rules cost at a fixed rate, 50,000 unless given, and nothing else")
 	tailSoak := flags.Duration("tail-soak", 0, "follow with 50 tails, most of them slow, for so long, over a stop and a kill, and nothing else; -rate is 20,000 unless given")
 	tails := flags.Int("tails", 50, "live tails of -tail-soak")
 	binary := flags.String("binary", "", "measure this binary instead of building one")
@@ -147,6 +152,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return b.tail(filepath.Join(dir, "tail"))
 		case *alerts > 0:
 			return b.alerts(filepath.Join(dir, "alerts"), min(*alerts, alertChannels*10))
+		case *rules > 0:
+			return b.rules(dir, *rules, *span, cmp.Or(*rate, 50_000))
 		case *tailSoak > 0:
 			return b.tailSoak(dir, *tailSoak, *tails, cmp.Or(*rate, 20_000))
 		case *costly > 0:
