@@ -15,6 +15,8 @@ import (
 // another incident.
 //
 //	p1:  xxhash64(service, 0, level, mask.Pattern(message)), 16 digits: what the ledger of patterns has for the same lines
+//	t1:  the same, with the names of months and days of the week in its dates taken for numbers ([undated]): lines with such
+//	     dates, which the ledger knows as a kind each month or day
 //	e1:  xxhash64(service, 0, level, exception's type): lines with a stack trace, and those with a field exception.type or error.type
 //	f1:  xxhash64(service, 0, the value of the event's field "fingerprint")
 //	s1:  xxhash64(the values of Rule.By, each with a zero byte behind it): a series of rate, spike or absent
@@ -25,6 +27,7 @@ import (
 //	gap  lookout could not read events
 const (
 	patternPrint   = "p1:"
+	datedPrint     = "t1:"
 	exceptionPrint = "e1:"
 	given          = "f1:"
 	seriesPrint    = "s1:"
@@ -47,20 +50,92 @@ func fingerprint(e *event.Event, scratch *[]byte) string {
 		*scratch = append(append(append((*scratch)[:0], e.Service...), 0), f.Value...)
 		return given + strconv.FormatUint(xxhash.Sum64(*scratch), 16)
 	}
-	hash, exception := kindOf(e, scratch)
-	if exception {
-		return exceptionPrint + strconv.FormatUint(hash, 16)
+	hash, print := kindOf(e, scratch)
+	if print == patternPrint {
+		return mask.Fingerprint(hash)
 	}
-	return mask.Fingerprint(hash)
+	return print + strconv.FormatUint(hash, 16)
 }
 
-// kindOf hashes what kind of line an event is; exception tells whether that is the exception's type.
-func kindOf(e *event.Event, scratch *[]byte) (hash uint64, exception bool) {
+// kindOf hashes what kind of line an event is; print is the prefix that says of what.
+func kindOf(e *event.Event, scratch *[]byte) (hash uint64, print string) {
 	var buf [1024]byte
 	if t := exceptionType(e); t != nil {
-		return mask.Hash(string(e.Service), e.Level, t, scratch), true
+		return mask.Hash(string(e.Service), e.Level, t, scratch), exceptionPrint
 	}
-	return mask.Hash(string(e.Service), e.Level, mask.Pattern(buf[:0], e.Message), scratch), false
+	print = patternPrint
+	pattern, dated := undated(mask.Pattern(buf[:0], e.Message))
+	if dated {
+		print = datedPrint
+	}
+	return mask.Hash(string(e.Service), e.Level, pattern, scratch), print
+}
+
+// undated takes the names of months and days of the week in a pattern's dates for numbers, as mask.Pattern does with months in digits:
+// else the same line would be another kind on Monday, and all lines new ones on the first of a month. Such a name stands beside a
+// number or another such name. It changes the pattern in place. It is part of the meaning of t1.
+//
+//	[Sun Dec # # #] [error] child in state #  →  [# # # # #] [error] child in state #
+//	# - - [#/May/# #] "#" # #                 →  # - - [#/#/# #] "#" # #
+func undated(pattern []byte) (p []byte, dated bool) {
+	// From the end, so that a name is looked at when what follows it is known.
+	for end := len(pattern); end > 0; {
+		if !isLetter(pattern[end-1]) {
+			end--
+			continue
+		}
+		start := end - 1
+		for start > 0 && isLetter(pattern[start-1]) {
+			start--
+		}
+		if isCalendarName(pattern[start:end]) && (besideNumber(pattern[end:], true) || besideNumber(pattern[:start], false)) {
+			pattern[start] = '#'
+			pattern = append(pattern[:start+1], pattern[end:]...)
+			dated = true
+		}
+		end = start
+	}
+	return pattern, dated
+}
+
+// besideNumber tells whether the text, which ends or begins beside a name, has a number there, parted from it as in dates.
+func besideNumber(text []byte, behind bool) bool {
+	for range 4 { // no date has more between its parts
+		if len(text) == 0 {
+			return false
+		}
+		c := text[len(text)-1]
+		if behind {
+			c = text[0]
+		}
+		switch c {
+		case '#':
+			return true
+		case ' ', '-', '/', ',', '.':
+		default:
+			return false
+		}
+		if behind {
+			text = text[1:]
+		} else {
+			text = text[:len(text)-1]
+		}
+	}
+	return false
+}
+
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= 0x80 }
+
+// isCalendarName tells the name of a month or a day of the week, whole or short, as times have it.
+func isCalendarName(word []byte) bool {
+	switch string(word) {
+	case "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Sept", "Oct", "Nov", "Dec",
+		"January", "February", "March", "April", "June", "July", "August", "September", "October", "November", "December",
+		"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun",
+		"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday":
+		return true
+	}
+	return false
 }
 
 // oldFingerprint is an event's m1.

@@ -63,9 +63,12 @@ func isLevel(word string) bool {
 	return ok && l != event.None && strings.Trim(word, "0123456789") != ""
 }
 
-// isClock tells a time of day, or a date in digits: 04:51:55, 2015-07-29T19:14:07.653Z, 17/06/09.
+// isClock tells a time of day, or a date in one word: 04:51:55, 2015-07-29T19:14:07.653Z, 17/06/09, 22-Nov-2026.
 func isClock(word string) bool {
 	digits, parts := 0, 0
+	if len(word) > 6 && (word[2] == '-' || word[2] == '/') && word[6] == word[2] && isCalendar(word[3:6]) {
+		word = word[:3] + word[6:]
+	}
 	for i := range len(word) {
 		switch c := word[i]; {
 		case c >= '0' && c <= '9':

@@ -12,6 +12,8 @@ func TestSaid(t *testing.T) {
 		{"17/06/09 20:10:40 INFO executor.Backend: Registered", "executor.Backend: Registered"},
 		{"2026-11-22T10:00:00.123Z ERROR no stock", "no stock"},
 		{"10:00:00.123 | ERROR | no stock", "no stock"},
+		{"22-Nov-2026 06:00:01.123 SEVERE [main] no stock", "[main] no stock"},
+		{"22/Nov/2026:06:00:01 no stock", "no stock"},
 		{"ERROR: no stock", "no stock"},
 		{"[warn] no stock", "no stock"},
 		// What looks like it, and is what happened.

@@ -34,8 +34,8 @@ type sight struct {
 
 // meet tells an event of a kind that was never seen before.
 func (s *ruleState) meet(ev *event.Event) {
-	h, exception := kindOf(ev, &s.mark)
-	if exception {
+	h, print := kindOf(ev, &s.mark)
+	if print == exceptionPrint {
 		h = ^h // apart from a pattern of the same words
 	}
 	today := int32(s.m.Now / int64(day))

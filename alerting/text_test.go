@@ -99,13 +99,20 @@ func TestFingerprints(t *testing.T) {
 	py2 := ev(event.Error, "shop", "Traceback (most recent call last):\n  File \"b.py\", line 4\nKeyError: 'yy'")
 	js := ev(event.Error, "shop", "Unhandled\nTypeError: Cannot read properties of undefined (reading 'x')\n    at f (/app/x.js:1:2)\n    at g (/app/y.js:3:4)\n")
 	php := ev(event.Error, "shop", "PHP Fatal error:  Uncaught TypeError: f(): bad in /a.php:3\nStack trace:\n#0 /a.php(9): f()\n")
-	same := [][2]*event.Event{{&a, &b}, {field(a, "x"), field(stock, "x")}, {&java, &java2}, {&py, &py2}, {&js, &php}, {typed(a, "KeyError"), &py}}
+	// A day of the week and a month are no difference: mask.Pattern has digits alone.
+	dated := func(text string) *event.Event { e := ev(event.Error, "shop", text); return &e }
+	sunday, monday := dated("[Sun Nov 29 04:47:44 2026] [error] child 3 in state 6"), dated("[Tue Dec 01 05:00:00 2026] [error] child 4 in state 7")
+	november, december := dated("Nov 30 06:55:46 web1 sshd[24200]: error: no key"), dated("Dec  1 07:00:01 web2 sshd[1]: error: no key")
+	same := [][2]*event.Event{{sunday, monday}, {november, december}, {dated("x: 30-Nov-2026 10:00:01 failed"), dated("x: 01-Dec-2026 10:00:01 failed")},
+		{dated("10.0.0.1 [30/Nov/2026:10:00:01 +0000] 500"), dated("10.0.0.2 [01/Dec/2026:10:00:01 +0000] 502")},
+		{dated("Sunday, 29 November 2026: failed"), dated("Tuesday, 1 December 2026: failed")},
+		{&a, &b}, {field(a, "x"), field(stock, "x")}, {&java, &java2}, {&py, &py2}, {&js, &php}, {typed(a, "KeyError"), &py}}
 	for _, p := range same {
 		if alerting.Fingerprint(p[0]) != alerting.Fingerprint(p[1]) {
 			t.Errorf("%q and %q have two fingerprints", p[0].Message, p[1].Message)
 		}
 	}
-	differ := [][2]*event.Event{{&a, &other}, {&a, &stock}, {&a, &warning}, {field(a, "x"), field(a, "y")}, {field(a, "x"), field(other, "x")}, {&a, field(a, "order # failed")},
+	differ := [][2]*event.Event{{dated("May I fail"), dated("Mar I fail")}, {dated("Sun is down"), dated("Mon is down")}, {sunday, november}, {&a, &other}, {&a, &stock}, {&a, &warning}, {field(a, "x"), field(a, "y")}, {field(a, "x"), field(other, "x")}, {&a, field(a, "order # failed")},
 		{&java, &npe}, {&java, &py}, {&py, &js}, {&a, typed(a, "order # failed")}}
 	for _, p := range differ {
 		if alerting.Fingerprint(p[0]) == alerting.Fingerprint(p[1]) {
@@ -116,7 +123,7 @@ func TestFingerprints(t *testing.T) {
 	for _, tt := range []struct {
 		e    *event.Event
 		want string
-	}{{&a, "p1:f5b7ea37e5733b07"}, {field(a, "x"), "f1:a78072e049600e09"}, {&java, "e1:dd5391bb07e0d32a"}} {
+	}{{&a, "p1:f5b7ea37e5733b07"}, {field(a, "x"), "f1:a78072e049600e09"}, {&java, "e1:dd5391bb07e0d32a"}, {sunday, "t1:8a6ecabac07e6504"}} {
 		if got := alerting.Fingerprint(tt.e); got != tt.want {
 			t.Errorf("fingerprint %s, want %s", got, tt.want)
 		}
