@@ -151,6 +151,27 @@ func TestCountsAreEdited(t *testing.T) {
 	})
 }
 
+// An edited count keeps the words of the template.
+func TestCountsAreEditedInTheirTemplate(t *testing.T) {
+	inHistory(t, func(r *duo, _ *alertingtest.Historian) {
+		own := rule(t, "own", "level>=error service:shop", "#errors")
+		own.Template = parseTemplate(t, "{{.Count}}× {{.Message}}")
+		r.opts.Rules = []alerting.Rule{own, rule(t, "other", "level>=error service:pay", "#dressed")}
+		r.opts.Policy.Templates = map[string]*alerting.Template{"#dressed": parseTemplate(t, "{{.Service}}: {{.Count}}×")}
+		r.run()
+		for range 3 {
+			r.source.Add(ev(event.Error, "shop", "no stock"), ev(event.Error, "pay", "no card"))
+			r.pass(time.Minute)
+		}
+		r.pass(time.Minute)
+		for channel, want := range map[string]string{"#errors": "3× no stock", "#dressed": "pay: 3×"} {
+			if sent := r.out.Sent(channel); len(sent) != 1 || sent[0].Message.Title != want || sent[0].Edits == 0 {
+				t.Errorf("%s: %+v, want %q", channel, sent, want)
+			}
+		}
+	})
+}
+
 // All edits of a channel share 40 a minute, the worst first; a new message does not wait for any of them.
 func TestEditsShareAPace(t *testing.T) {
 	inHistory(t, func(r *duo, h *alertingtest.Historian) {

@@ -259,6 +259,7 @@ func (p *refreshParcel) mark(tx *bbolt.Tx, _ *channelState, _ int64) (call, erro
 	}
 	p.view = inc.view()
 	c := call{how: edit, message: p.s.e.messageOf(inc), to: d.Receipt}
+	p.s.e.dress(&c.message, inc, p.s.channel)
 	if d.Repeat {
 		c.message.Notes, c.message.MayRepeat = []string{noteAgain}, true
 	}
