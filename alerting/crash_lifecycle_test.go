@@ -87,7 +87,7 @@ func (c *crash) last(service string) (text string) {
 func (c *crash) ends(service string, state alerting.State) {
 	c.t.Helper()
 	last := c.last(service)
-	title := "[error] " + service + ": " + service + " is down: status 503"
+	title := "[error] " + service + " is down: status 503"
 	if want := (alerting.Message{State: state, Title: title}).Heading(); last != want {
 		c.t.Errorf("Slack's message says %q, want %q", last, want)
 	}
@@ -260,7 +260,7 @@ func TestRandomLifecycles(t *testing.T) {
 					continue
 				}
 				last := c.last(service)
-				title := "[error] " + service + ": " + service + " is down: status 503"
+				title := "[error] " + service + " is down: status 503"
 				switch {
 				case state[service] == alerting.Resolved && last == "Resolved: "+title:
 				case state[service] == alerting.Firing && (last == title || tapped && last == "Acknowledged: "+title):
@@ -274,7 +274,7 @@ func TestRandomLifecycles(t *testing.T) {
 			}
 			for _, m := range c.pushover.Messages(2) {
 				for _, service := range services {
-					if state[service] == alerting.Resolved && strings.Contains(m.Title, ": "+service+" is down") {
+					if state[service] == alerting.Resolved && strings.Contains(m.Title, "] "+service+" is down") {
 						for _, r := range c.pushover.Ringing() {
 							if r == m.Receipt {
 								t.Errorf("%s is up, and a page rings", service)

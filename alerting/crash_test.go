@@ -406,7 +406,7 @@ func TestFiveHundredCrashes(t *testing.T) {
 		c.live(0, 12*time.Hour)
 		c.check(n)
 		for _, service := range services {
-			title := "[error] " + service + ": " + service + " is down: status 503"
+			title := "[error] " + service + " is down: status 503"
 			want := (alerting.Message{State: state[service], Title: title}).Heading()
 			if last := c.last(service); last != want && !unsure[service] {
 				t.Errorf("%s is %s, and Slack's message says %q", service, state[service], last)

@@ -505,7 +505,7 @@ func TestMessages(t *testing.T) {
 		}
 		want = strings.Join([]string{
 			"ccc 1, or 1", "2000-01-01 00:00:00Z aaa␛[31m next", "2000-01-01 00:00:00Z pay ccc",
-			"2 events from 2000-01-01 00:00:00Z to 00:00:00Z",
+			"2 events at 2000-01-01 00:00:00Z",
 			fmt.Sprintf(link, "%28aaa+OR+bbb%29+OR+%28ccc%29"),
 		}, "\n")
 		if got := r.out.Sent("#each")[0].Message; got.Text() != want || got.Severity != alerting.Critical {

@@ -85,7 +85,7 @@ func TestDigestOfWhatWasMuted(t *testing.T) {
 		at(2, 0)
 		r.source.Add(up("shop"))
 		at(4, 0)
-		r.wantTitles("#errors", "[error] shop: shop is down: status 503")
+		r.wantTitles("#errors", "[error] shop is down: status 503")
 		at(5, 10)
 		r.source.Add(ev(event.Error, "db", "gone"))
 		at(7, 0)

@@ -115,7 +115,7 @@ func TestFromDownToUp(t *testing.T) {
 		over := "resolved fired 00:00:00Z, acknowledged 00:02:00Z by phone, resolved 00:30:00Z after 30m"
 		r.want([]string{over + " (2)"}, []string{over + " (1)"})
 		m := r.out.Sent()[0].Message
-		if want := "Resolved: [error] sales: sales is down: status 503"; m.Heading() != want || m.Lines[len(m.Lines)-1] != "sales is up again" {
+		if want := "Resolved: [error] sales is down: status 503"; m.Heading() != want || m.Lines[len(m.Lines)-1] != "sales is up again" {
 			t.Errorf("heading %q, lines %q", m.Heading(), m.Lines)
 		}
 		// Ten minutes later it is the same incident, and it rings.
@@ -168,7 +168,7 @@ func TestFlappingInOneBatch(t *testing.T) {
 		{"ud", []string{"firing 00:00:00Z"}},
 		{"u", nil},
 		{"uu", nil},
-		{"ddd", []string{"firing 3 times from 00:00:00Z to 00:00:00Z"}},
+		{"ddd", []string{"firing 3 times at 00:00:00Z"}},
 		{"duu", []string{"resolved fired 00:00:00Z, resolved 00:00:00Z after 0s"}},
 	} {
 		t.Run(tt.events, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestOutageOfOneDestination(t *testing.T) {
 				r.pass(10 * time.Minute)
 				over := "resolved fired 02:10:00Z, resolved 02:40:00Z after 30m"
 				sent := r.paged.Sent()
-				if len(sent) != 1 || sent[0].Message.Heading() != "Resolved: [error] sales: sales is down: status 503" {
+				if len(sent) != 1 || sent[0].Message.Heading() != "Resolved: [error] sales is down: status 503" {
 					t.Fatalf("%d pages: %+v", len(sent), sent)
 				}
 				late := " · delivered late, after "
@@ -1003,7 +1003,7 @@ func TestIncidents(t *testing.T) {
 		want("customers resolved, sales acknowledged, shop firing", 1, 1)
 		infos, _ := r.engine.Incidents()
 		i := infos[1]
-		if i.Rule != "down" || i.Title != "[error] sales: sales is down: status 503" || i.Severity != alerting.Error || i.By != "phone" || i.Count != 1 || i.Fired != 1 ||
+		if i.Rule != "down" || i.Title != "[error] sales is down: status 503" || i.Severity != alerting.Error || i.By != "phone" || i.Count != 1 || i.Fired != 1 ||
 			!i.Acknowledged.Equal(pages[0].At.Add(2*time.Minute)) || !i.Resolved.IsZero() || fmt.Sprint(i.Channels) != "[#errors pushover]" || !strings.HasPrefix(i.Link, "http://lookout.test/?q=") {
 			t.Errorf("%+v", i)
 		}
@@ -1094,11 +1094,11 @@ func TestEntryAndIncidentDisagree(t *testing.T) {
 		title  string   // of the last message
 	}{
 		{"alert, lost", false, lost, []string{"firing"}, "rule down matched at 2000-01-01 00:00:00Z"},
-		{"alert, of another channel", false, nobody, []string{"firing"}, "[error] sales: sales is down: status 503"},
+		{"alert, of another channel", false, nobody, []string{"firing"}, "[error] sales is down: status 503"},
 		{"alert, told", false, told, nil, ""},
-		{"edit, lost", true, lost, []string{"firing"}, "[error] sales: sales is down: status 503"},
-		{"edit, of another channel", true, nobody, []string{"firing"}, "[error] sales: sales is down: status 503"},
-		{"edit, told", true, told, []string{"firing"}, "[error] sales: sales is down: status 503"},
+		{"edit, lost", true, lost, []string{"firing"}, "[error] sales is down: status 503"},
+		{"edit, of another channel", true, nobody, []string{"firing"}, "[error] sales is down: status 503"},
+		{"edit, told", true, told, []string{"firing"}, "[error] sales is down: status 503"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inDuo(t, func(r *duo) {

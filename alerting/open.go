@@ -19,7 +19,9 @@ func (e *Engine) Open(channel string) ([]Message, error) {
 				continue
 			}
 			if d := inc.to(channel); d != nil && d.Receipt != (Receipt{}) {
-				messages = append(messages, e.messageOf(inc))
+				m := e.messageOf(inc)
+				e.dress(&m, inc, channel)
+				messages = append(messages, m)
 			}
 		}
 		return nil

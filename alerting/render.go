@@ -33,6 +33,14 @@ func until(from, to int64) string {
 	return b.Format(stamp)
 }
 
+// between writes when something was that has a beginning and an end.
+func between(from, to int64) string {
+	if at(from) == at(to) {
+		return "at " + at(from)
+	}
+	return "from " + at(from) + " to " + until(from, to)
+}
+
 // render makes the message of an entry that is not about an incident.
 func (e *Engine) render(q *queued, now int64) Message {
 	m := Message{Title: q.Title, Lines: []string{q.Text}, Severity: q.Severity}
@@ -111,7 +119,7 @@ func (inc *incident) facts() (facts []string) {
 	}
 	switch {
 	case inc.Count > 1 && inc.Count != inc.Fired:
-		facts = append(facts, fmt.Sprintf("%s from %s to %s", count(inc.Count, "time"), at(inc.First), until(inc.First, inc.Last)))
+		facts = append(facts, count(inc.Count, "time")+" "+between(inc.First, inc.Last))
 	case len(facts) == 0:
 		facts = append(facts, at(inc.First))
 	}
@@ -216,10 +224,11 @@ func title(level, service, what string) string {
 	if level != "" {
 		b.WriteString("[" + level + "] ")
 	}
-	if service != "" {
+	what = oneLine(what)
+	if service != "" && !strings.HasPrefix(what, service+" is ") { // "sales is down" says already who
 		b.WriteString(service + ": ")
 	}
-	b.WriteString(oneLine(what))
+	b.WriteString(what)
 	return Cut(b.String(), maxTitle)
 }
 
@@ -235,7 +244,7 @@ func (e *Engine) renderEach(q *queued) Message {
 	}
 	if len(q.Lines) > 1 {
 		m.Title = Cut(listed(names), maxTitle)
-		m.Facts = append(m.Facts, fmt.Sprintf("%s from %s to %s", count(int64(len(q.Lines)), "event"), at(from), until(from, to)))
+		m.Facts = append(m.Facts, count(int64(len(q.Lines)), "event")+" "+between(from, to))
 	} else {
 		one := q.Rule + ": " + q.Lines[0].Text
 		if m.Title = Cut(one, maxTitle); m.Title == one {
@@ -273,7 +282,7 @@ func renderOverview(o *overview, l *Limits, critical bool) Message {
 		Title:    fmt.Sprintf("%d more held: this channel is full", held),
 		Lines:    []string{"By rule: " + listed(o.Held)},
 		Facts: []string{
-			fmt.Sprintf("from %s to %s", at(o.First), until(o.First, o.Last)),
+			between(o.First, o.Last),
 			fmt.Sprintf("at most %d messages in %s; what was held is stored and can be searched", l.Budget, l.Window),
 		},
 		Plain: o.Plain,

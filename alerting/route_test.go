@@ -233,7 +233,7 @@ func TestAChildThatOutlastsItsParent(t *testing.T) {
 		r.pass(10 * time.Second)
 		r.source.Add(up("web"))
 		r.pass(time.Minute)
-		r.wantTitles("#child", "[error] sales: sales is broken")
+		r.wantTitles("#child", "[error] sales is broken")
 		if got := r.stats().Suppressed; got["hold"] != 1 {
 			t.Errorf("suppressed %v, want web's", got)
 		}
@@ -253,7 +253,7 @@ func TestNothingLeaksAfterAStart(t *testing.T) {
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
 		r.wantTitles("#child")
-		r.wantTitles("#errors", "[error] sales: sales is down: status 503")
+		r.wantTitles("#errors", "[error] sales is down: status 503")
 	})
 }
 

@@ -49,7 +49,7 @@ func TestASilenceKeepsQuietAndTellsWhatStillFires(t *testing.T) {
 		r.silence(`service="sales"`, time.Hour)
 		r.source.Add(down("sales"), down("billing"))
 		r.pass(10 * time.Minute)
-		r.wantTitles("#errors", "[error] billing: billing is down: status 503")
+		r.wantTitles("#errors", "[error] billing is down: status 503")
 		if got := r.paged.Sent(); len(got) != 1 {
 			t.Errorf("%d pages, want billing's alone", len(got))
 		}
@@ -66,7 +66,7 @@ func TestASilenceKeepsQuietAndTellsWhatStillFires(t *testing.T) {
 			t.Errorf("%d messages during the silence", got)
 		}
 		r.pass(10 * time.Minute)
-		r.wantTitles("#errors", "[error] billing: billing is down: status 503", "[error] sales: sales is down: status 503")
+		r.wantTitles("#errors", "[error] billing is down: status 503", "[error] sales is down: status 503")
 		if got := len(r.paged.Sent()); got != 2 {
 			t.Errorf("%d pages, want sales' after the silence", got)
 		}
@@ -140,7 +140,7 @@ func TestWhatASilenceOutlasts(t *testing.T) {
 		r.wantTitles("#errors")
 		r.source.Add(down("sales"))
 		r.pass(time.Minute)
-		r.wantTitles("#errors", "[error] sales: sales is down: status 503")
+		r.wantTitles("#errors", "[error] sales is down: status 503")
 	})
 }
 

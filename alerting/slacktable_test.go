@@ -58,7 +58,7 @@ func (r *table) wantTexts(want ...string) {
 	}
 }
 
-const salesDown = "[error] sales: sales is down: status 503"
+const salesDown = "[error] sales is down: status 503"
 
 // Each row of the design's table of errors, by a new message: what Slack answers, and what alerting then does.
 func TestSlackTable(t *testing.T) {
@@ -171,7 +171,7 @@ func TestSlackTable(t *testing.T) {
 				// It blocks nothing, and the incident can speak again.
 				r.source.Add(down("billing"))
 				r.pass(time.Minute)
-				r.wantTexts("[error] billing: billing is down: status 503")
+				r.wantTexts("[error] billing is down: status 503")
 			})
 		})
 	}
