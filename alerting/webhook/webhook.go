@@ -406,6 +406,10 @@ func (n *Notifier) call(ctx context.Context, a *action, m alerting.Message, id s
 	if err != nil {
 		return "", n.failure(&alerting.DeliveryError{Class: alerting.Fault, Err: err})
 	}
+	if n.lacksPart(r.URL.EscapedPath()) {
+		err := errors.New("a part of the address is empty, since the incident has no such label: it would be another address")
+		return "", n.failure(&alerting.DeliveryError{Class: alerting.Fault, Err: err})
+	}
 	resp, err := n.client.Do(r.WithContext(ctx))
 	if err != nil {
 		return "", n.failure(unanswered(err))
@@ -431,6 +435,16 @@ func (n *Notifier) call(ctx context.Context, a *action, m alerting.Message, id s
 		return "", n.failure(&alerting.DeliveryError{Class: alerting.Transient, Err: errors.New("the answer names no message: is a proxy in between?")})
 	}
 	return remote, nil
+}
+
+// lacksPart tells whether a label that the path is made of was empty: /containers//restart, or /pods/ for /pods/{{.Labels.container}},
+// which is all of them.
+func (n *Notifier) lacksPart(path string) bool {
+	made, _, _ := strings.Cut(n.o.URL, "?")
+	if _, host, ok := strings.Cut(made, "://"); ok {
+		made = host
+	}
+	return strings.Contains(made, "{{") && (strings.Contains(path, "//") && !strings.Contains(made, "//") || strings.HasSuffix(path, "/") && strings.HasSuffix(made, "}}"))
 }
 
 // plainID tells whether an id can be part of an address.

@@ -632,6 +632,29 @@ func TestHook(t *testing.T) {
 	}
 }
 
+// An incident without the label that an address is made of is told to no other address.
+func TestAddressWithoutItsLabel(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"http://docker:2375/containers/{{.Labels.container}}/restart": false,
+		"http://k8s/pods/{{.Labels.container}}":                       false,
+		"http://k8s/pods/{{.Labels.container}}?force=1":               false,
+		"http://k8s/pods/?name={{.Labels.container}}":                 true,
+		"http://k8s//pods/{{.Labels.service}}":                        true,
+		"http://k8s/{{.Labels.service}}/":                             true,
+	} {
+		o := setUp("restart")
+		o.URL = address
+		n, s := notifier(t, o)
+		m := message(alerting.Firing)
+		m.Labels = alerting.Labels{"service": "shop"}
+		_, err := n.Send(t.Context(), "team", m)
+		var d *alerting.DeliveryError
+		if !ok && (!errors.As(err, &d) || d.Class != alerting.Fault || len(s.calls) != 0) || ok && (err != nil || len(s.calls) != 1) {
+			t.Errorf("%s: %v, %d calls", address, err, len(s.calls))
+		}
+	}
+}
+
 // Neither key nor address is in any error, even when the service repeats them.
 func TestSecretsAreNowhere(t *testing.T) {
 	secrets := []alertingtest.Secret{token, "S1gnatureCanary", "T0kenOfTheWebhookCanary", "H3aderCanary"}
