@@ -17,6 +17,7 @@ type match struct {
 	rule     *rule
 	event    *event.Event
 	resolves bool
+	mark     bool // the event is a mark, for the incidents of its service; there is no rule
 
 	fp       string   // what the rule itself tells: the incident's fingerprint; the event is made up
 	what     string   // what the event is to the rule, for its title: new
@@ -33,6 +34,7 @@ type application struct {
 	states    map[string]*channelState
 	channels  map[string]bool     // what has to be woken afterwards
 	added     map[string]int      // new incidents by rule and service
+	marks     map[string][]mark   // of services, as this transaction leaves them
 	silences  []Silence           // as this transaction leaves them
 	awake     map[string][]string // incidents for which quiet hours are over, by channel
 	scratch   []byte
@@ -50,6 +52,7 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 		states:    map[string]*channelState{},
 		channels:  map[string]bool{},
 		added:     map[string]int{},
+		marks:     map[string][]mark{},
 		silences:  *e.silences.Load(), awake: map[string][]string{}, suppressed: map[muteKind]uint64{}, tallies: map[tally]int64{},
 	}
 }
@@ -83,6 +86,9 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 }
 
 func (a *application) match(m match) error {
+	if m.mark {
+		return a.mark(m.event)
+	}
 	if m.fp == "" && a.e.isDeleted(m.event) {
 		return nil
 	}
@@ -167,6 +173,10 @@ func (a *application) incident(key []byte) *incident {
 func (a *application) happened(h happening) error {
 	key := incidentKey(h.rule, h.fingerprint)
 	received := h.event.Received
+	late := int64(0)
+	if isLate(h.event) {
+		late = 1
+	}
 	inc := a.incident(key)
 	if inc == nil {
 		inc = &incident{Rule: h.rule, Fingerprint: h.fingerprint, First: received, Last: received}
@@ -176,8 +186,10 @@ func (a *application) happened(h happening) error {
 			return err
 		}
 		inc.Count = 1
+		inc.Late = late
 		a.recall(key, inc)
 		inc.fire(received)
+		a.recallMarks(inc, h.event)
 		inc.rang(received)
 		return a.tell(inc, h, h.channels)
 	}
@@ -185,12 +197,16 @@ func (a *application) happened(h happening) error {
 	a.lapse(inc, received, h.resolvable)
 	last := inc.Last
 	inc.count(received)
+	inc.Late += late
 	switch {
 	case missed, inc.State == Resolved && received-inc.Resolved <= int64(reopenWithin):
 		inc.fire(received)
+		a.recallMarks(inc, h.event)
 		return a.again(inc, h)
 	case inc.State == Resolved:
 		inc.anew(received, last)
+		inc.Late = late
+		a.recallMarks(inc, h.event)
 		inc.rang(received)
 		if err := a.number(inc); err != nil {
 			return err

@@ -20,6 +20,8 @@ type book struct {
 	mu sync.Mutex
 	m  map[string]standing        // by key
 	of map[string]map[string]bool // keys by rule
+	// open are the keys of what is not resolved, by service.
+	open map[string]map[string]bool
 	// agenda has what is due, by the time of the events.
 	agenda agenda
 }
@@ -27,11 +29,13 @@ type book struct {
 type standing struct {
 	id    uint64
 	state State
-	until int64  // when it leaves the list, ns
-	rule  string // while this rule can resolve it, it stays; empty for none
-	look  int64  // when the watcher has to look at it, ns; 0 for never
-	muted muteKind
-	waits bool // for the end of quiet hours
+	// service is that of the incident.
+	service string
+	until   int64  // when it leaves the list, ns
+	rule    string // while this rule can resolve it, it stays; empty for none
+	look    int64  // when the watcher has to look at it, ns; 0 for never
+	muted   muteKind
+	waits   bool // for the end of quiet hours
 	// parent is true for one that suppresses others while it is open.
 	parent bool
 	// due is when it has to be looked at, 0 for never, damped when that is not for its end, and planned when it will be: not
@@ -44,14 +48,14 @@ func (b *book) note(key string, inc *incident, parent bool) (changed, due bool) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.m == nil {
-		b.m, b.of = map[string]standing{}, map[string]map[string]bool{}
+		b.m, b.of, b.open = map[string]standing{}, map[string]map[string]bool{}, map[string]map[string]bool{}
 	}
 	if b.of[inc.Rule] == nil {
 		b.of[inc.Rule] = map[string]bool{}
 	}
 	b.of[inc.Rule][key] = true
 	was, there := b.m[key]
-	s := standing{id: inc.ID, state: inc.State, until: inc.Last + int64(inc.quiet())}
+	s := standing{id: inc.ID, state: inc.State, service: inc.Sample.Service, until: inc.Last + int64(inc.quiet())}
 	switch {
 	case inc.State == Resolved:
 		s.until = inc.Resolved + int64(listedAfter)
@@ -77,7 +81,34 @@ func (b *book) note(key string, inc *incident, parent bool) (changed, due bool) 
 	s.due, s.damped, s.planned = inc.due(), inc.Damped, b.m[key].planned
 	b.plan(key, &s)
 	b.m[key] = s
+	if was.service != s.service {
+		b.isOpen(key, &was, false)
+	}
+	b.isOpen(key, &s, true)
 	return !there || (was.state == Resolved) != (s.state == Resolved), s.look != 0
+}
+
+// isOpen takes an incident up among those that are open of its service, or out. The caller holds the lock.
+func (b *book) isOpen(key string, s *standing, is bool) {
+	switch keys := b.open[s.service]; {
+	case s.service == "":
+	case !is || s.state == Resolved:
+		if delete(keys, key); len(keys) == 0 {
+			delete(b.open, s.service)
+		}
+	case keys == nil:
+		b.open[s.service] = map[string]bool{key: true}
+	default:
+		keys[key] = true
+	}
+}
+
+// openOf returns the incidents of a service that are not resolved, at most so many, the newest first.
+func (b *book) openOf(service string, most int) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keys := slices.SortedFunc(maps.Keys(b.open[service]), func(x, y string) int { return cmp.Compare(b.m[y].id, b.m[x].id) })
+	return keys[:min(len(keys), most)]
 }
 
 // find returns the key of the incident that has this number.
@@ -100,6 +131,9 @@ func (b *book) remove(key string) {
 
 // drop needs the lock.
 func (b *book) drop(key string) {
+	if s, known := b.m[key]; known {
+		b.isOpen(key, &s, false)
+	}
 	delete(b.m, key)
 	if rule, _, ok := strings.Cut(key, "|"); ok {
 		delete(b.of[rule], key)
@@ -205,9 +239,10 @@ type IncidentInfo struct {
 	State    State    `json:"state"`
 	Channels []string `json:"channels"`
 
-	Count int64     `json:"count"` // events
-	Fired int64     `json:"fired"` // how often it began to fire; above 1 it flaps
-	First time.Time `json:"first"` // its first and its last event
+	Count int64     `json:"count"`          // events
+	Late  int64     `json:"late,omitempty"` // of these, those that happened more than an hour before they came
+	Fired int64     `json:"fired"`          // how often it began to fire; above 1 it flaps
+	First time.Time `json:"first"`          // its first and its last event
 	Last  time.Time `json:"last"`
 	Since time.Time `json:"since"` // it fires, or fired last
 	// Muted is why it is told to nobody now: silence, maintenance, parent or hold (it waits for its parents); Why says it in words.
@@ -220,6 +255,14 @@ type IncidentInfo struct {
 	Resolved     time.Time `json:"resolved,omitzero"`
 	ResolvedBy   string    `json:"resolved_by,omitempty"` // who did by hand
 	Link         string    `json:"link,omitempty"`        // the search behind it
+	// Marks are what was said about the service shortly before it fired and since then, the newest first.
+	Marks []IncidentMark `json:"marks,omitempty"`
+}
+
+// IncidentMark is a mark beside an incident.
+type IncidentMark struct {
+	Mark
+	Says string `json:"says"` // deploy v2 by ann, 4 min before
 }
 
 // changed is when something last happened to it.
@@ -251,10 +294,13 @@ func (e *Engine) Incidents() ([]IncidentInfo, error) {
 func (e *Engine) info(inc *incident) IncidentInfo {
 	i := IncidentInfo{
 		ID: inc.ID, Rule: inc.Rule, Service: inc.Sample.Service, Title: e.titleOf(inc), Severity: inc.Severity, State: inc.State,
-		Count: inc.Count, Fired: inc.Fired, By: inc.By, ResolvedBy: inc.ResolvedBy, Link: e.linkOf(inc),
+		Count: inc.Count, Late: inc.Late, Fired: inc.Fired, By: inc.By, ResolvedBy: inc.ResolvedBy, Link: e.linkOf(inc),
 		First: timeOf(inc.First), Last: timeOf(inc.Last), Since: timeOf(inc.Since), Acknowledged: timeOf(inc.Acked), Resolved: timeOf(inc.Resolved),
 	}
 	i.Channels, i.Labels = inc.channels(), inc.labels()
+	for _, m := range slices.Backward(inc.Marks) {
+		i.Marks = append(i.Marks, IncidentMark{*m.says(i.Service), m.beside(inc.Since)})
+	}
 	if m := inc.Muted; m != nil && inc.State != Resolved {
 		i.Muted, i.Why = string(m.Kind), m.fact()
 		if m.shown() && i.State == Firing {

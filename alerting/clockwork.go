@@ -27,11 +27,14 @@ const (
 	// step forward before it counts as a clock that was set forward. Neither is a time in which anybody was silent.
 	clockBack  = time.Hour
 	clockAhead = 25 * time.Hour
-	// tooLate is how late an event may be and still count for rate, spike and absent.
+	// tooLate is how late an event may be and still count for rate, spike and absent; in an incident it is said.
 	tooLate = time.Hour
 
 	maxPauses = 1000
 )
+
+// isLate tells whether an event came long after it happened. What a rule itself tells is not late, whenever it began.
+func isLate(e *event.Event) bool { return e.Seq != 0 && e.Received-e.Time > int64(tooLate) }
 
 // Pause is a time in which lookout did not run.
 type Pause struct {
@@ -165,16 +168,16 @@ func (m *modes) decide(events []event.Event) []match {
 		ev := &events[i]
 		m.pass(ev.Received)
 		m.matched = m.set.Match(m.matched[:0], ev)
-		if m.meeting {
+		own, said := string(ev.Service) == Service, string(ev.Stream) == markStream
+		if m.meeting && !said {
 			m.meet(ev)
 		}
-		own := string(ev.Service) == Service
 		resolved := -1
 		for _, x := range m.matched {
 			i := x / 2
 			r := (*m.ruleset)[i]
 			switch s := m.states[i]; {
-			case own && !r.own, resolved == i:
+			case own && !r.own, resolved == i, said && !r.hears(x%2 == 0):
 			case x%2 == 0:
 				m.matches = append(m.matches, match{rule: r, event: ev, resolves: true})
 				resolved = i
@@ -183,6 +186,9 @@ func (m *modes) decide(events []event.Event) []match {
 			default:
 				s.see(ev)
 			}
+		}
+		if said {
+			m.matches = append(m.matches, match{event: ev, mark: true})
 		}
 		if len(ev.Stream) > 0 {
 			m.excuse(ev)
@@ -268,7 +274,7 @@ func (e *Engine) outcome(ctx context.Context, position uint64, matches []match) 
 	})
 	if err == nil {
 		for _, m := range matches {
-			if !m.resolves {
+			if !m.resolves && !m.mark {
 				m.rule.matched.Add(1)
 				m.rule.matched.last.Store(m.event.Received)
 			}

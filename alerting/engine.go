@@ -77,10 +77,11 @@ type Engine struct {
 // rule is a Rule made ready.
 type rule struct {
 	Rule
-	text    string // its query in normal form
-	own     bool   // it asks for lookout's own events
-	parent  bool   // it suppresses others
-	streams bool   // it asks for a stream
+	text    string  // its query in normal form
+	own     bool    // it asks for lookout's own events
+	marks   [2]bool // its query, and what resolves it, ask for marks
+	parent  bool    // it suppresses others
+	streams bool    // it asks for a stream
 	matched *matches
 }
 
@@ -183,6 +184,7 @@ func (e *Engine) setRules(rules []Rule) error {
 	ready := make([]*rule, len(rules))
 	for i, r := range rules {
 		ready[i] = &rule{Rule: r, text: r.Query.String(), own: asksForOwn(r.Query), streams: r.Query.Names("stream"), matched: e.c.rule(r.Name)}
+		ready[i].marks = [2]bool{asksForMarks(r.Query), r.Resolve != nil && asksForMarks(r.Resolve)}
 	}
 	for _, r := range ready {
 		r.parent = slices.ContainsFunc(rules, func(child Rule) bool { return slices.Contains(child.Parents, r.Name) })
@@ -240,6 +242,19 @@ func (e *Engine) fallback(channel string) string {
 // asksForOwn tells whether a query names lookout's service: it lets that through, but not any service whatever.
 func asksForOwn(q *query.Query) bool {
 	return q.MayMatchService([]byte(Service)) && !q.MayMatchService([]byte("\x00"))
+}
+
+// asksForMarks tells whether a query names the stream of marks, as asksForOwn.
+func asksForMarks(q *query.Query) bool {
+	return q.MayMatchStream([]byte(markStream)) && !q.MayMatchStream([]byte("\x00"))
+}
+
+// hears tells whether marks are matches of a rule, or of what resolves it: a mark is no line of its service.
+func (r *rule) hears(resolves bool) bool {
+	if resolves {
+		return r.marks[1]
+	}
+	return r.marks[0]
 }
 
 // Reload puts other rules in force, from the next batch on, and tries parked channels at once. When a rule is wrong the
@@ -493,7 +508,9 @@ func (e *Engine) forgetOld(ctx context.Context, now int64) error {
 		stale = stale[n:]
 	}
 	if err == nil {
-		err = e.update(ctx, "forgetting what was before", func(tx *bbolt.Tx) error { return forgetPast(tx, now) })
+		err = e.update(ctx, "forgetting what was before", func(tx *bbolt.Tx) error {
+			return errors.Join(forgetPast(tx, now), forgetMarks(tx, now))
+		})
 	}
 	return err
 }

@@ -19,14 +19,14 @@ import (
 const forgotten = "(deleted)"
 
 // Forget removes what the state keeps of the events of a scope, which the store holds no more: samples of incidents, lines that
-// wait to be sent, and what a batch that was read before would still bring. That incidents happened, and how often, stays. Of an
+// wait to be sent, marks, and what a batch that was read before would still bring. That incidents happened, and how often, stays. Of an
 // event only a text is kept: where that does not tell whether the event was one of the scope, it is removed; dead letters are removed
 // all. Messages that were sent stay where they are. It may be called again for the same scope.
 func (e *Engine) Forget(ctx context.Context, scope *query.DeleteScope) error {
 	e.addScope(scope)
 	e.modes.mu.Lock()
 	err := e.update(ctx, "forgetting deleted events", func(tx *bbolt.Tx) error {
-		return errors.Join(e.forgetSamples(tx, scope), e.forgetLines(tx, scope), e.modes.forgetFirsts(tx), clearBucket(tx, bucketDead))
+		return errors.Join(e.forgetSamples(tx, scope), e.forgetLines(tx, scope), forgetMarksOf(tx, scope), e.modes.forgetFirsts(tx), clearBucket(tx, bucketDead))
 	})
 	e.modes.mu.Unlock()
 	if err != nil {
@@ -145,6 +145,9 @@ func (e *Engine) forgetSamples(tx *bbolt.Tx, scope *query.DeleteScope) error {
 		if s.Message != forgotten && k.may(scope) {
 			*s = sample{Seq: s.Seq, Time: s.Time, Level: s.Level, Service: s.Service, Message: forgotten, Whole: true}
 			inc.Labels = e.labelsOfRule(inc) // the others are values of its events
+			changed[string(key)] = inc
+		}
+		if inc.forgetMarks(scope) {
 			changed[string(key)] = inc
 		}
 		// Its words are another event's, of the same service.

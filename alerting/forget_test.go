@@ -105,14 +105,21 @@ func TestForgetKeepsTheRest(t *testing.T) {
 				up := r.down()
 				r.run()
 				e := ev(event.Error, "shop", "no stock")
-				e.Time = 1
+				before := time.Now().UnixNano() - 2 // the event is at 1 from it
+				e.Time = before + 1
 				r.source.Add(ev(event.Info, "x", "before"), e)
 				r.pass(time.Second)
 				q, err := query.Parse(c.query)
 				if err != nil {
 					t.Fatal(err)
 				}
-				scope := &query.DeleteScope{Query: q, Since: c.since, Until: c.until, MaxSeq: r.source.LastSeq() - c.back}
+				scope := &query.DeleteScope{Query: q, MaxSeq: r.source.LastSeq() - c.back}
+				if c.since != 0 {
+					scope.Since = before + c.since
+				}
+				if c.until != 0 {
+					scope.Until = before + c.until
+				}
 				if err := r.engine.Forget(context.Background(), scope); err != nil {
 					t.Fatal(err)
 				}

@@ -109,6 +109,9 @@ func sampleOf(e *event.Event) sample {
 		Service: short(e.Service), Env: short(e.Env), Host: short(e.Host), Container: short(e.Container),
 		Message: Cut(message, maxSample), Fields: fields,
 	}
+	if isLate(e) {
+		s.Came = e.Received
+	}
 	s.Whole = whole && s.Message == message && s.Service == string(e.Service)
 	return s
 }

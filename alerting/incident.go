@@ -64,6 +64,10 @@ type incident struct {
 	Muted *mute `json:"muted,omitempty"`
 	// Kept is true when it fired while it was muted: people were to notice, and have not.
 	Kept bool `json:"kept,omitempty"`
+	// Late is how many of the events happened more than an hour before they came.
+	Late int64 `json:"late,omitempty"`
+	// Marks are what was said about the service shortly before it fired, and since then; oldest first.
+	Marks []mark `json:"marks,omitempty"`
 	// Labels are those that come from its rule; the others are known by its sample.
 	Labels Labels `json:"labels,omitempty"`
 	// Rang is when people were last made to notice that it fires, ns, and Rings how often without a day of calm. Damped is
@@ -84,10 +88,11 @@ type incident struct {
 	Logged uint64   `json:"logged,omitempty"`
 }
 
-// change is a line of an incident's history. It has no log text, so a deletion need not look at it.
+// change is a line of an incident's history. It has no log text but that of a mark, whose sequence it has then.
 type change struct {
 	At   int64  `json:"at"` // ns
 	Text string `json:"text"`
+	Mark uint64 `json:"mark,omitempty"`
 }
 
 // logKept is how many lines of history wait for a channel that cannot be reached.
@@ -129,6 +134,7 @@ type destination struct {
 // sample is an event as it is shown.
 type sample struct {
 	Time      int64  `json:"time"`
+	Came      int64  `json:"came,omitempty"` // when it was received, if that was late, ns
 	Level     string `json:"level,omitempty"`
 	Service   string `json:"service,omitempty"`
 	Env       string `json:"env,omitempty"`
@@ -242,7 +248,7 @@ func (inc *incident) fire(received int64) {
 // last one goes on in the message it has.
 func (inc *incident) anew(received, lastBefore int64) {
 	inc.BeforeLast, inc.BeforeCount, inc.BeforeEnd = lastBefore, inc.Count-1, inc.ended()
-	inc.First, inc.Last, inc.Count, inc.Fired = received, max(received, inc.Last), 1, 0
+	inc.First, inc.Last, inc.Count, inc.Fired, inc.Late = received, max(received, inc.Last), 1, 0, 0
 	inc.Log, inc.Rings, inc.Rang = nil, 0, 0
 	inc.To = slices.DeleteFunc(inc.To, func(d destination) bool { return !d.behind(inc) && d.Waits == 0 })
 	inc.fire(received)

@@ -86,7 +86,8 @@ func (e *Engine) messageOf(inc *incident) Message {
 			m.Ended = time.Unix(0, inc.Resolved).UTC()
 		}
 	}
-	if line := oneLine(s.Message); !strings.HasSuffix(m.Title, line) && !strings.HasSuffix(m.Title, said(line)) { // else the title says it all
+	titled := strings.TrimSuffix(m.Title, inc.cameLate())
+	if line := oneLine(s.Message); !strings.HasSuffix(titled, line) && !strings.HasSuffix(titled, said(line)) { // else the title says it all
 		text := s.Message
 		if strings.HasPrefix(inc.Fingerprint, digestPrint) { // its first line is the title
 			_, text, _ = strings.Cut(text, "\n")
@@ -123,8 +124,15 @@ func (inc *incident) facts() (facts []string) {
 	case len(facts) == 0:
 		facts = append(facts, at(inc.First))
 	}
+	facts = append(facts, inc.shownMarks()...)
 	if inc.Muted.shown() && inc.State != Resolved {
 		facts = append(facts, inc.Muted.fact())
+	}
+	switch {
+	case inc.Late == 1:
+		facts = append(facts, "late: 1 event that happened more than 1 h before it came")
+	case inc.Late > 1:
+		facts = append(facts, fmt.Sprintf("late: %d events that happened more than 1 h before they came", inc.Late))
 	}
 	if n := inc.Unanswered + inc.Reminded; n > 0 && inc.State == Firing {
 		facts = append(facts, "still firing, nobody has acknowledged: sent again "+count(n, "time"))
@@ -198,7 +206,23 @@ func (e *Engine) titleOf(inc *incident) string {
 	if inc.What != "" {
 		what = inc.What + ": " + what
 	}
-	return title(inc.levelText(), s.Service, what)
+	late := inc.cameLate()
+	return Cut(title(inc.levelText(), s.Service, what), maxTitle-Weight(late)) + late
+}
+
+// cameLate says behind the title of an incident that has events of long ago only when its sample happened, and when it came; empty for
+// any other.
+func (inc *incident) cameLate() string {
+	s := &inc.Sample
+	if inc.Late < inc.Count || s.Came == 0 {
+		return ""
+	}
+	happened, came := time.Unix(0, s.Time).UTC(), time.Unix(0, s.Came).UTC()
+	layout := "15:04Z"
+	if happened.Format(time.DateOnly) != came.Format(time.DateOnly) {
+		layout = "2006-01-02 15:04Z"
+	}
+	return fmt.Sprintf(" (happened %s, came %s)", happened.Format(layout), came.Format(layout))
 }
 
 // levelText is the level that a title shows: the event's own, unless the rule takes it for more or less severe.

@@ -172,11 +172,11 @@ func modeSet(t *testing.T) []alerting.Rule {
 // were received, to an engine with all its goroutines, and then replayed.
 func TestReplayEqualsLive(t *testing.T) {
 	for _, c := range []struct {
-		threads, modes bool
-		least          int // notifications
-	}{{true, false, 100}, {false, false, 100}, {true, true, 30}} {
+		threads, modes, marks bool
+		least                 int // notifications
+	}{{true, false, false, 100}, {false, false, true, 100}, {true, true, true, 30}} {
 		threads := c.threads
-		t.Run(fmt.Sprintf("threads %v modes %v", threads, c.modes), func(t *testing.T) {
+		t.Run(fmt.Sprintf("threads %v modes %v marks %v", threads, c.modes, c.marks), func(t *testing.T) {
 			var live []string
 			var batches [][]event.Event
 			var out alerting.Notifier
@@ -192,6 +192,9 @@ func TestReplayEqualsLive(t *testing.T) {
 				}
 				r.opts.Notifier, r.opts.Rules, r.opts.Limits = out, rules, apart
 				batches = days(1, time.Now(), 250)
+				if c.marks {
+					withMarks(batches)
+				}
 				r.run()
 				for _, batch := range batches {
 					r.pass(time.Until(time.Unix(0, batch[0].Received)))
@@ -210,6 +213,24 @@ func TestReplayEqualsLive(t *testing.T) {
 				differ(t, live, written(replay(t, alerting.Options{Notifier: out, Rules: rules, Limits: apart, Fallbacks: []string{"#errors"}}, batches, size, stop)))
 			}
 		})
+	}
+}
+
+// withMarks has services marked and events come late, before, beside and behind what happens.
+func withMarks(batches [][]event.Event) {
+	for i, b := range batches {
+		at, m := b[0].Received, deploy([]string{"shop", "pay", "cart"}[i%3], fmt.Sprint("v", i/6))
+		m.Received, m.Time = at, at
+		switch i % 8 {
+		case 2:
+			batches[i] = append([]event.Event{m}, b...)
+		case 5:
+			batches[i] = append(b, m)
+		case 7:
+			for j := range b {
+				b[j].Time -= int64(2 * time.Hour)
+			}
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func (s *ruleState) see(ev *event.Event) {
 	case ModeNew:
 		s.meet(ev)
 	default:
-		if ev.Received-ev.Time > int64(tooLate) {
+		if isLate(ev) {
 			return
 		}
 		switch s.rule.Mode {

@@ -31,13 +31,14 @@ var (
 	bucketDead     = []byte("alerting/dead")     // order → DeadLetter
 	bucketSilence  = []byte("alerting/silence")  // ID, 8 bytes → Silence
 	bucketPast     = []byte("alerting/past")     // rule | fingerprint → past
+	bucketMark     = []byte("alerting/mark")     // service → its newest marks; the bucket's sequence is how many services there are
 	bucketDigest   = []byte("alerting/digest")   // "tallies" → tallies
 	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "services" → when each was first seen, "rule|" rule → ruleRecord
 	bucketSeries   = []byte("alerting/series")   // rule | fingerprint → series
 	bucketSeen     = []byte("alerting/seen")     // rule | hash (8 bytes) → day, series' hash (4 and 8 bytes, behind the version byte)
 	bucketExpected = []byte("alerting/expected") // rule | hash of the query (16 hex digits) → expected
 
-	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected, bucketDigest, bucketJournal}
+	buckets = [][]byte{bucketMeta, bucketIncident, bucketOutbox, bucketQueue, bucketChannel, bucketDead, bucketSilence, bucketPast, bucketMode, bucketSeries, bucketSeen, bucketExpected, bucketDigest, bucketJournal, bucketMark}
 
 	keyFormat   = []byte("format")
 	keyPosition = []byte("position")

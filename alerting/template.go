@@ -39,6 +39,8 @@ type TemplateData struct {
 	Since     time.Time // it fires, or fired last
 	Resolved  time.Time // zero before
 	By        string    // who acknowledged it
+	Marks     []string  // what was said about the service shortly before and since then, the newest first: deploy v2 by ann, 4 min before
+	Late      int64     // of Count those that happened more than an hour before they came
 	Labels    Labels
 	Link      string // the search behind it; empty without base_url
 }
@@ -74,7 +76,7 @@ func ParseTemplate(name, text string) (*Template, error) {
 		{
 			State: Resolved, Severity: Error, Rule: "errors", Service: "shop", Env: "prod", Host: "h", Container: "c", Level: "error", Title: "[error] shop: no stock",
 			Facts: []string{"rule errors"}, Message: "no stock", Fields: "a=b", Outcome: "stock again", Count: 2, Fired: 1, First: now, Last: now, Since: now, Resolved: now,
-			By: "ann", Labels: Labels{"service": "shop"}, Link: "https://lookout.example/",
+			By: "ann", Marks: []string{"deploy v2 by ann, 4 min before"}, Late: 1, Labels: Labels{"service": "shop"}, Link: "https://lookout.example/",
 		},
 	} {
 		if _, _, err := parsed.render(&d); err != nil {
@@ -119,6 +121,7 @@ func (e *Engine) dress(m *Message, inc *incident, channel string) {
 		State: m.State, Severity: m.Severity, Rule: inc.Rule, Service: s.Service, Env: s.Env, Host: s.Host, Container: s.Container, Level: s.Level,
 		Title: m.Title, Facts: m.Facts, Message: s.Message, Fields: s.Fields, Outcome: inc.Outcome, Count: inc.Count, Fired: inc.Fired,
 		First: timeOf(inc.First), Last: timeOf(inc.Last), Since: timeOf(inc.Since), Resolved: timeOf(inc.Resolved), By: inc.By, Labels: inc.labels(), Link: m.Link,
+		Marks: inc.shownMarks(), Late: inc.Late,
 	})
 	if err != nil {
 		e.c.templateErrors.Add(1)

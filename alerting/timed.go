@@ -311,8 +311,11 @@ func (m *modes) excuse(ev *event.Event) {
 		if f := ev.Field("action"); f != nil {
 			action = string(f.Value)
 		}
-	case "mark":
+	case markStream:
 		action = "start"
+		if f := ev.Field("mark"); f != nil { // one that does not say what it is has always been a deploy
+			action = map[MarkKind]string{MarkDeploy: "start", MarkStop: "destroy"}[MarkKind(f.Value)]
+		}
 	}
 	stopped := action == "destroy" || action == "die" && ev.Level >= event.Info
 	if !stopped && action != "start" {

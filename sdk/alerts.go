@@ -18,9 +18,10 @@ type Alert struct {
 	State    string   `json:"state"`    // firing, acknowledged, resolved
 	Channels []string `json:"channels"`
 
-	Count int64     `json:"count"` // events
-	Fired int64     `json:"fired"` // how often it began to fire; above 1 it flaps
-	First time.Time `json:"first"` // its first and its last event
+	Count int64     `json:"count"`          // events
+	Late  int64     `json:"late,omitempty"` // of these, those that happened more than an hour before they came
+	Fired int64     `json:"fired"`          // how often it began to fire; above 1 it flaps
+	First time.Time `json:"first"`          // its first and its last event
 	Last  time.Time `json:"last"`
 	Since time.Time `json:"since"` // it fires, or fired last
 
@@ -29,6 +30,8 @@ type Alert struct {
 	Resolved     time.Time `json:"resolved,omitzero"`
 	ResolvedBy   string    `json:"resolved_by,omitempty"` // who did by hand
 	Link         string    `json:"link,omitempty"`        // the search behind it
+	// Marks are what was said about the service shortly before it fired and since then, the newest first.
+	Marks []Mark `json:"marks,omitempty"`
 }
 
 const alertsPath = "/api/v1/alerts"

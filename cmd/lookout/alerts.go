@@ -116,8 +116,15 @@ func (p *program) alertsTable(color bool, all []alerting.IncidentInfo) *table {
 		case alerting.Resolved:
 			state.color, since = colorGood, one.Resolved
 		}
-		t.add(cell{text: strconv.FormatUint(one.ID, 10)}, state, cell{text: ageText(p.now().Sub(since))}, cell{text: one.Service}, cell{text: fmt.Sprint(one.Count)}, cell{text: ageText(p.now().Sub(one.Last))},
-			cell{text: one.Rule}, cell{text: one.Title})
+		events, what := fmt.Sprint(one.Count), one.Title
+		if one.Late > 0 {
+			events += fmt.Sprintf(" (%d late)", one.Late)
+		}
+		if len(one.Marks) > 0 {
+			what += " (" + one.Marks[0].Says + ")"
+		}
+		t.add(cell{text: strconv.FormatUint(one.ID, 10)}, state, cell{text: ageText(p.now().Sub(since))}, cell{text: one.Service}, cell{text: events}, cell{text: ageText(p.now().Sub(one.Last))},
+			cell{text: one.Rule}, cell{text: what})
 	}
 	return t
 }

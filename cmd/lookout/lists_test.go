@@ -87,12 +87,15 @@ func TestAlertsTable(t *testing.T) {
 	all := []alerting.IncidentInfo{
 		{ID: 12, Rule: "pages", Service: "sales", Title: "[error] sales: down", State: alerting.Firing, Count: 1, Since: ago(time.Minute), Last: ago(time.Minute)},
 		{ID: 7, Rule: "pages", Service: "pay", Title: "[error] pay: down", State: alerting.Acknowledged, Count: 2, Since: ago(time.Hour), Acknowledged: ago(2 * time.Minute), By: "phone", Last: ago(time.Hour)},
-		{ID: 9, Rule: "errors", Service: "web", Title: "[error] web: x", State: alerting.Resolved, Count: 17, Since: ago(time.Hour), Resolved: ago(time.Second), Last: ago(3 * time.Second)},
+		{
+			ID: 9, Rule: "errors", Service: "web", Title: "[error] web: x", State: alerting.Resolved, Count: 17, Late: 3, Since: ago(time.Hour), Resolved: ago(time.Second), Last: ago(3 * time.Second),
+			Marks: []alerting.IncidentMark{{Says: "deploy v2 by ann, 4 min before"}, {Says: "deploy v1 by ann, 9 min before"}},
+		},
 	}
-	want := `ID  STATE                 FOR  SERVICE  EVENTS  LAST  RULE    WHAT
-12  firing                1m   sales    1       1m    pages   [error] sales: down
-7   acknowledged (phone)  2m   pay      2       1h    pages   [error] pay: down
-9   resolved              1s   web      17      3s    errors  [error] web: x
+	want := `ID  STATE                 FOR  SERVICE  EVENTS       LAST  RULE    WHAT
+12  firing                1m   sales    1            1m    pages   [error] sales: down
+7   acknowledged (phone)  2m   pay      2            1h    pages   [error] pay: down
+9   resolved              1s   web      17 (3 late)  3s    errors  [error] web: x (deploy v2 by ann, 4 min before)
 `
 	if diff := cmp.Diff(want, string(at(now).alertsTable(false, all).bytes())); diff != "" {
 		t.Error(diff)

@@ -50,10 +50,19 @@ func (q *Query) Needles() []Needle { return q.needles }
 func (q *Query) FilterKeys() []uint64 { return q.keys }
 
 // MayMatchService tells whether an event of the service can match.
-func (q *Query) MayMatchService(service []byte) bool { return mayMatch(q.root, service) != never }
+func (q *Query) MayMatchService(service []byte) bool {
+	return mayMatch(q.root, nameService, service) != never
+}
+
+// MayMatchStream tells whether an event of the stream can match.
+func (q *Query) MayMatchStream(stream []byte) bool {
+	return mayMatch(q.root, nameStream, stream) != never
+}
 
 // MatchesAllOf tells whether every event of the service matches, whatever else it holds.
-func (q *Query) MatchesAllOf(service []byte) bool { return mayMatch(q.root, service) == always }
+func (q *Query) MatchesAllOf(service []byte) bool {
+	return mayMatch(q.root, nameService, service) == always
+}
 
 type verdict uint8
 
@@ -63,27 +72,28 @@ const (
 	always
 )
 
-func mayMatch(n node, service []byte) verdict {
+// mayMatch decides on a value of the built-in field name alone.
+func mayMatch(n node, name string, value []byte) verdict {
 	switch n := n.(type) {
 	case allNode:
 		return always
 	case *andNode:
 		v := always
 		for _, k := range n.kids {
-			v = min(v, mayMatch(k, service))
+			v = min(v, mayMatch(k, name, value))
 		}
 		return v
 	case *orNode:
 		v := never
 		for _, k := range n.kids {
-			v = max(v, mayMatch(k, service))
+			v = max(v, mayMatch(k, name, value))
 		}
 		return v
 	case *notNode:
-		return always - mayMatch(n.kid, service)
+		return always - mayMatch(n.kid, name, value)
 	case *fieldNode:
-		if n.name == nameService {
-			if len(service) > 0 && fieldPred(n).test(service) != (n.op == opNe || n.op == opNotMatch) {
+		if n.name == name {
+			if len(value) > 0 && fieldPred(n).test(value) != (n.op == opNe || n.op == opNotMatch) {
 				return always
 			}
 			return never

@@ -370,6 +370,29 @@ func TestMatchesAllOf(t *testing.T) {
 	}
 }
 
+func TestMayMatchStream(t *testing.T) {
+	for _, c := range []struct{ query, may, not string }{
+		{"error service:web", "mark a -", ""},
+		{"stream:mark", "mark MARK", "a -"},
+		{"stream:(probe, mark) service:web", "mark probe", "a -"},
+		{"-stream:(docker, probe)", "mark a -", "docker probe"},
+		{"stream:mark OR error", "mark a -", ""},
+		{"stream:*", "mark a", "-"},
+	} {
+		q := mustParse(t, c.query)
+		for want, names := range map[bool]string{true: c.may, false: c.not} {
+			for _, name := range strings.Fields(names) {
+				if name == "-" {
+					name = ""
+				}
+				if got := q.MayMatchStream([]byte(name)); got != want {
+					t.Errorf("%s, stream %q: %v", c.query, name, got)
+				}
+			}
+		}
+	}
+}
+
 func TestMayMatchService(t *testing.T) {
 	for _, c := range []struct{ query, may, not string }{
 		{"error", "a b", ""},

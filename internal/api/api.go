@@ -37,6 +37,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/tail"
 	"github.com/lookoutlog/lookout/internal/auth"
@@ -101,6 +102,8 @@ type Options struct {
 	Alerter Alerter
 	// Silencer keeps silences; without it there are none.
 	Silencer Silencer
+	// Marks takes the events of POST /api/v1/marks; they are durable when it returns. Without it the route answers 501.
+	Marks collector.Sink
 	// Rulebook knows the rules; nil in an agent.
 	Rulebook Rulebook
 	// Alertmanager takes and lists what others send as to an Alertmanager; without it /api/v2/ answers 501.

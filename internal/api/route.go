@@ -148,6 +148,7 @@ func (a *API) routes() {
 	a.add(alertsPath+"/"+anyPart+"/resolve", auth.Admin, post, a.resolve)
 	a.add(silencesPath, auth.Read, both, a.silences)
 	a.add(silencesPath+"/", auth.Read, []string{http.MethodGet, http.MethodDelete}, a.silence)
+	a.add(marksPath, auth.Anyone, both, a.marks)
 	a.add("/api/v1/rules", auth.Read, get, list("rules", a.rules))
 	a.add("/api/v1/rules/backtest", auth.Read, post, a.stored(a.backtest))
 	a.add("/api/v1/rules/test", auth.Read, post, a.ruleTest)
@@ -220,10 +221,11 @@ func (a *API) stored(h http.HandlerFunc) http.HandlerFunc {
 		return h
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, &apiError{Status: http.StatusNotImplemented, Code: "agent", Message: "this lookout is an agent: it forwards what it collects and keeps nothing",
-			Mend: "ask its server"})
+		writeError(w, errAgent)
 	}
 }
+
+var errAgent = &apiError{Status: http.StatusNotImplemented, Code: "agent", Message: "this lookout is an agent: it forwards what it collects and keeps nothing", Mend: "ask its server"}
 
 func notBuilt(what string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {

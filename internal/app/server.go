@@ -213,7 +213,7 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		},
 		Log: a.log,
 	}
-	o.Inputs = a.Inputs
+	o.Inputs, o.Marks = a.Inputs, a.sink
 	if a.store != nil {
 		if o.Saved, err = saved.Open(db); err != nil {
 			return err
