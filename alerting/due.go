@@ -20,8 +20,10 @@ func (e *Engine) due(ctx context.Context) (time.Duration, error) {
 		now := e.evaluated()
 		keys, wait := e.book.due(now, dueBatch, e.resolves)
 		if len(keys) == 0 {
+			// The clock comes to that moment later than the events do: it is dueGrace behind them.
+			wait += time.Duration(max(0, now-e.clock.Now().Add(-dueGrace).UnixNano()))
 			digest, err := e.digest(ctx)
-			return max(min(wait, digest), time.Millisecond), err
+			return min(wait, idle, max(digest, time.Millisecond)), err
 		}
 		err := e.change(ctx, "doing what is due", func(a *application) error {
 			for _, key := range keys {
