@@ -39,9 +39,9 @@ type application struct {
 	awake     map[string][]string // incidents for which quiet hours are over, by channel
 	scratch   []byte
 
-	held, acknowledged, expired uint64 // for the counters
-	suppressed                  map[muteKind]uint64
-	tallies                     map[tally]int64 // for the week's digest
+	held, acknowledged, expired, damped, reminded uint64 // for the counters
+	suppressed                                    map[muteKind]uint64
+	tallies                                       map[tally]int64 // for the week's digest
 }
 
 func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
@@ -77,6 +77,8 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 	e.c.held.Add(a.held)
 	e.c.acknowledged.Add(a.acknowledged)
 	e.c.expired.Add(a.expired)
+	e.c.damped.Add(a.damped)
+	e.c.reminded.Add(a.reminded)
 	e.c.suppress(a.suppressed)
 	if err := e.at("committed"); err != nil {
 		return err
@@ -143,7 +145,7 @@ func (a *application) gap(g *query.GapError) error {
 		Time: a.now, Received: a.now, Level: event.Error, Service: []byte(Service),
 		Message: fmt.Appendf(nil, "Events %d to %d could not be held against the rules: %v. The server's log says which file is damaged.", g.From, g.To, g.Err),
 	}
-	return a.happened(happening{rule: Service, fingerprint: gapPrint, channels: fallbacks[:1], severity: Error, event: ev})
+	return a.happened(happening{rule: Service, fingerprint: gapPrint, channels: []string{a.e.fallback(a.tx, "")}, severity: Error, event: ev})
 }
 
 // happening is one event on its way into its incident.
@@ -155,6 +157,7 @@ type happening struct {
 	resolvable               bool
 	event                    *event.Event
 	what                     string // what the event is to the rule, for the title
+	more                     int64  // how many others happened with it; -1 for one that is counted already
 }
 
 // incident returns a record, nil when there is none.
@@ -185,7 +188,7 @@ func (a *application) happened(h happening) error {
 		if err := a.number(inc); err != nil {
 			return err
 		}
-		inc.Count = 1
+		inc.Count = max(1, 1+h.more)
 		inc.Late = late
 		a.recall(key, inc)
 		inc.fire(received)
@@ -200,11 +203,13 @@ func (a *application) happened(h happening) error {
 	inc.Late += late
 	switch {
 	case missed, inc.State == Resolved && received-inc.Resolved <= int64(reopenWithin):
+		inc.Count += h.more
 		inc.fire(received)
 		a.recallMarks(inc, h.event)
 		return a.again(inc, h)
 	case inc.State == Resolved:
 		inc.anew(received, last)
+		inc.Count = max(1, 1+h.more)
 		inc.Late = late
 		a.recallMarks(inc, h.event)
 		inc.rang(received)
@@ -213,6 +218,7 @@ func (a *application) happened(h happening) error {
 		}
 		return a.tell(inc, h, h.channels)
 	}
+	inc.Count += h.more
 	// It is told already, or its message is still waiting and will say this count, or the budget kept it from being told; then
 	// the sender tells it when the flood is over.
 	var again []string
@@ -231,10 +237,14 @@ func (a *application) happened(h happening) error {
 func (a *application) again(inc *incident, h happening) error {
 	received := h.event.Received
 	pause := inc.pause(received, a.e.limits.Damp)
+	if inc.Rule == Service {
+		pause = max(pause, ownPause)
+	}
 	if ends := inc.Rang + int64(pause); received < ends {
 		inc.Severity, inc.Query, inc.Sample = h.severity, h.query, sampleOf(h.event)
 		inc.Labels = h.labels
 		a.tallies[tally{kind: tallyDamped, rule: inc.Rule}]++
+		a.damped++
 		inc.Damped, inc.DampedTo = ends, a.routed(inc, h.channels)
 		inc.Rev++
 		a.hush(inc)
@@ -260,6 +270,11 @@ func (a *application) tell(inc *incident, h happening, channels []string) error 
 		channels = a.routed(inc, channels)
 	}
 	a.ring(inc, channels)
+	if inc.Rule == Service && !worse(Error, inc.Severity) {
+		for _, c := range channels {
+			inc.to(c).Every = int64(ownPause)
+		}
+	}
 	a.hush(inc)
 	inc.Kept = inc.Muted != nil
 	return a.queue(inc)

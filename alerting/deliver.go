@@ -3,8 +3,8 @@ package alerting
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -106,10 +106,16 @@ func failureOf(err error) *DeliveryError {
 func (s *sender) succeed(ctx context.Context, p parcel, c call, receipt Receipt) error {
 	e := s.e
 	var was *parked
+	told := ""
 	err := e.update(ctx, "noting a delivered alert", func(tx *bbolt.Tx) error {
 		state := e.channelState(tx, s.channel)
+		now := e.clock.Now().UnixNano()
 		was, state.Parked = state.Parked, nil
-		if err := p.delivered(tx, state, e.clock.Now().UnixNano(), c.how, receipt); err != nil {
+		var err error
+		if told, err = s.noteBack(tx, state, now); err != nil {
+			return err
+		}
+		if err := p.delivered(tx, state, now, c.how, receipt); err != nil {
 			return err
 		}
 		if err := s.journalMessage(tx, p, &c, outcomeDelivered); err != nil {
@@ -121,9 +127,14 @@ func (s *sender) succeed(ctx context.Context, p parcel, c call, receipt Receipt)
 		return err
 	}
 	s.backoff = 0
+	if told != "" {
+		e.wake(map[string]bool{told: true})
+	}
 	if was != nil {
 		e.log.Info("a channel takes alerts again", "channel", s.channel, "refused since", at(was.Since))
 	}
+	repeat := len(c.message.Notes) > 0 && c.message.Notes[0] == noteAgain
+	e.c.count(s.channel, func(n *channelCounts) { n.delivered(c.how, repeat) })
 	switch c.how {
 	case edit:
 		e.c.edited.Add(1)
@@ -133,7 +144,7 @@ func (s *sender) succeed(ctx context.Context, p parcel, c call, receipt Receipt)
 		return nil
 	}
 	e.c.sent.Add(1)
-	if len(c.message.Notes) > 0 && c.message.Notes[0] == noteAgain {
+	if repeat {
 		e.c.repeats.Add(1)
 	}
 	return nil
@@ -148,7 +159,7 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 	}
 	var pause time.Duration
 	next, refused, dead := asItWas, true, false
-	parks, fallback := false, ""
+	parks, told := false, ""
 	switch class {
 	case Wait:
 		pause = jitter(defaultWait)
@@ -194,10 +205,10 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 				return err
 			}
 			state.Parked = &parked{Since: now, Reason: failure.Err.Error()}
-			fallback = e.fallback(s.channel)
-			if err := s.tellFallback(tx, fallback, now, failure); err != nil {
-				return err
-			}
+		}
+		var err error
+		if told, err = s.noteOut(tx, state, class, now, failure); err != nil {
+			return err
 		}
 		return put(tx.Bucket(bucketChannel), []byte(s.channel), state)
 	})
@@ -205,33 +216,35 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 		return err
 	}
 	e.c.fail(class)
+	e.c.count(s.channel, func(n *channelCounts) { n.failed(class) })
+	if told != "" {
+		e.wake(map[string]bool{told: true})
+	}
 	s.notBefore = e.clock.Now().Add(pause)
 	switch {
 	case dead:
-		e.c.dead.Add(1)
+		s.buried(ruleOf(p))
 		e.log.Error("an alert became a dead letter", "channel", s.channel, "title", m.Title, "error", failure)
 	case parks:
 		e.log.Error("a channel refuses alerts; they are kept and tried again", "channel", s.channel, "error", failure, "every", pause)
-		if fallback != "" {
-			e.wake(map[string]bool{fallback: true})
-		}
 	default:
 		e.log.Warn("an alert could not be delivered", "channel", s.channel, "error", failure, "pause", pause)
 	}
 	return nil
 }
 
-// tellFallback queues a notice about this channel for another one, if there is one.
-func (s *sender) tellFallback(tx *bbolt.Tx, to string, now int64, failure *DeliveryError) error {
-	if to == "" {
-		return nil
+// ruleOf is the rule whose message a parcel is, empty for an overview.
+func ruleOf(p parcel) string {
+	switch p := p.(type) {
+	case *entryParcel:
+		return p.q.Rule
+	case *incidentParcel:
+		return p.q.Rule
+	case *refreshParcel:
+		rule, _, _ := strings.Cut(string(p.key), "|")
+		return rule
 	}
-	return enqueue(tx, fmt.Sprintf("%s|parked:%s|%d", Service, s.channel, now), &entry{
-		Kind: kindNotice, Channel: to, Created: now, Rule: Service, Severity: Error,
-		Title: "lookout: alerts for " + s.channel + " cannot be delivered",
-		Text: fmt.Sprintf("%v. The alerts are kept and tried again every %s; mend the channel, the token or the app's rights there.",
-			failure.Err, s.e.limits.Park),
-	})
+	return ""
 }
 
 // jitter lengthens a pause by up to a tenth, so that channels do not come back all at once.

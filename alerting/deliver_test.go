@@ -320,13 +320,24 @@ func TestParkingTellsTheFallbackOnceAndKeepsAll(t *testing.T) {
 		if stats := r.stats(); len(stats.Parked) != 0 || stats.Outbox != 0 || stats.OldestUndelivered != 0 {
 			t.Errorf("stats %+v", stats)
 		}
-		// Broken again, it is told again.
-		mended.Delete("#gone")
-		r.source.Add(ev(event.Warning, "shop", word(50)))
-		r.pass(time.Minute)
-		if got := len(r.out.Sent("#errors")); got != 2 {
-			t.Errorf("the fallback has %d messages after it broke again, want 2", got)
+		// Broken again, it is told again; what comes and goes is told twice an hour.
+		for i, want := range []int{3, 4, 4} {
+			mended.Delete("#gone")
+			r.source.Add(ev(event.Warning, "shop", word(50+i)))
+			r.pass(time.Minute)
+			if got := len(r.out.Sent("#errors")); got != want {
+				t.Errorf("the fallback has %d messages after it broke again, want %d", got, want)
+			}
+			mended.Store("#gone", true)
+			r.pass(6 * time.Minute)
 		}
+		const out, back = "lookout: alerts for #gone cannot be delivered", "lookout: alerts for #gone are delivered again"
+		r.wantTitles("#errors", out, back, out, back)
+		// But what stays broken is told when the hour is over.
+		mended.Delete("#gone")
+		r.source.Add(ev(event.Warning, "shop", word(60)))
+		r.pass(2 * time.Hour)
+		r.wantTitles("#errors", out, back, out, back, out)
 	})
 }
 

@@ -142,7 +142,7 @@ func (d *destination) waits(inc *incident) bool {
 
 // revive tells this channel of an incident that the budget kept from it.
 func (s *sender) revive(ctx context.Context, key string) error {
-	return s.ring(ctx, "telling what was held", key, func(inc *incident, d *destination) {
+	return s.ring(ctx, "telling what was held", key, func(_ *application, inc *incident, d *destination) {
 		if d.waits(inc) {
 			d.Held, d.Ring = 0, max(inc.Rev, 1)
 		}
@@ -151,21 +151,22 @@ func (s *sender) revive(ctx context.Context, key string) error {
 
 // remind tells this channel again of an incident that nobody has acknowledged.
 func (s *sender) remind(ctx context.Context, key string) error {
-	return s.ring(ctx, "telling again what nobody has acknowledged", key, func(inc *incident, d *destination) {
+	return s.ring(ctx, "telling again what nobody has acknowledged", key, func(a *application, inc *incident, d *destination) {
 		if d.reminds(inc) {
 			d.remind(inc)
+			a.reminded++
 		}
 	})
 }
 
-func (s *sender) ring(ctx context.Context, what, key string, change func(*incident, *destination)) error {
+func (s *sender) ring(ctx context.Context, what, key string, change func(*application, *incident, *destination)) error {
 	return s.e.change(ctx, what, func(a *application) error {
 		inc := a.incident([]byte(key))
 		if inc == nil {
 			return nil
 		}
 		if d := inc.to(s.channel); d != nil {
-			change(inc, d)
+			change(a, inc, d)
 			a.settleRing(inc, []string{s.channel})
 		}
 		return a.queue(inc)

@@ -190,6 +190,7 @@ func (e *Engine) setRules(rules []Rule) error {
 		r.parent = slices.ContainsFunc(rules, func(child Rule) bool { return slices.Contains(child.Parents, r.Name) })
 	}
 	e.rules.Store(&ready)
+	e.c.forgetRules(ready)
 	e.watcher.all.Store(true) // parents may have come and gone
 	e.watcher.wake()
 	return nil
@@ -222,21 +223,6 @@ func (e *Engine) way(channel string) string {
 func (e *Engine) editsOf(channel string) *limiter {
 	l, _ := e.edits.LoadOrStore(e.way(channel), &limiter{every: e.limits.Edit, burst: 5})
 	return l.(*limiter)
-}
-
-// fallback is the channel that is told about another one: the first that goes another way, or the first of the same way.
-func (e *Engine) fallback(channel string) string {
-	same := ""
-	for _, f := range *e.fallbacks.Load() {
-		switch {
-		case f == channel:
-		case e.way(f) != e.way(channel):
-			return f
-		case same == "":
-			same = f
-		}
-	}
-	return same
 }
 
 // asksForOwn tells whether a query names lookout's service: it lets that through, but not any service whatever.
@@ -430,6 +416,7 @@ func (e *Engine) decide(ctx context.Context, events []event.Event) error {
 		e.received = max(e.received, events[i].Received)
 	}
 	matches := e.modes.decide(events)
+	e.c.decided.Add(uint64(len(events)))
 	if len(matches) == 0 {
 		e.position.Store(position)
 		return nil

@@ -25,6 +25,7 @@ import (
 //	m1:  xxhash64(service, 0, mask(headline(message))): made before there was p1, see [application.fingerprint]
 //	many what a service has beyond Limits.Patterns
 //	gap  lookout could not read events
+//	l1:  the kind of a [Trouble]
 const (
 	patternPrint   = "p1:"
 	datedPrint     = "t1:"
@@ -37,6 +38,7 @@ const (
 	masked         = "m1:"
 	manyPatterns   = "many"
 	gapPrint       = "gap"
+	troublePrint   = "l1:"
 )
 
 // named tells a fingerprint that is known when the incident begins and when it ends: a text is never the same.

@@ -84,6 +84,7 @@ func (a *application) hold(channel, rule string) error {
 	}
 	s.hold(rule, a.now, a.e.limits.Window)
 	a.held++
+	a.tx.OnCommit(func() { a.e.c.count(channel, func(c *channelCounts) { c.held++ }) })
 	a.tallies[tally{kind: tallyHeld, rule: rule, channel: channel}]++
 	a.channels[channel] = true
 	return nil

@@ -56,8 +56,7 @@ func (s *ruleState) meet(ev *event.Event) {
 		x.Told = s.m.Now-x.Began >= int64(newDay)
 	}
 	if x.Exploded {
-		s.Left++
-		s.dirty = true
+		s.leaveOut()
 		return
 	}
 	if x.Kinds >= s.m.e.limits.Patterns || len(s.seen) >= maxKinds {

@@ -226,7 +226,7 @@ func TestOutageOfOneDestination(t *testing.T) {
 	for _, unknown := range []bool{false, true} {
 		t.Run(fmt.Sprintf("may have arrived: %v", unknown), func(t *testing.T) {
 			inDuo(t, func(r *duo) {
-				r.opts.Limits.Poll = time.Minute
+				r.opts.Limits.Poll, r.opts.Fallbacks = time.Minute, nil
 				var out atomic.Bool
 				r.paged.Answer = func(context.Context, string, alerting.Message, alerting.Receipt) error {
 					if out.Load() {

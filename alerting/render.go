@@ -85,6 +85,8 @@ func (e *Engine) messageOf(inc *incident) Message {
 		if inc.State == Resolved {
 			m.Ended = time.Unix(0, inc.Resolved).UTC()
 		}
+	} else if inc.State == Resolved {
+		m.State = Resolved
 	}
 	titled := strings.TrimSuffix(m.Title, inc.cameLate())
 	if line := oneLine(s.Message); !strings.HasSuffix(titled, line) && !strings.HasSuffix(titled, said(line)) { // else the title says it all

@@ -134,6 +134,14 @@ func (s *ruleState) ready() {
 		}
 		s.expected.put(s.rule.Expect, s.m.Now)
 	}
+	s.rule.matched.left.Store(s.Left)
+}
+
+// leaveOut counts an event that is left out, since there are too many series or kinds.
+func (s *ruleState) leaveOut() {
+	s.Left++
+	s.dirty = true
+	s.rule.matched.left.Store(s.Left)
 }
 
 // see takes an event in that the rule's query matches.
@@ -218,8 +226,7 @@ func (s *ruleState) of(ev *event.Event) *series {
 	x := s.series[string(s.key)]
 	if x == nil {
 		if len(s.series) >= maxSeries {
-			s.Left++
-			s.dirty = true
+			s.leaveOut()
 			return nil
 		}
 		x = &series{Key: bytes.Clone(s.key), Began: s.m.Now}
@@ -269,15 +276,7 @@ func (s *ruleState) end(x *series, at int64, text string) {
 
 // event is a series' state as an event: it has the series' values where its events have them.
 func (s *ruleState) event(x *series, at, from int64, text string) *event.Event {
-	ev := &event.Event{Time: from, Received: at, Level: event.Warning, Message: []byte(text)}
-	switch s.rule.Severity {
-	case Critical:
-		ev.Level = event.Critical
-	case Error:
-		ev.Level = event.Error
-	case Info:
-		ev.Level = event.Info
-	}
+	ev := &event.Event{Time: from, Received: at, Level: levelOf(s.rule.Severity), Message: []byte(text)}
 	for i, v := range x.values()[:len(s.by)] {
 		value := []byte(v)
 		switch name := s.by[i]; name {

@@ -366,6 +366,7 @@ func (s *sender) hold(ctx context.Context) error {
 	})
 	if err == nil {
 		s.e.c.held.Add(held)
+		s.e.c.count(s.channel, func(c *channelCounts) { c.held += held })
 	}
 	return err
 }
@@ -405,10 +406,19 @@ func (s *sender) bury(ctx context.Context, q *queued, why error) error {
 		})
 	})
 	if err == nil {
-		s.e.c.dead.Add(1)
+		s.buried(q.Rule)
 		s.e.log.Error("an alert became a dead letter", "channel", s.channel, "key", q.key, "error", why)
 	}
 	return err
+}
+
+// buried counts a message that became a dead letter.
+func (s *sender) buried(rule string) {
+	s.e.c.dead.Add(1)
+	if s.e.isOwn(rule) {
+		s.e.c.ownDead.Add(1)
+	}
+	s.e.c.count(s.channel, func(c *channelCounts) { c.dead++ })
 }
 
 func keepDead(tx *bbolt.Tx, d DeadLetter) error {

@@ -106,6 +106,9 @@ type channelState struct {
 	Critical budget  `json:"critical,omitzero"`
 	LastEach int64   `json:"last_each,omitempty"` // when gathered events were last shown
 	Parked   *parked `json:"parked,omitempty"`
+	// Out is set while nothing is delivered; OutTold are the times, ns, at which others were told that within the last hour.
+	Out     *outage `json:"out,omitempty"`
+	OutTold []int64 `json:"out_told,omitempty"`
 }
 
 // budget is what bounds a channel's new messages.

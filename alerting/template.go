@@ -125,6 +125,9 @@ func (e *Engine) dress(m *Message, inc *incident, channel string) {
 	})
 	if err != nil {
 		e.c.templateErrors.Add(1)
+		if e.isOwn(inc.Rule) {
+			e.c.ownTemplateErrors.Add(1)
+		}
 		if !t.said.Swap(true) {
 			e.log.Error("a template failed; messages for which it does have their usual form, and are counted", "rule", inc.Rule, "channel", channel, "error", err)
 		}

@@ -57,6 +57,8 @@ type Stats struct {
 	Rebuilt        int64         // events that were put into new blocks meanwhile
 	CompactTime    time.Duration // that merging has worked, rests left out
 	CompactWaiting int64         // segments in the merge that is under way or next
+
+	Full bool // so little of the disk is free that nothing is accepted
 }
 
 // Stats returns the store's figures.
@@ -80,7 +82,7 @@ func (s *Store) Stats() Stats {
 	st.ExpiredByAge, st.ExpiredBySize, st.ExpiredEvents, st.ExpiredBytes = r.byAge.Load(), r.bySize.Load(), r.events.Load(), r.bytes.Load()
 	st.RetentionErrors, st.RetentionWaits, st.ClockJumps = r.failures.Load(), r.waiting.Load(), s.clock.jumps
 	st.RetentionPaused = time.Duration(r.paused.Load())
-	st.DiskFree, st.DiskBytes = s.space.free.Load(), s.space.total.Load()
+	st.DiskFree, st.DiskBytes, st.Full = s.space.free.Load(), s.space.total.Load(), s.space.full.Load()
 	st.ClassBytes = map[string]int64{segment.DefaultClass: 0}
 	for _, seg := range s.segments {
 		st.ClassBytes[seg.Class] += seg.Size()

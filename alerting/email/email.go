@@ -170,11 +170,30 @@ func (n *Notifier) deliver(ctx context.Context, m alerting.Message, id, inReplyT
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	s := &session{n: n, step: "connecting"}
-	err := s.run(ctx, n.compose(m, id, inReplyTo))
-	if err == nil {
-		return nil
+	if err := s.run(ctx, n.compose(m, id, inReplyTo)); err != nil {
+		return s.failure(err, m.Plain)
 	}
-	d := s.classify(err, m.Plain)
+	return nil
+}
+
+// Check greets the server, with TLS and login as they are set, and sends nothing.
+func (n *Notifier) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	s := &session{n: n, step: "connecting"}
+	c, end, err := s.open(ctx)
+	if err != nil {
+		return s.failure(err, false)
+	}
+	_ = c.Quit()
+	end()
+	return nil
+}
+
+// failure classifies an error and keeps secrets out of its text.
+func (s *session) failure(err error, isPlain bool) *alerting.DeliveryError {
+	n := s.n
+	d := s.classify(err, isPlain)
 	text := d.Err.Error()
 	for _, secret := range [...]string{n.o.Password, n.o.User} {
 		if secret != "" {
@@ -204,52 +223,75 @@ type session struct {
 // errNoTLS is why nothing is sent in the clear.
 var errNoTLS = errors.New("the server offers no STARTTLS: set tls to tls for port 465, or to none for one that needs none")
 
-func (s *session) run(ctx context.Context, text []byte) error {
+// open connects, greets and logs in. end closes the connection.
+func (s *session) open(ctx context.Context) (c *smtp.Client, end func(), err error) {
 	n := s.n
 	conn, err := n.dialer.DialContext(ctx, "tcp", n.o.Server)
 	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
+		return nil, nil, err
 	}
 	// A context that ends earlier, by a stop, cuts the conversation.
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	end = func() {
+		stop()
+		conn.Close()
+	}
+	if c, err = s.greet(ctx, conn); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return c, end, nil
+}
+
+func (s *session) greet(ctx context.Context, conn net.Conn) (*smtp.Client, error) {
+	n := s.n
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
 	config := &tls.Config{ServerName: n.host, RootCAs: n.o.Roots, MinVersion: tls.VersionTLS12}
 	if n.o.TLS == TLS {
 		s.step = "TLS"
 		secure := tls.Client(conn, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
-			return err
+			return nil, err
 		}
 		conn = secure
 	}
 	s.step = "greeting"
 	c, err := smtp.NewClient(conn, n.host)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.Hello(n.hello); err != nil {
-		return err
+		return nil, err
 	}
 	if n.o.TLS == StartTLS {
 		s.step = "STARTTLS"
 		if ok, _ := c.Extension("STARTTLS"); !ok {
-			return errNoTLS
+			return nil, errNoTLS
 		}
 		if err := c.StartTLS(config); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if n.o.User != "" {
 		s.step = "logging in"
 		if err := c.Auth(&login{n.o.User, n.o.Password, n.host, ""}); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	return c, nil
+}
+
+func (s *session) run(ctx context.Context, text []byte) error {
+	n := s.n
+	c, end, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s.step = "sender"
 	if err := c.Mail(n.from.Address); err != nil {
 		return err

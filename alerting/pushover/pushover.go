@@ -143,6 +143,20 @@ func (n *Notifier) Stats() Stats {
 	return n.stats
 }
 
+// Check asks Pushover whether it knows the application and each user, and can reach a device of theirs, without a message.
+func (n *Notifier) Check(ctx context.Context) error {
+	users := strings.Split(n.user, ",")
+	for i, user := range users {
+		if err := n.call(ctx, http.MethodPost, "users/validate.json", url.Values{"user": {user}}, &answer{}); err != nil {
+			if len(users) > 1 {
+				return fmt.Errorf("user %d of %d: %w", i+1, len(users), err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
 // Send posts a message: an emergency when it fires, otherwise one that does not ring. Then what may ring of its incident is
 // cancelled first.
 func (n *Notifier) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {

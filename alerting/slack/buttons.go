@@ -155,6 +155,7 @@ func (l *listener) interactive(ctx context.Context, payload json.RawMessage) err
 			delete(l.pressed, key)
 			return fmt.Errorf("%s of incident %d: %w", a.ActionID, id, err)
 		default:
+			l.n.presses.Add(1)
 			l.log.Info("a button was pressed in Slack", "button", a.ActionID, "incident", id, "by", p.by())
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -54,6 +55,20 @@ type Notifier struct {
 	app    string // empty without Socket Mode
 	dialer *websocket.Dialer
 	close  func()
+
+	connected, connections, presses atomic.Int64 // of Socket Mode
+}
+
+// Stats is a snapshot for metrics.
+type Stats struct {
+	Connected  bool  // Socket Mode is
+	Reconnects int64 // connections of Socket Mode behind the first
+	Presses    int64 // presses of buttons that are carried out
+}
+
+// Stats returns the figures of now.
+func (n *Notifier) Stats() Stats {
+	return Stats{Connected: n.connected.Load() > 0, Reconnects: max(0, n.connections.Load()-1), Presses: n.presses.Load()}
 }
 
 // New returns a notifier; it does not connect.
@@ -121,18 +136,6 @@ func (d *doer) Do(r *http.Request) (*http.Response, error) {
 		io.Closer
 	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
 	return resp, nil
-}
-
-// Check asks Slack whether the token is good and returns the workspace's name and the app's.
-func (n *Notifier) Check(ctx context.Context) (team, user string, err error) {
-	r, err := n.client.AuthTestContext(ctx)
-	if err != nil {
-		return "", "", n.failure(err, false)
-	}
-	if r.UserID == "" {
-		return "", "", n.failure(errNotUnderstood, false)
-	}
-	return r.Team, r.User, nil
 }
 
 // errNotUnderstood stands for an answer that is neither ok nor an error.

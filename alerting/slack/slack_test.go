@@ -428,13 +428,13 @@ func TestCodeBlocksStayClosed(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	f, n := fake(t)
-	team, user, err := n.Check(t.Context())
-	if err != nil || team != "Fake" || user != "lookout" {
-		t.Errorf("%q %q %v", team, user, err)
+	i, err := n.Check(t.Context())
+	if err != nil || i.Team != "Fake" || i.User != "lookout" || i.Scopes != nil || !i.May("chat:write") {
+		t.Errorf("%+v %v", i, err)
 	}
 	for _, reply := range []alertingtest.Reply{alertingtest.SlackError("invalid_auth"), alertingtest.Body("{}"), alertingtest.Status(500)} {
 		f.Behave(func(alertingtest.Call) alertingtest.Reply { return reply })
-		if _, _, err := n.Check(t.Context()); err == nil {
+		if _, err := n.Check(t.Context()); err == nil {
 			t.Errorf("reply %+v passed", reply)
 		} else {
 			noLeak(t, err)

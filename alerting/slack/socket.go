@@ -145,6 +145,12 @@ func (l *listener) connection(ctx context.Context, asked func()) error {
 		alive()
 		return conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeWithin))
 	})
+	greeted := false
+	defer func() {
+		if greeted {
+			l.n.connected.Add(-1)
+		}
+	}()
 	for {
 		_, data, err := conn.ReadMessage()
 		if err != nil {
@@ -161,6 +167,11 @@ func (l *listener) connection(ctx context.Context, asked func()) error {
 		}
 		switch r.Type {
 		case socketmode.RequestTypeHello:
+			if !greeted {
+				greeted = true
+				l.n.connected.Add(1)
+				l.n.connections.Add(1)
+			}
 			l.log.Info("Slack's buttons are connected by Socket Mode")
 		case socketmode.RequestTypeDisconnect:
 			asked()

@@ -89,6 +89,7 @@ type Notifier struct {
 	edit        map[alerting.State]*action
 	secrets     []string
 	client      http.Client
+	dialer      *net.Dialer
 	close       func()
 }
 
@@ -128,10 +129,11 @@ func New(o Options) (*Notifier, error) {
 	if err := n.try(); err != nil {
 		return nil, err
 	}
+	n.dialer = outbound.Policy{Allow: o.Allow, Loopback: true, Setting: "ways." + o.Name + ".allow"}.Dialer()
 	if o.Transport == nil {
 		own := http.DefaultTransport.(*http.Transport).Clone()
 		own.Proxy = nil // it would resolve names itself
-		own.DialContext = outbound.Policy{Allow: o.Allow, Loopback: true, Setting: "ways." + o.Name + ".allow"}.Dialer().DialContext
+		own.DialContext = n.dialer.DialContext
 		o.Transport, n.close = own, own.CloseIdleConnections
 	}
 	n.client = http.Client{

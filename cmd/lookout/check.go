@@ -4,23 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/internal/app"
 	"github.com/lookoutlog/lookout/internal/config"
 )
 
 func (p *program) checkCommand() *cobra.Command {
 	var file, route string
+	var online bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Read the configuration and say what is wrong with it",
 		Long: `check reads what serve would read: the file (LOOKOUT_CONFIG, else lookout.yaml if it is there)
 and the environment. It prints every problem with its place and the mend, and warnings.
 
+With --online it asks the services too, each for at most ten seconds, and sends no message: Slack whether the tokens are good, what
+scopes they have and whether channels can be posted to; Pushover whether it knows token and user; mail servers, with TLS and login;
+an outside Alertmanager whether it is ready; other addresses whether they can be connected to. Where only a message would tell it says so.
+
 With --route it shows where an alert with these labels would go now: rule, severity, service, env, host and others.`,
 		Example: `  lookout check
+  lookout check --online lookout.yaml
   lookout check --route 'severity=critical,service=shop'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,13 +59,45 @@ With --route it shows where an alert with these labels would go now: rule, sever
 			if c.File != "" {
 				from = c.File
 			}
-			_, err = fmt.Fprintf(p.stdout, "ok: %s; %s, %s\n", from, counted(int64(len(c.Rules)), "rule"), counted(int64(len(c.Probes)), "probe"))
-			return err
+			if _, err = fmt.Fprintf(p.stdout, "ok: %s; %s, %s\n", from, counted(int64(len(c.Rules)), "rule"), counted(int64(len(c.Probes)), "probe")); err != nil || !online {
+				return err
+			}
+			return p.showOnline(app.Online(cmd.Context(), c))
 		},
 	}
+	cmd.Flags().BoolVar(&online, "online", false, "ask the services as well; no message is sent")
+	cmd.MarkFlagsMutuallyExclusive("online", "route")
 	cmd.Flags().StringVar(&file, "config", "", "the configuration's `file`")
 	cmd.Flags().StringVar(&route, "route", "", "show where an alert with these `labels` would go, such as severity=critical,service=shop")
 	return cmd
+}
+
+// showOnline prints a line for each finding; with one that is bad it returns an error.
+func (p *program) showOnline(list []app.Finding) error {
+	width, bad := 0, 0
+	for _, f := range list {
+		width = max(width, utf8.RuneCountInString(f.What))
+	}
+	for _, f := range list {
+		state := "ok  "
+		switch {
+		case f.Err != nil:
+			state = "fail"
+			bad++
+		case !f.Checked:
+			state = "-   "
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%s  %-*s  %s\n", state, width, f.What, appendEscaped(nil, f.Text)); err != nil {
+			return err
+		}
+	}
+	if len(list) == 0 {
+		p.say("there is no service to ask: neither Slack nor Pushover nor another way is set up")
+	}
+	if bad > 0 {
+		return fmt.Errorf("%s of %d failed", counted(int64(bad), "check"), len(list))
+	}
+	return nil
 }
 
 // showRoute prints the channels of an alert with some labels, and why it goes there.

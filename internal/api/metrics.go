@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ type metrics struct {
 	panics     prometheus.Counter
 	searchTime prometheus.Histogram
 	refused    prometheus.Counter
+	refusals   atomic.Int64 // the same
 	ended      *prometheus.CounterVec
 	logins     *prometheus.CounterVec
 
@@ -68,6 +70,15 @@ func (a *API) tailStats() tail.Stats {
 	}
 	return a.hub.Stats()
 }
+
+// refuse counts a search that was answered 429.
+func (m *metrics) refuse() {
+	m.refused.Inc()
+	m.refusals.Add(1)
+}
+
+// Refused is how many searches were answered 429 because too many ran and waited.
+func (a *API) Refused() int64 { return a.metrics.refusals.Load() }
 
 // searchEnded counts a search that ended before it was done.
 func (m *metrics) searchEnded(cause string) { m.ended.WithLabelValues(cause).Inc() }

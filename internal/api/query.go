@@ -173,7 +173,7 @@ func (a *API) runIn(g *gate, parent context.Context, fn func(context.Context) er
 		return nil
 	case errors.As(err, &said):
 		if !ran {
-			a.metrics.refused.Inc()
+			a.metrics.refuse()
 		}
 		return said
 	case ended(parent) != nil:
@@ -183,7 +183,7 @@ func (a *API) runIn(g *gate, parent context.Context, fn func(context.Context) er
 		a.metrics.searchEnded(causeCanceled)
 		return &apiError{Status: statusClientGone, Code: "canceled", Message: "the search was given up", Mend: "search again"}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && !ran:
-		a.metrics.refused.Inc()
+		a.metrics.refuse()
 		return tooMany("the search has waited for its turn for " + a.o.Limits.QueryTimeout.String() + ", as long as it may")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		a.metrics.searchEnded(causeDeadline)

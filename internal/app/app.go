@@ -240,6 +240,7 @@ func (a *App) Start() error {
 	if a.docker != nil {
 		a.run("Docker", a.docker.Run)
 	}
+	a.watchItself()
 	return nil
 }
 

@@ -78,9 +78,9 @@ func TestRuleChannels(t *testing.T) {
 		{slack, "errors>#o new>#o problems>#o silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o"},
 		{pager, "pages>pushover", "pushover"},
 		{append(slack, pager...), "errors>#o new>#o problems>#o silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
-		{append(append(slack, pager...), own...), "mine>#m,pushover silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
-		{append(append(slack, pager...), "LOOKOUT_RULES", `[{name: mine, query: x, page: true, channel: ["#m", pushover, "#n"]}]`), "mine>#m,pushover,#n silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover"},
-		{append(slack, own...), "mine>#m silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o"},
+		{append(append(slack, pager...), own...), "mine>#m,pushover silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover #m"},
+		{append(append(slack, pager...), "LOOKOUT_RULES", `[{name: mine, query: x, page: true, channel: ["#m", pushover, "#n"]}]`), "mine>#m,pushover,#n silent>#o containers>#o alertmanager>#o pages>#o,pushover probes>#o certificates>#o", "#o pushover #m #n"},
+		{append(slack, own...), "mine>#m silent>#o containers>#o alertmanager>#o probes>#o certificates>#o", "#o #m"},
 		{append(pager, own...), "mine>pushover pages>pushover", "pushover"},
 	} {
 		env := map[string]string{}

@@ -31,6 +31,9 @@ func (a *App) register(r *prometheus.Registry) {
 	if a.engine != nil {
 		r.MustRegister(metrics.Alerting(a.engine.Stats, a.log))
 	}
+	if a.slack != nil && a.slack.Buttons() {
+		r.MustRegister(metrics.Slack(a.slack.Stats))
+	}
 	if a.pushover != nil {
 		r.MustRegister(metrics.Pushover(a.pushover.Stats))
 	}

@@ -150,17 +150,35 @@ func rules(c *config.Config) []alerting.Rule {
 	return list
 }
 
-// fallbacks are the channels for what alerting has to say about itself.
+// fallbacks are the channels for what alerting has to say about itself: those for everything, then Pushover, then a channel of
+// Slack that a rule or route names, then the other ways that tell people. So each way out has another one that tells when it is broken.
 func fallbacks(c *config.Config) []string {
 	var list []string
-	for _, channel := range []config.Channel{c.Channels.Errors, c.Slack.Channel} {
-		if c.Tells(channel) {
-			list = append(list, string(channel))
-			break
+	add := func(to config.Channel) {
+		if w, way := c.Ways[string(to)]; c.Tells(to) && !(way && w.Deaf()) && !slices.Contains(list, string(to)) {
+			list = append(list, string(to))
 		}
 	}
-	if c.Pushover.On() {
-		list = append(list, config.ChannelPushover)
+	add(c.Channels.Errors)
+	add(c.Slack.Channel)
+	add(c.Channels.Warnings)
+	add(config.ChannelPushover)
+	for _, r := range c.Rules {
+		for _, to := range r.Channels {
+			if to.ForSlack() {
+				add(to)
+			}
+		}
+	}
+	for _, r := range c.Routes {
+		for _, to := range r.Channels {
+			if to.ForSlack() {
+				add(to)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ways)) {
+		add(config.Channel(name))
 	}
 	return list
 }

@@ -84,6 +84,9 @@ func (w Way) acts() bool {
 	return w.Type == "webhook" && (w.Template == "restart" || w.Template == "scale")
 }
 
+// Deaf tells whether the way is none for what lookout has to say about itself: it acts, or keeps alerts by their labels.
+func (w Way) Deaf() bool { return w.acts() || w.Type == "webhook" && w.Template == "alertmanager" }
+
 func prefixes(ranges []Range) []netip.Prefix {
 	list := make([]netip.Prefix, len(ranges))
 	for i, r := range ranges {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/pushover"
+	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/collector/docker"
 	"github.com/lookoutlog/lookout/collector/forward"
 	"github.com/lookoutlog/lookout/collector/gelf"
@@ -88,6 +89,7 @@ func parts() map[string]prometheus.Collector {
 		"probes":   metrics.Probes(filled[probe.Stats]),
 		"forward":  metrics.Forward(filled[forward.Stats]),
 		"alerting": metrics.Alerting(func() (alerting.Stats, error) { return filled[alerting.Stats](), nil }, slog.New(slog.DiscardHandler)),
+		"slack":    metrics.Slack(filled[slack.Stats]),
 		"pushover": metrics.Pushover(filled[pushover.Stats]),
 	}
 }

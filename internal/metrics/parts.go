@@ -7,6 +7,7 @@ import (
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/pushover"
+	"github.com/lookoutlog/lookout/alerting/slack"
 	"github.com/lookoutlog/lookout/collector/docker"
 	"github.com/lookoutlog/lookout/collector/forward"
 	"github.com/lookoutlog/lookout/collector/gelf"
@@ -191,6 +192,37 @@ func Forward(stats func() forward.Stats) prometheus.Collector {
 	)
 }
 
+type channel = alerting.ChannelStats
+
+// ofChannels is a metric with a value for each channel.
+func ofChannels(kind prometheus.ValueType, name, help string, value func(channel) float64) figure[alerting.Stats] {
+	return figure[alerting.Stats]{desc(name, help, "channel"), kind, func(s alerting.Stats, add func(float64, ...string)) {
+		for name, c := range s.Channels {
+			add(value(c), name)
+		}
+	}}
+}
+
+// outcomes are those of notifications, but for dead_letter and held, which are no tries.
+var outcomes = []alerting.Outcome{
+	alerting.OutcomeSent, alerting.OutcomeRepeat, alerting.OutcomeEdited, alerting.OutcomeNoted, alerting.OutcomeWait, alerting.OutcomeTransient,
+	alerting.OutcomeBroken, alerting.OutcomeFault, alerting.OutcomeEditRefused,
+}
+
+func notifications() figure[alerting.Stats] {
+	const help = "What became of notifications, by channel and outcome: sent, repeat (sent, and says that it may be one), edited, noted (history in a thread); refused or unanswered: " +
+		"wait, transient, broken, fault, edit_refused; given up: dead_letter; counted in an overview: held."
+	return figure[alerting.Stats]{desc("alerting_notifications_total", help, "channel", "outcome"), prometheus.CounterValue, func(s alerting.Stats, add func(float64, ...string)) {
+		for name, c := range s.Channels {
+			for _, o := range outcomes {
+				add(float64(c.Outcomes[o]), name, string(o))
+			}
+			add(float64(c.Dead), name, "dead_letter")
+			add(float64(c.Held), name, "held")
+		}
+	}}
+}
+
 // Alerting is the collector of the rule engine. What it cannot read of its state is logged, and not shown.
 func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus.Collector {
 	type s = alerting.Stats
@@ -203,17 +235,25 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 	}
 	return &part[s]{read, []figure[s]{
 		gauge("alerting_rules", "Alert rules in force.", func(s s) int { return s.Rules }),
-		counters("alerting_matched_total", "Events that a rule matched.", "rule", func(s s) map[string]uint64 { return s.Matched }),
+		counter("alerting_decided_events_total", "Events that were held against the rules.", func(s s) uint64 { return s.Decided }),
+		counters("alerting_matched_total", "Events that a rule matched, of rules in force.", "rule", func(s s) map[string]uint64 { return s.Matched }),
+		counters("alerting_left_out_events_total", "Events that a rule in force left out because it knew too many series or kinds of lines, over restarts.", "rule", func(s s) map[string]int64 { return s.LeftOut }),
 		gauge("alerting_lag_events", "Events that the rules have not seen yet.", func(s s) uint64 { return s.Lag }),
 		gauges("alerting_incidents", "Incidents, by state.", "state", func(s s) map[alerting.State]int { return s.Open }),
 		gauge("alerting_outbox_messages", "Messages that wait to be delivered.", func(s s) int { return s.Outbox }),
 		gauge("alerting_oldest_undelivered_seconds", "Age of the oldest message that waits, 0 when none does.", func(s s) float64 { return s.OldestUndelivered.Seconds() }),
 		gauge("alerting_parked_channels", "Channels that refuse everything and are tried every five minutes.", func(s s) int { return len(s.Parked) }),
+		ofChannels(prometheus.GaugeValue, "alerting_channel_waiting_messages", "Messages that wait in a channel's queue.", func(c channel) float64 { return float64(c.Waiting) }),
+		ofChannels(prometheus.GaugeValue, "alerting_channel_oldest_undelivered_seconds", "Age of the oldest message that waits in a channel's queue, 0 when none does.", func(c channel) float64 { return c.Oldest.Seconds() }),
+		ofChannels(prometheus.GaugeValue, "alerting_channel_parked", "Whether a channel refuses everything and is tried every five minutes.", func(c channel) float64 { return float64(bool2int(c.Parked)) }),
+		notifications(),
 		counter("alerting_sent_total", "Messages delivered.", func(s s) uint64 { return s.Sent }),
 		counter("alerting_edited_total", "Messages brought up to date.", func(s s) uint64 { return s.Edited }),
 		counter("alerting_noted_total", "Replies that added history to a message's thread.", func(s s) uint64 { return s.Noted }),
 		counter("alerting_repeats_total", "Messages delivered that said they may be repeats.", func(s s) uint64 { return s.Repeats }),
 		counter("alerting_held_total", "Matches that were counted in an overview instead of shown.", func(s s) uint64 { return s.Held }),
+		counter("alerting_damped_total", "Incidents that fired again too soon after people were told: they are told later, if they still fire.", func(s s) uint64 { return s.Damped }),
+		counter("alerting_reminded_total", "Times that people were told again of what nobody had acknowledged.", func(s s) uint64 { return s.Reminded }),
 		counter("alerting_template_errors_total", "Messages whose template failed, and that had their usual form.", func(s s) uint64 { return s.TemplateErrors }),
 		gauge("alerting_silences", "Silences that are active.", func(s s) int { return s.Silences }),
 		gauges("alerting_muted_incidents", "Incidents that are told to nobody now, by why: silence, maintenance, parent, hold.", "why", func(s s) map[string]int { return s.Muted }),
@@ -229,6 +269,16 @@ func Alerting(stats func() (alerting.Stats, error), log *slog.Logger) prometheus
 		counter("alerting_read_errors_total", "Failed reads of the store.", func(s s) uint64 { return s.ReadErrors }),
 		counter("alerting_state_errors_total", "Failed writes and unreadable records of alerting's state.", func(s s) uint64 { return s.StateErrors }),
 	}}
+}
+
+// Slack is the collector of the buttons in Slack, which come by Socket Mode.
+func Slack(stats func() slack.Stats) prometheus.Collector {
+	type s = slack.Stats
+	return of(stats,
+		gauge("slack_socket_connected", "Whether Slack's Socket Mode is connected: without it buttons do nothing.", func(s s) int { return bool2int(s.Connected) }),
+		counter("slack_socket_reconnects_total", "Connections of Socket Mode behind the first; Slack asks for a new one each few hours.", func(s s) int64 { return s.Reconnects }),
+		counter("slack_presses_total", "Presses of buttons in Slack that were noted.", func(s s) int64 { return s.Presses }),
+	)
 }
 
 // Pushover is the collector of the way to Pushover. Its quota is known from the first message on.
