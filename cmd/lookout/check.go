@@ -66,9 +66,9 @@ With --route it shows where an alert with these labels would go now: rule, sever
 		},
 	}
 	cmd.Flags().BoolVar(&online, "online", false, "ask the services as well; no message is sent")
-	cmd.MarkFlagsMutuallyExclusive("online", "route")
 	cmd.Flags().StringVar(&file, "config", "", "the configuration's `file`")
 	cmd.Flags().StringVar(&route, "route", "", "show where an alert with these `labels` would go, such as severity=critical,service=shop")
+	cmd.MarkFlagsMutuallyExclusive("online", "route")
 	return cmd
 }
 
