@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,8 @@ type FakeSlack struct {
 	messages []SlackMessage
 	calls    []Call
 	channels []string // the index is the number of the id
+	kinds    map[string]ChannelKind
+	scopes   []string // nil: Slack does not say
 	grown    chan struct{}
 	rates    *rates // nil: none
 
@@ -194,6 +197,35 @@ func (f *FakeSlack) Require(token string) {
 	f.token = token
 }
 
+// Grant has answers name these scopes of the token, and refuses what needs others.
+func (f *FakeSlack) Grant(scopes ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.scopes = scopes
+}
+
+// ChannelKind is what a channel is, beside public and one that lookout is in.
+type ChannelKind struct{ Private, Archived, Strange bool } // Strange: lookout is not in it
+
+// Channel makes a channel.
+func (f *FakeSlack) Channel(name string, kind ChannelKind) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.number(name)
+	if f.kinds == nil {
+		f.kinds = map[string]ChannelKind{}
+	}
+	f.kinds[name] = kind
+}
+
+// needs are the scopes that methods need, one of each.
+var needs = map[string][]string{"chat.postMessage": {"chat:write"}, "chat.update": {"chat:write"}, "conversations.list": {"channels:read", "groups:read"}}
+
+// may tells whether the token has a scope. The caller holds the lock.
+func (f *FakeSlack) may(scopes ...string) bool {
+	return f.scopes == nil || len(scopes) == 0 || slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(f.scopes, s) })
+}
+
 // rates are Slack's limits: a message a second in a channel with short bursts, and 50 edits a minute in all.
 type rates struct {
 	posts   map[string][]time.Time // by channel
@@ -339,6 +371,11 @@ func (f *FakeSlack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		result := f.do(method, r)
+		f.mu.Lock()
+		if f.scopes != nil {
+			w.Header().Set("X-OAuth-Scopes", strings.Join(f.scopes, ","))
+		}
+		f.mu.Unlock()
 		if reply.lost {
 			panic(http.ErrAbortHandler) // net/http cuts the connection
 		}
@@ -390,13 +427,22 @@ func (f *FakeSlack) do(method string, r *http.Request) map[string]any {
 	case f.token != "" && token != f.token:
 		return refuse("invalid_auth")
 	}
+	if !f.may(needs[method]...) {
+		return map[string]any{"ok": false, "error": "missing_scope", "needed": strings.Join(needs[method], ",")}
+	}
 	switch method {
 	case "auth.test":
 		return map[string]any{"ok": true, "url": "https://fake.slack.test/", "team": "Fake", "user": "lookout", "team_id": "T1", "user_id": "U1", "bot_id": "B1"}
 	case "conversations.list":
 		list := []any{}
 		for i, name := range f.channels {
-			list = append(list, f.channel(i, name))
+			kind := "public_channel"
+			if f.kinds[name].Private {
+				kind = "private_channel"
+			}
+			if types := r.Form.Get("types"); types == "" || slices.Contains(strings.Split(types, ","), kind) {
+				list = append(list, f.channel(i, name))
+			}
 		}
 		return map[string]any{"ok": true, "channels": list, "response_metadata": map[string]any{"next_cursor": ""}}
 	case "conversations.info", "conversations.join", "conversations.open":
@@ -420,7 +466,8 @@ func (f *FakeSlack) do(method string, r *http.Request) map[string]any {
 }
 
 func (f *FakeSlack) channel(i int, name string) map[string]any {
-	return map[string]any{"id": channelID(i), "name": strings.TrimPrefix(name, "#"), "is_channel": true, "is_member": true}
+	return map[string]any{"id": channelID(i), "name": strings.TrimPrefix(name, "#"), "is_channel": true, "is_member": !f.kinds[name].Strange,
+		"is_archived": f.kinds[name].Archived, "is_private": f.kinds[name].Private}
 }
 
 func channelID(i int) string { return fmt.Sprintf("C%04d", i+1) }

@@ -442,6 +442,58 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What the token may do, and whether channels can be posted to, as far as that is known without a message.
+func TestCheckChannels(t *testing.T) {
+	f, n := fake(t)
+	f.Channel("#ops", alertingtest.ChannelKind{})
+	f.Channel("#open", alertingtest.ChannelKind{Strange: true})
+	f.Channel("#old", alertingtest.ChannelKind{Archived: true})
+	f.Channel("#secret", alertingtest.ChannelKind{Private: true})
+	for _, tt := range []struct{ scopes, channel, want string }{
+		{"chat:write", "#ops", "not checked: to see channels the token needs channels:read"},
+		{"chat:write,channels:read", "#ops", "ok: lookout is in it"},
+		{"chat:write,channels:read", "C0001", "ok: lookout is in it"},
+		{"chat:write,channels:read", "#open", "lookout is not in it: /invite @lookout there, or add the scope chat:write.public"},
+		{"chat:write,channels:read,chat:write.public", "#open", "ok: public, by chat:write.public"},
+		{"chat:write,channels:read,chat:write.public", "#old", "it is archived: unarchive it, or name another"},
+		{"chat:write,channels:read", "#secret", "not checked: no public channel has this name, and to see private ones the token needs groups:read"},
+		{"chat:write,groups:read", "#ops", "not checked: to see public channels the token needs channels:read"},
+		{"chat:write,channels:read,groups:read", "#secret", "ok: lookout is in it"},
+		{"chat:write,channels:read,groups:read", "#none", "there is no such channel, or it is private and lookout is not in it: make it, or /invite @lookout there"},
+		{"chat:write,channels:read", "@ann", "not checked: it is a person"},
+		{"chat:write,channels:read", "U0001", "not checked: it is a person"},
+	} {
+		f.Grant(strings.Split(tt.scopes, ",")...)
+		i, err := n.Check(t.Context())
+		if err != nil || strings.Join(i.Scopes, ",") != tt.scopes {
+			t.Fatalf("%+v %v", i, err)
+		}
+		got, err := n.Channels(t.Context(), i).Check(tt.channel)
+		if got = "ok: " + got; err != nil {
+			got = err.Error()
+		}
+		if got != tt.want || strings.HasPrefix(tt.want, "not checked") != errors.Is(err, slack.ErrNotChecked) {
+			t.Errorf("%s %s: %s, want %s", tt.scopes, tt.channel, got, tt.want)
+		}
+	}
+	f.Grant("channels:read", "users:read")
+	if _, err := n.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "lacks the scope chat:write, it has channels:read, users:read") {
+		t.Errorf("without chat:write: %v", err)
+	}
+	f.Behave(func(c alertingtest.Call) alertingtest.Reply {
+		if c.Method == "conversations.list" {
+			return alertingtest.RateLimited(time.Minute)
+		}
+		return alertingtest.OK()
+	})
+	if _, err := n.Channels(t.Context(), &slack.Identity{Scopes: []string{"channels:read"}}).Check("#ops"); !errors.Is(err, slack.ErrNotChecked) {
+		t.Errorf("when Slack asks to wait: %v", err)
+	}
+	if n := len(f.Messages()); n != 0 {
+		t.Errorf("%d messages were sent", n)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	tests := []struct {
 		name string

@@ -14,9 +14,6 @@ import (
 	"github.com/lookoutlog/lookout/alerting"
 )
 
-// ErrNotChecked is why an address cannot be tried without an alert.
-var ErrNotChecked = errors.New("not checked")
-
 // Check connects to the service, with TLS where its address says so, and sends nothing, but that an Alertmanager is asked whether it is
 // ready. It says what was found; no error has a secret.
 func (n *Notifier) Check(ctx context.Context) (string, error) {
@@ -24,9 +21,6 @@ func (n *Notifier) Check(ctx context.Context) (string, error) {
 	r, err := n.build(n.requests[n.shipped.send], dataOf(alerting.Message{Severity: alerting.Info, Title: "check"}, &n.o, "1"))
 	if err != nil {
 		return "", errors.New(n.public(err))
-	}
-	if host := hostOf(n.o.URL); strings.Contains(host, "{{") {
-		return "", fmt.Errorf("%w: its host is made of the alert", ErrNotChecked)
 	}
 	if n.shipped.keep != 0 {
 		return n.ready(ctx, r)
@@ -36,13 +30,6 @@ func (n *Notifier) Check(ctx context.Context) (string, error) {
 		return "", errors.New(n.public(err))
 	}
 	return what, nil
-}
-
-// hostOf is the host in an address that is a template.
-func hostOf(text string) string {
-	_, rest, _ := strings.Cut(text, "://")
-	host, _, _ := strings.Cut(rest, "/")
-	return host
 }
 
 func (n *Notifier) connect(ctx context.Context, u *url.URL) (string, error) {

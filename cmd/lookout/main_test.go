@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/internal/app"
 	"github.com/lookoutlog/lookout/internal/config"
 )
@@ -76,6 +79,9 @@ func TestScript(t *testing.T) {
 			for name, value := range map[string]string{"LOOKOUT_URL": url, "LOOKOUT_TOKEN": token, "TZ": "UTC", "USER": "alice", "TERM": "xterm"} {
 				e.Setenv(name, value)
 			}
+			if filepath.Base(e.WorkDir) == "script-online" {
+				fakeServices(e)
+			}
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
 			e.Setenv("LOOKOUT_COMPLETION_TIMEOUT", "1m")
 			return nil
@@ -96,6 +102,32 @@ func TestScript(t *testing.T) {
 var serverSettings = map[string][]string{
 	"limits":    {"LOOKOUT_LIMITS_QUERY_SCAN", "1"},
 	"unlimited": {"LOOKOUT_LIMITS_QUERY_SCAN", "0", "LOOKOUT_LIMITS_QUERY_TIMEOUT", "5m", "LOOKOUT_LIMITS_QUERY_MEMORY", "1MiB"},
+}
+
+// fakeServices starts a Slack with some channels, a Pushover, a mail server and an Alertmanager; variables say where they are.
+func fakeServices(e *testscript.Env) {
+	slack, phone, mail := alertingtest.New(), alertingtest.NewPushover(), alertingtest.NewMail()
+	slack.Require("xoxb-s3cr3t-4711")
+	slack.RequireApp("xapp-s3cr3t-4711")
+	slack.Grant("chat:write", "channels:read")
+	slack.Channel("#ops", alertingtest.ChannelKind{})
+	slack.Channel("#quiet", alertingtest.ChannelKind{Strange: true})
+	phone.Require(strings.Repeat("t", 30), strings.Repeat("u", 30))
+	outside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/-/ready" {
+			w.WriteHeader(http.StatusTeapot) // nothing else is asked for
+		}
+	}))
+	e.Defer(func() {
+		slack.Close()
+		phone.Close()
+		mail.Close()
+		outside.Close()
+	})
+	e.Setenv("SLACK", slack.URL())
+	e.Setenv("PUSHOVER", phone.URL())
+	e.Setenv("MAIL", mail.Address())
+	e.Setenv("OUTSIDE", outside.URL)
 }
 
 // startServer starts lookout as `lookout serve` does, with its data in dir; more are names and values of settings in turn.

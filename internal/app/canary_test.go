@@ -117,6 +117,9 @@ func TestCanaries(t *testing.T) {
 			t.Errorf("the configuration's errors tell a secret: %s", text)
 		}
 
+		for _, f := range Online(t.Context(), o.Config) {
+			fmt.Fprintf(&said, "%+v\n", f)
+		}
 		log := &ownLog{}
 		o.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		a := start(t, o)

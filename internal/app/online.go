@@ -46,7 +46,7 @@ func found(what, text, mend string, err error) Finding {
 	switch {
 	case err == nil:
 		return Finding{What: what, Checked: true, Text: text}
-	case errors.Is(err, errUnknown), errors.Is(err, slack.ErrNotChecked), errors.Is(err, webhook.ErrNotChecked):
+	case errors.Is(err, errUnknown), errors.Is(err, slack.ErrNotChecked):
 		return Finding{What: what, Text: oneLine(err)}
 	case errors.Is(err, context.DeadlineExceeded):
 		err = errors.New("no answer within " + onlineWithin.String())

@@ -196,6 +196,8 @@ func (a *App) troubles() []trouble {
 	)
 	var list []trouble
 	add := func(t trouble) { list = append(list, t) }
+	add(trouble{kind: "configuration", severity: strict, on: a.reloads.standing.Load(), total: a.reloads.refused.Load(),
+		text: "The configuration is wrong, and was not read again: the one before stays in force.\nlookout check says what is wrong with it."})
 	if a.native != nil {
 		s := a.native.Stats()
 		add(trouble{kind: "ndjson: bad lines", severity: strict, total: s.RejectedJSON + s.RejectedLong + s.RejectedEmpty,
