@@ -396,6 +396,7 @@ func (r *reader) validateRules(c *Config) {
 	}
 	r.defaultRules(c, names)
 	r.validateParents(c)
+	r.validateLabels(c)
 
 	token := c.Slack.Token != ""
 	needsSlack := slices.ContainsFunc(c.Rules, func(rule Rule) bool { return slices.ContainsFunc(rule.Channels, Channel.ForSlack) })
@@ -405,6 +406,8 @@ func (r *reader) validateRules(c *Config) {
 		r.warn(r.at("slack.token"), "slack.token", "there are rules, but no token: nothing will be posted", "set slack.token_file or LOOKOUT_SLACK_TOKEN")
 	case strings.HasPrefix(string(c.Slack.Token), "xapp-"):
 		r.fail("slack.token", "", "is an app-level token", "set it as slack.app_token, and the bot's token (xoxb-…, under OAuth & Permissions) here")
+	case strings.HasPrefix(string(c.Slack.Token), "http"):
+		r.fail("slack.token", "", "is an address: lookout edits its messages, which an incoming webhook cannot", "set the bot's token (xoxb-…); docs/slack.md says how to get one")
 	case c.Slack.AppToken != "" && !strings.HasPrefix(string(c.Slack.AppToken), "xapp-"):
 		r.fail("slack.app_token", "", "is no app-level token: they begin with xapp-", "make one under Basic Information, App-Level Tokens, with the scope connections:write")
 	case c.Slack.AppToken != "" && !token:

@@ -371,6 +371,11 @@ func TestErrors(t *testing.T) {
 		{"? [a]\n: b", nil, `lookout.yaml:1: a key is a list; a key is a word`},
 		{"data: a\n---\ndata: b", nil, `lookout.yaml:2: a second document begins; put all settings into one document, without ---`},
 		{"a: b: c", nil, "lookout.yaml:1: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
+		// YAML says line 2.
+		{"slack: {channel: C1}\nrules:\n  - name: a\n    query: \"order shipped\" env:prod\n", nil, `lookout.yaml:4: is not YAML: the value begins with " and goes on behind the next one; put the whole into '…', with each ' in it written twice: query: '"order shipped" env:prod'`},
+		{"rules:\n  - name: 'a' b\n", nil, `lookout.yaml:2: is not YAML: the value begins with ' and goes on behind the next one; put the whole into '…', with each ' in it written twice: query: '"order shipped" env:prod'`},
+		{"http: ':7171'   # x\na: b: c", nil, "lookout.yaml:2: is not YAML: mapping values are not allowed in this context; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
+		{"slack: {token: 'https://hooks.slack.com/services/T/B/x', channel: C1}", nil, "lookout.yaml:1: slack.token: is an address: lookout edits its messages, which an incoming webhook cannot; set the bot's token (xoxb-…); docs/slack.md says how to get one"},
 		{"data: *" + canary, nil, "lookout.yaml: is not YAML: a value begins with * and is no alias; look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"},
 		{"http: " + canary, nil, `lookout.yaml:1: http: "[redacted]": is not an address to listen on; write it as :7171 or 127.0.0.1:7171; :0 picks a port`},
 		{canary + ": x", nil, `lookout.yaml:1: [redacted]: there is no such setting; there are data, http, gelf, syslog, docker, allow, base_url, write_token, write_token_file, redact, limits, forward, slack, channels, rules, routes, maintenance, quiet_hours, templates, channel_templates, probes, probe_allow, pushover, ways, heartbeat, retention, backup`},
@@ -438,6 +443,20 @@ func TestWarnings(t *testing.T) {
 		{"slack: {token_file: FILE, channel: C1}\nrules:\n- name: a\n  query: timeo*\n  mode: unexpected\n  expect: [x, y*]", 0o600, nil,
 			"lookout.yaml:4: rules[0].query: HINT\nlookout.yaml:6: rules[0].expect[1]: HINT"},
 		{"slack: {token_file: FILE, channel: C1}", 0o600, nil, ""},
+		{"slack: {token_file: FILE, channel: C1}\nchannels: {errors: pushover}\nrules: [{name: a, query: x, channel: [C1, pushover]}]", 0o600, nil,
+			"lookout.yaml:2: channels.errors: Pushover is not set up: nobody will be told; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER\n" +
+				"lookout.yaml:3: rules[0].channel[1]: Pushover is not set up: nobody will be told; set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER"},
+		{"slack: {token_file: FILE, channel: C1}\nroutes:\n- {match: 'servise=a', channel: C1}\n- {match: 'severity=fatal', channel: C1}\n- {match: 'severity>=error', channel: C1}\n" +
+			"- {match: 'rule=error', channel: C1}\n- {match: 'rule=nothing,team=a,status=500,cluster=eu,severity=~x', channel: C1}\nrules: [{name: a, query: x, labels: {team: a, host: b}, mode: rate, above: 1, by: status}]", 0o600, nil,
+			`lookout.yaml:3: routes[0].match: no alert of lookout's has a label "servise"; did you mean service?` + "\n" +
+				`lookout.yaml:4: routes[1].match: no alert has the severity "fatal"; use critical, error, warning, info` + "\n" +
+				`lookout.yaml:5: routes[2].match: no alert of lookout's has a label "severity>"; did you mean severity?` + "\n" +
+				`lookout.yaml:6: routes[3].match: no alert has the rule "error"; ` + "`lookout rule list` has those that are in force\n" +
+				`lookout.yaml:7: routes[4].match: no alert has the rule "nothing"; ` + "`lookout rule list` has those that are in force\n" +
+				`lookout.yaml:8: rules[0].labels.host: every alert has a label of this name, which wins over the rule's; use another name`},
+		{"slack: {token_file: FILE, channel: C1}\nmaintenance: [{name: m, match: 'rule=errosr', from: '01:00', to: '02:00'}]\nquiet_hours: [{name: q, match: 'serverity=error', from: '01:00', to: '02:00'}]", 0o600, nil,
+			`lookout.yaml:2: maintenance[0].match: no alert has the rule "errosr"; did you mean errors?` + "\n" +
+				`lookout.yaml:3: quiet_hours[0].match: no alert of lookout's has a label "serverity"; did you mean severity?`},
 		{"slack: {token_file: FILE, channel: C1}", 0o640, nil, ""},
 		{"slack: {token_file: FILE, channel: C1}", 0o644, nil, "lookout.yaml:1: slack.token_file: every user of this machine can read FILE; chmod o-r it"},
 		{"slack: {token_file: FILE, channel: C1}", 0o644, []string{"LOOKOUT_SLACK_TOKEN", canary}, ""}, // not read

@@ -252,3 +252,64 @@ func descends(parents map[string][]string, rule, of string, seen map[string]bool
 	seen[rule] = true
 	return slices.ContainsFunc(parents[rule], func(p string) bool { return descends(parents, p, of, seen) })
 }
+
+// ownLabels are what every alert may have; a rule's label of such a name does nothing.
+var ownLabels = []string{"rule", "severity", "service", "env", "host", "container", "level", "fingerprint"}
+
+// validateLabels warns of matchers that no alert can match. A label that is not known may come with what Prometheus sends: only one that
+// is nearly that of lookout's is a slip.
+func (r *reader) validateLabels(c *Config) {
+	names := append(slices.Clone(ownLabels), "mode", "alertname")
+	rules := []string{"lookout"}
+	for i, rule := range c.Rules {
+		rules = append(rules, rule.Name)
+		names = append(names, rule.By...)
+		for name := range rule.Labels {
+			if slices.Contains(ownLabels, name) {
+				at := fmt.Sprintf("rules[%d].labels.%s", i, name)
+				r.warn(r.at(at), at, "every alert has a label of this name, which wins over the rule's", "use another name")
+			}
+			names = append(names, name)
+		}
+	}
+	check := func(at string, ms alerting.Matchers) {
+		for _, m := range ms {
+			var known []string
+			what := m.Value
+			switch {
+			case !slices.Contains(names, m.Name):
+				if near := nearest(m.Name, names); near != "" {
+					r.warn(r.at(at), at, fmt.Sprintf("no alert of lookout's has a label %q", m.Name), "did you mean "+near+"?")
+				}
+				continue
+			case m.Op != alerting.MatchEqual || m.Value == "":
+				continue
+			case m.Name == "severity":
+				known = []string{"critical", "error", "warning", "info"}
+			case m.Name == "rule":
+				known = rules
+			default:
+				continue
+			}
+			if slices.Contains(known, what) {
+				continue
+			}
+			mend := "use " + strings.Join(known, ", ")
+			if near := nearest(what, known); near != "" {
+				mend = "did you mean " + near + "?"
+			} else if m.Name == "rule" {
+				mend = "`lookout rule list` has those that are in force"
+			}
+			r.warn(r.at(at), at, fmt.Sprintf("no alert has the %s %q", m.Name, what), mend)
+		}
+	}
+	for i, x := range c.Routes {
+		check(fmt.Sprintf("routes[%d].match", i), x.Match.Matchers)
+	}
+	for i, x := range c.Maintenance {
+		check(fmt.Sprintf("maintenance[%d].match", i), x.Match.Matchers)
+	}
+	for i, x := range c.QuietHours {
+		check(fmt.Sprintf("quiet_hours[%d].match", i), x.Match.Matchers)
+	}
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -103,9 +104,29 @@ func (r *reader) parse(data []byte) (*yaml.Node, bool) {
 		r.source.line = 0
 		text = "a value begins with * and is no alias" // YAML's own words quote the value
 	}
-	r.failAt(r.source, "", "", &bad{message: "is not YAML: " + text, mend: "look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"})
+	mend := "look at this line and those beside it; a value with : # * & ! % @ ` { or [ goes into quotes"
+	if line, quote := halfQuoted(data); line != 0 {
+		r.source.line = line
+		text, mend = "the value begins with "+quote+" and goes on behind the next one", "put the whole into '…', with each ' in it written twice: query: '\"order shipped\" env:prod'"
+	}
+	r.failAt(r.source, "", "", &bad{message: "is not YAML: " + text, mend: mend})
 	return nil, false
 }
+
+// halfQuoted finds the first line whose value is quoted to a part of it, as queries are when they are written down as they are: YAML
+// itself names the line where the list begins.
+func halfQuoted(data []byte) (line int, quote string) {
+	for text := range bytes.Lines(data) {
+		line++
+		if m := quotedPart.FindSubmatch(text); m != nil {
+			return line, string(m[1][0])
+		}
+	}
+	return 0, ""
+}
+
+// quotedPart is a line with key: "value" and more than a remark behind it.
+var quotedPart = regexp.MustCompile(`^\s*(?:- +)?[\w.-]+: +("[^"\\]*"|'[^']*')[ \t]+[^#\s]`)
 
 // field is a struct field with a key.
 type field struct {

@@ -120,6 +120,9 @@ func (c *Config) Tells(to Channel) bool {
 
 // known says what is wrong with a channel that no way out has.
 func (r *reader) known(at string, c *Config, to Channel) {
+	if to == ChannelPushover && !c.Pushover.On() && !c.Forward.On() {
+		r.warn(r.at(at), at, "Pushover is not set up: nobody will be told", "set pushover.token_file and pushover.user_file, or LOOKOUT_PUSHOVER_TOKEN and _USER")
+	}
 	if _, way := c.Ways[string(to)]; way || to == "" || to.ForSlack() || to == ChannelPushover || r.bad(at) || r.bad("ways."+string(to)) {
 		return
 	}
