@@ -32,6 +32,8 @@ type Alert struct {
 	Link         string    `json:"link,omitempty"`        // the search behind it
 	// Marks are what was said about the service shortly before it fired and since then, the newest first.
 	Marks []Mark `json:"marks,omitempty"`
+
+	Labels map[string]string `json:"labels,omitempty"` // what the matchers of routes and silences see
 }
 
 const alertsPath = "/api/v1/alerts"

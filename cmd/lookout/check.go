@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,10 @@ With --route it shows where an alert with these labels would go now: rule, sever
 			if c.File != "" {
 				from = c.File
 			}
-			if _, err = fmt.Fprintf(p.stdout, "ok: %s; %s, %s\n", from, counted(int64(len(c.Rules)), "rule"), counted(int64(len(c.Probes)), "probe")); err != nil || !online {
+			if _, err = fmt.Fprintf(p.stdout, "ok: %s; %s, %s\n", from, counted(int64(len(c.Rules)), "rule"), counted(int64(len(c.Probes)), "probe")); err != nil {
+				return err
+			}
+			if err = p.showDefaults(c); err != nil || !online {
 				return err
 			}
 			return p.showOnline(app.Online(cmd.Context(), c))
@@ -98,6 +102,25 @@ func (p *program) showOnline(list []app.Finding) error {
 		return fmt.Errorf("%s of %d failed", counted(int64(bad), "check"), len(list))
 	}
 	return nil
+}
+
+// showDefaults says which of the default rules are in force: a rule of one's own takes those about log lines away.
+func (p *program) showDefaults(c *config.Config) error {
+	in, out := c.DefaultRules()
+	if len(in) > 0 {
+		if _, err := fmt.Fprintf(p.stdout, "default rules in force: %s\n", strings.Join(in, ", ")); err != nil {
+			return err
+		}
+	}
+	if len(out) == 0 || len(c.Rules) == 0 {
+		return nil
+	}
+	if len(in) == 0 {
+		_, err := fmt.Fprintln(p.stdout, "no default rule is in force, as there is no channel for them; set channels.errors or slack.channel")
+		return err
+	}
+	_, err := fmt.Fprintf(p.stdout, "not in force, as there are rules of your own: %s; set channels.errors to have them\n", strings.Join(out, ", "))
+	return err
 }
 
 // showRoute prints the channels of an alert with some labels, and why it goes there.

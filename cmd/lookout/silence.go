@@ -130,6 +130,9 @@ whole value. It prints the silence's ID, which --id takes to change it.`,
 				return p.explain(noSilence(id, err))
 			}
 			p.say("silenced until %s: %s", kept.Until.In(zone).Format("2006-01-02 15:04:05 MST"), kept.Matchers)
+			if open, err := c.Alerts(cmd.Context()); err == nil { // it is silenced, whether that can be said or not
+				p.say("%s", silenced(ms, open))
+			}
 			_, err = fmt.Fprintln(p.inert(), kept.ID)
 			return err
 		},
@@ -145,6 +148,27 @@ whole value. It prints the silence's ID, which --id takes to change it.`,
 	fl.StringVar(&tz, "tz", "", "time `zone` for reading and showing times, such as Europe/Berlin")
 	fl.BoolVar(&utc, "utc", false, "the same as --tz UTC")
 	return cmd
+}
+
+// silenced says how many of the open alerts matchers match: none, and a label or value may be written wrong.
+func silenced(ms alerting.Matchers, all []sdk.Alert) string {
+	open, matched := 0, int64(0)
+	for _, a := range all {
+		if a.State == string(alerting.Resolved) {
+			continue
+		}
+		open++
+		if ms.Match(a.Labels) {
+			matched++
+		}
+	}
+	switch {
+	case matched > 0:
+		return fmt.Sprintf("%d of %s open now", matched, counted(int64(open), "alert"))
+	case open == 0:
+		return "nothing is open now"
+	}
+	return fmt.Sprintf("0 of %s open now; `lookout alerts --json` shows their labels", counted(int64(open), "alert"))
 }
 
 // silenceEnds reads when a silence begins and ends.

@@ -200,7 +200,7 @@ func (a *App) Alerts() string {
 		ways = append(ways, "Pushover")
 	}
 	ways = slices.AppendSeq(ways, slices.Values(slices.Sorted(maps.Keys(c.Ways))))
-	return fmt.Sprintf("%d rules into %s", len(rules(c)), strings.Join(ways, " and "))
+	return fmt.Sprintf("%d rules into %s", len(rules(c)), strings.Join(ways, ", "))
 }
 
 // openHTTP makes what answers at the HTTP address: a server's API and page, or an agent's input, health and metrics.

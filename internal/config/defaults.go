@@ -61,3 +61,24 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 		r.warn(r.at("probes"), "probes", "nobody is told when one fails", "set slack.channel or LOOKOUT_SLACK_CHANNEL with slack.token, or pushover and page: true")
 	}
 }
+
+// DefaultRules are the names of the default rules that are in force, and of those about log lines that are not, since the
+// configuration has rules of its own and no channel for them.
+func (c *Config) DefaultRules() (in, out []string) {
+	named := map[string]bool{}
+	for _, r := range c.Rules {
+		named[r.Name] = true
+		if r.Default {
+			in = append(in, r.Name)
+		}
+	}
+	if named["warnings"] {
+		named["new"] = true
+	}
+	for _, name := range []string{"errors", "new", "problems"} {
+		if !named[name] {
+			out = append(out, name)
+		}
+	}
+	return in, out
+}
