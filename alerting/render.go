@@ -91,7 +91,7 @@ func (e *Engine) messageOf(inc *incident) Message {
 	titled := strings.TrimSuffix(m.Title, inc.cameLate())
 	if line := oneLine(s.Message); !strings.HasSuffix(titled, line) && !strings.HasSuffix(titled, said(line)) { // else the title says it all
 		text := s.Message
-		if strings.HasPrefix(inc.Fingerprint, digestPrint) { // its first line is the title
+		if strings.HasPrefix(inc.Fingerprint, digestPrint) || strings.HasPrefix(inc.Fingerprint, troublePrint) { // its first line is the title
 			_, text, _ = strings.Cut(text, "\n")
 		}
 		m.Lines = append(m.Lines, text)

@@ -449,6 +449,44 @@ func TestPasswordStays(t *testing.T) {
 	}
 }
 
+// A check greets and logs in, and says neither sender nor recipient; what is wrong is said with its step and without secrets.
+func TestCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name, tls string
+		answers   map[string]string
+		untrusted bool
+		want      string
+	}{
+		{"STARTTLS", "", nil, false, ""},
+		{"implicit", email.TLS, nil, false, ""},
+		{"none", email.None, nil, false, ""},
+		{"wrong password", "", map[string]string{"AUTH": "535 " + password + " is wrong"}, false, "mail: logging in: 535 [secret] is wrong"},
+		{"a certificate that nobody knows", "", nil, true, "mail: STARTTLS: tls: failed to verify certificate"},
+		{"a server that ends it", "", map[string]string{"greet": "cut"}, false, "mail: greeting: EOF"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, roots := newServer(t, tt.answers)
+			s.implicit = tt.tls == email.TLS
+			s.start()
+			if tt.untrusted {
+				roots = x509.NewCertPool()
+			}
+			n := notifier(t, s, roots, func(o *email.Options) { o.TLS = tt.tls })
+			err := n.Check(t.Context())
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %s", err, tt.want)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, line := range s.said {
+				if strings.HasPrefix(line, "MAIL") || strings.HasPrefix(line, "RCPT") {
+					t.Errorf("it has said %s", line)
+				}
+			}
+		})
+	}
+}
+
 func TestWrongOptions(t *testing.T) {
 	good := email.Options{Name: "m", Server: "smtp.example:587", From: "a@b.c", To: []string{"x@y.z"}}
 	for want, change := range map[string]func(*email.Options){

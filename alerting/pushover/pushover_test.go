@@ -624,3 +624,27 @@ func TestNewRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A check asks whether Pushover knows the application and all users, and sends nothing.
+func TestCheck(t *testing.T) {
+	f, n := fake(t)
+	if err := n.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	two, err := pushover.New(pushover.Options{Token: token, User: user + "," + strings.Repeat("z", 30), API: f.URL(), Transport: f.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	err = two.Check(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "user 2 of 2") || strings.Contains(err.Error(), "zzz") || strings.Contains(err.Error(), token) {
+		t.Errorf("a user that is not there: %v", err)
+	}
+	f.Behave(func(alertingtest.PushoverCall) alertingtest.Reply { return alertingtest.Status(http.StatusForbidden) })
+	if err := n.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "403 Forbidden") {
+		t.Errorf("blocked: %v", err)
+	}
+	if len(f.Messages()) != 0 {
+		t.Errorf("it has sent %+v", f.Messages())
+	}
+}

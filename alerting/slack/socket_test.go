@@ -307,6 +307,22 @@ func TestReconnects(t *testing.T) {
 		if got := strings.Count(d.actions.done(), "acknowledge 12"); got != 3 || d.fake.Connected() != 4 {
 			t.Errorf("%d presses over %d connections", got, d.fake.Connected())
 		}
+		if s := d.n.Stats(); s != (slack.Stats{Connected: true, Reconnects: 3, Presses: 3}) {
+			t.Errorf("%+v", s)
+		}
+		d.fake.RequireApp("xapp-another")
+		d.fake.Drop()
+		synctest.Wait()
+		if s := d.n.Stats(); s.Connected || s.Reconnects != 3 {
+			t.Errorf("without a connection: %+v", s)
+		}
+		if err := d.n.CheckSocket(d.t.Context()); err == nil || !strings.Contains(err.Error(), "invalid_auth") {
+			t.Errorf("the app's token is wrong: %v", err)
+		}
+		d.fake.RequireApp(appToken)
+		if err := d.n.CheckSocket(d.t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -462,6 +463,57 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("%#v: %v", err, err)
 		}
 	})
+}
+
+// A check connects and sends nothing; an Alertmanager is asked whether it is ready. No error has the address' secret.
+func TestCheck(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Authorization"))
+		if strings.HasPrefix(r.URL.Path, "/wrong") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Start()
+	defer srv.Close()
+	tls := httptest.NewUnstartedServer(http.NotFoundHandler())
+	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tls.StartTLS()
+	defer tls.Close()
+	const secret = "s3cr3t-canary-of-a-path"
+	for _, tt := range []struct{ template, url, want, asked string }{
+		{"generic", srv.URL + "/" + secret, "connected; nothing was sent", ""},
+		{"generic", tls.URL + "/" + secret, "error: TLS: tls: failed to verify certificate", ""},
+		{"generic", "http://127.0.0.1:1/" + secret, "error: dial tcp 127.0.0.1:1: connect: connection refused", ""},
+		{"generic", "http://169.254.169.254/" + secret, "error: dial tcp 169.254.169.254:80: refusing to connect", ""},
+		{"alertmanager", srv.URL, "the Alertmanager is ready", "GET /-/ready Bearer t-canary"},
+		{"alertmanager", srv.URL + "/am/", "the Alertmanager is ready", "GET /am/-/ready Bearer t-canary"},
+		{"alertmanager", srv.URL + "/wrong", "error: /-/ready answers 404 Not Found", "GET /wrong/-/ready Bearer t-canary"},
+		{"alertmanager", "http://127.0.0.1:1", "error: dial tcp 127.0.0.1:1: connect: connection refused", ""},
+	} {
+		n, err := webhook.New(webhook.Options{Name: "team", Template: tt.template, URL: tt.url, Token: "t-canary"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := n.Check(t.Context())
+		n.Close()
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if !strings.HasPrefix(got, tt.want) || strings.Contains(got, "canary") {
+			t.Errorf("%s %s: %s, want %s", tt.template, tt.url, got, tt.want)
+		}
+		mu.Lock()
+		if all := strings.Join(asked, ", "); all != tt.asked {
+			t.Errorf("%s %s: asked %s, want %s", tt.template, tt.url, all, tt.asked)
+		}
+		asked = nil
+		mu.Unlock()
+	}
 }
 
 // Discord's messages are edited in place, and sent anew when somebody has deleted them.
