@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,23 +25,8 @@ event was stored last.`,
   lookout inputs --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := f.check(p)
-			if err != nil {
-				return err
-			}
-			all, err := fetchList[api.Input](cmd.Context(), p, "inputs")
-			if err != nil {
-				return p.explain(err)
-			}
-			if f.form == formJSON {
-				return p.printJSON(len(all), func(i int) any { return &all[i] })
-			}
-			t := p.newTable(color, "INPUT", "STATE", "ADDRESS", "EVENTS", "BYTES", "LAST", "DROPPED", "NOTE")
-			for i := range all {
-				t.add(p.inputCells(&all[i])...)
-			}
-			_, err = p.stdout.Write(t.bytes())
-			return err
+			fetch := func(ctx context.Context) ([]api.Input, error) { return fetchList[api.Input](ctx, p, "inputs") }
+			return printList(cmd.Context(), p, &f, "", fetch, []string{"INPUT", "STATE", "ADDRESS", "EVENTS", "BYTES", "LAST", "DROPPED", "NOTE"}, p.inputCells)
 		},
 	}
 	f.add(cmd)

@@ -46,40 +46,22 @@ func (p *program) ruleListCommand() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := f.check(p)
-			if err != nil {
-				return err
-			}
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			rules, err := c.Rules(cmd.Context())
-			if err != nil {
-				return p.explain(err)
-			}
-			if len(rules) == 0 {
-				p.say("no rule is in force: set slack.channel and slack.token, or rules in lookout.yaml")
-				return errNoMatch
-			}
-			if f.form == formJSON {
-				return p.printJSON(len(rules), func(i int) any { return &rules[i] })
-			}
-			t := p.newTable(color, "RULE", "MODE", "NOTIFY", "SEVERITY", "CHANNELS", "MATCHED", "LAST", "OPEN", "QUERY")
-			for _, r := range rules {
-				last := ""
-				if !r.Last.IsZero() {
-					last = ageText(p.now().Sub(r.Last))
-				}
-				severity := r.Severity
-				if severity == "" {
-					severity = "level's"
-				}
-				t.add(cell{text: r.Name}, cell{text: r.Mode}, cell{text: r.Notify}, cell{severity, severityColors[r.Severity]}, cell{text: strings.Join(r.Channels, ", ")},
-					cell{text: grouped(int64(r.Matched))}, cell{text: last}, cell{text: grouped(int64(r.Open))}, cell{text: r.Query})
-			}
-			_, err = p.stdout.Write(t.bytes())
-			return err
+			return printList(cmd.Context(), p, &f, "no rule is in force: set slack.channel and slack.token, or rules in lookout.yaml", from(p, (*sdk.Client).Rules),
+				[]string{"RULE", "MODE", "NOTIFY", "SEVERITY", "CHANNELS", "MATCHED", "LAST", "OPEN", "QUERY"},
+				func(r *sdk.Rule) []cell {
+					last := ""
+					if !r.Last.IsZero() {
+						last = ageText(p.now().Sub(r.Last))
+					}
+					severity := r.Severity
+					if severity == "" {
+						severity = "level's"
+					}
+					return []cell{
+						{text: r.Name}, {text: r.Mode}, {text: r.Notify}, {severity, severityColors[r.Severity]}, {text: strings.Join(r.Channels, ", ")},
+						{text: grouped(int64(r.Matched))}, {text: last}, {text: grouped(int64(r.Open))}, {text: r.Query},
+					}
+				})
 		},
 	}
 	f.add(cmd)

@@ -38,31 +38,11 @@ func (p *program) savedListCommand() *cobra.Command {
 		Short: "List the saved searches",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := f.check(p)
-			if err != nil {
-				return err
-			}
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			all, err := c.SavedSearches(cmd.Context())
-			if err != nil {
-				return p.explain(err)
-			}
-			if len(all) == 0 {
-				p.say("no search is saved yet; `lookout saved set NAME QUERY` saves one")
-				return errNoMatch
-			}
-			if f.form == formJSON {
-				return p.printJSON(len(all), func(i int) any { return &all[i] })
-			}
-			t := p.newTable(color, "NAME", "QUERY", "SERVICES", "SINCE", "UNTIL", "BY", "WHAT")
-			for _, s := range all {
-				t.add(cell{text: s.Name}, cell{text: s.Query}, cell{text: strings.Join(s.Services, " ")}, cell{text: s.Since}, cell{text: s.Until}, cell{text: s.By}, cell{text: s.Description})
-			}
-			_, err = p.stdout.Write(t.bytes())
-			return err
+			return printList(cmd.Context(), p, &f, "no search is saved yet; `lookout saved set NAME QUERY` saves one", from(p, (*sdk.Client).SavedSearches),
+				[]string{"NAME", "QUERY", "SERVICES", "SINCE", "UNTIL", "BY", "WHAT"},
+				func(s *sdk.SavedSearch) []cell {
+					return []cell{{text: s.Name}, {text: s.Query}, {text: strings.Join(s.Services, " ")}, {text: s.Since}, {text: s.Until}, {text: s.By}, {text: s.Description}}
+				})
 		},
 	}
 	f.add(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,32 +41,15 @@ func (p *program) silenceListCommand() *cobra.Command {
 		Short: "List the silences that are active or to come",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := f.check(p)
-			if err != nil {
-				return err
+			silences := func(ctx context.Context) ([]sdk.Silence, error) {
+				list, err := from(p, (*sdk.Client).Silences)(ctx)
+				return slices.DeleteFunc(list, func(s sdk.Silence) bool { return s.State == string(alerting.SilenceExpired) && !all }), err
 			}
-			c, err := p.client()
-			if err != nil {
-				return err
-			}
-			silences, err := c.Silences(cmd.Context())
-			if err != nil {
-				return p.explain(err)
-			}
-			silences = slices.DeleteFunc(silences, func(s sdk.Silence) bool { return s.State == string(alerting.SilenceExpired) && !all })
-			if len(silences) == 0 {
-				p.say("nothing is silenced; `lookout silence add 'service=\"shop\"' --for 2h` silences something")
-				return errNoMatch
-			}
-			if f.form == formJSON {
-				return p.printJSON(len(silences), func(i int) any { return &silences[i] })
-			}
-			t := p.newTable(color, "ID", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT")
-			for _, s := range silences {
-				t.add(cell{text: s.ID}, silenceState(s.State), cell{text: p.silenceTimes(s)}, cell{text: s.Matchers}, cell{text: s.By}, cell{text: s.Comment})
-			}
-			_, err = p.stdout.Write(t.bytes())
-			return err
+			return printList(cmd.Context(), p, &f, "nothing is silenced; `lookout silence add 'service=\"shop\"' --for 2h` silences something", silences,
+				[]string{"ID", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT"},
+				func(s *sdk.Silence) []cell {
+					return []cell{{text: s.ID}, silenceState(s.State), {text: p.silenceTimes(*s)}, {text: s.Matchers}, {text: s.By}, {text: s.Comment}}
+				})
 		},
 	}
 	f.add(cmd)

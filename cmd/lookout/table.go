@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lookoutlog/lookout/sdk"
 )
 
 // listFlags are the flags of the commands that list what runs.
@@ -32,6 +35,42 @@ func (f *listFlags) check(p *program) (color bool, err error) {
 		return false, fmt.Errorf("-o: there is no form %q; use auto or json", f.form)
 	}
 	return p.colors(f.color)
+}
+
+// from asks the server that the program is set to.
+func from[T any](p *program, ask func(*sdk.Client, context.Context) (T, error)) func(context.Context) (T, error) {
+	return func(ctx context.Context) (none T, err error) {
+		c, err := p.client()
+		if err != nil {
+			return none, err
+		}
+		return ask(c, ctx)
+	}
+}
+
+// printList prints what fetch returns: a table with a row each, or a line of JSON each. Of nothing it says none and returns errNoMatch,
+// unless none is empty.
+func printList[T any](ctx context.Context, p *program, f *listFlags, none string, fetch func(context.Context) ([]T, error), names []string, row func(*T) []cell) error {
+	color, err := f.check(p)
+	if err != nil {
+		return err
+	}
+	all, err := fetch(ctx)
+	switch {
+	case err != nil:
+		return p.explain(err)
+	case len(all) == 0 && none != "":
+		p.say("%s", none)
+		return errNoMatch
+	case f.form == formJSON:
+		return p.printJSON(len(all), func(i int) any { return &all[i] })
+	}
+	t := p.newTable(color, names...)
+	for i := range all {
+		t.add(row(&all[i])...)
+	}
+	_, err = p.stdout.Write(t.bytes())
+	return err
 }
 
 // cell is one place of a table; color may be empty.

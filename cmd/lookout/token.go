@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -48,19 +49,8 @@ func (p *program) tokenListCommand() *cobra.Command {
 		Long:  `list shows each token's name, never the token. USED is to an hour; those of data folder and configuration have none.`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			color, err := f.check(p)
-			if err != nil {
-				return err
-			}
-			all, err := fetchList[tokenJSON](cmd.Context(), p, "tokens")
-			if err != nil {
-				return p.explain(err)
-			}
-			if f.form == formJSON {
-				return p.printJSON(len(all), func(i int) any { return &all[i] })
-			}
-			t := p.newTable(color, "NAME", "ROLE", "FROM", "CREATED", "BY", "USED")
-			for _, one := range all {
+			fetch := func(ctx context.Context) ([]tokenJSON, error) { return fetchList[tokenJSON](ctx, p, "tokens") }
+			return printList(cmd.Context(), p, &f, "", fetch, []string{"NAME", "ROLE", "FROM", "CREATED", "BY", "USED"}, func(one *tokenJSON) []cell {
 				created, used := "", ""
 				if one.Created != nil {
 					created = one.Created.Local().Format("2006-01-02 15:04:05")
@@ -68,10 +58,8 @@ func (p *program) tokenListCommand() *cobra.Command {
 				if one.Used != nil {
 					used = ageText(p.now().Sub(*one.Used)) + " ago"
 				}
-				t.add(cell{text: one.Name}, cell{text: one.Role}, cell{text: one.From}, cell{text: created}, cell{text: one.By}, cell{text: used})
-			}
-			_, err = p.stdout.Write(t.bytes())
-			return err
+				return []cell{{text: one.Name}, {text: one.Role}, {text: one.From}, {text: created}, {text: one.By}, {text: used}}
+			})
 		},
 	}
 	f.add(cmd)

@@ -72,34 +72,42 @@ const (
 	always
 )
 
-// mayMatch decides on a value of the built-in field name alone.
-func mayMatch(n node, name string, value []byte) verdict {
+// decide tells what follows for a node from what is known of its fields; field is asked about each, and everything else is open.
+func decide(n node, field func(*fieldNode) verdict) verdict {
 	switch n := n.(type) {
 	case allNode:
 		return always
 	case *andNode:
 		v := always
 		for _, k := range n.kids {
-			v = min(v, mayMatch(k, name, value))
+			v = min(v, decide(k, field))
 		}
 		return v
 	case *orNode:
 		v := never
 		for _, k := range n.kids {
-			v = max(v, mayMatch(k, name, value))
+			v = max(v, decide(k, field))
 		}
 		return v
 	case *notNode:
-		return always - mayMatch(n.kid, name, value)
+		return always - decide(n.kid, field)
 	case *fieldNode:
-		if n.name == name {
-			if len(value) > 0 && fieldPred(n).test(value) != (n.op == opNe || n.op == opNotMatch) {
-				return always
-			}
-			return never
-		}
+		return field(n)
 	}
 	return maybe
+}
+
+// mayMatch decides on a value of the built-in field name alone.
+func mayMatch(n node, name string, value []byte) verdict {
+	return decide(n, func(n *fieldNode) verdict {
+		switch {
+		case n.name != name:
+			return maybe
+		case len(value) > 0 && fieldPred(n).test(value) != (n.op == opNe || n.op == opNotMatch):
+			return always
+		}
+		return never
+	})
 }
 
 // Needles.

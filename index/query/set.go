@@ -150,24 +150,7 @@ func (s *Set) decide(e *event.Event) *source {
 
 // given tells what level, service, env, host, container and stream decide.
 func given(n node, e *event.Event) verdict {
-	switch n := n.(type) {
-	case allNode:
-		return always
-	case *andNode:
-		v := always
-		for _, k := range n.kids {
-			v = min(v, given(k, e))
-		}
-		return v
-	case *orNode:
-		v := never
-		for _, k := range n.kids {
-			v = max(v, given(k, e))
-		}
-		return v
-	case *notNode:
-		return always - given(n.kid, e)
-	case *fieldNode:
+	return decide(n, func(n *fieldNode) verdict {
 		switch n.name {
 		case nameService, nameEnv, nameHost, nameContainer, nameStream, nameLevel:
 			if new(compiler).compileField(n).match(e) {
@@ -175,8 +158,8 @@ func given(n node, e *event.Event) verdict {
 			}
 			return never
 		}
-	}
-	return maybe
+		return maybe
+	})
 }
 
 // collect takes up the literals that the queries' texts ask for.
