@@ -157,7 +157,7 @@ func (s *server) raw(text string) (int, string) {
 	s.t.Helper()
 	conn := s.dial()
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience * 20 * time.Second))
 	if _, err := io.WriteString(conn, text); err != nil {
 		s.t.Fatal(err)
 	}
@@ -772,7 +772,7 @@ func TestBadRequests(t *testing.T) {
 	for path, names := range params {
 		for _, name := range names {
 			for _, v := range values {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience*20*time.Second)
 				resp, err := http.DefaultClient.Do(s.request("GET", path+"?"+name+"="+url.QueryEscape(v), nil).WithContext(ctx))
 				if err != nil {
 					t.Fatalf("%s?%s=%.40q: %v", path, name, v, err)

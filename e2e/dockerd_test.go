@@ -133,7 +133,7 @@ func (e *engine) start() error {
 	if err := <-started; err != nil {
 		return err
 	}
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(patience * 30 * time.Second)
 	for {
 		if _, err := e.cli("version", "--format", "{{.Server.Version}}"); err == nil {
 			return nil
@@ -226,7 +226,7 @@ func (e *engine) signal(sig syscall.Signal) error {
 	case err := <-e.done:
 		e.done <- err
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience * 30 * time.Second):
 		return fmt.Errorf("dockerd does not end after %v", sig)
 	}
 }

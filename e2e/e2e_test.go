@@ -160,7 +160,7 @@ func (s *server) start() {
 	case err := <-s.done:
 		s.done <- err
 		s.t.Fatalf("lookout ended at its start: %v\n%s", err, s.log)
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience * 30 * time.Second):
 		s.t.Fatalf("lookout printed no addresses:\n%s", s.log)
 	}
 }

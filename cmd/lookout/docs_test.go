@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
 	"github.com/lookoutlog/lookout/internal/config"
@@ -27,20 +28,25 @@ func TestDocs(t *testing.T) {
 	for name, page := range map[string][]byte{
 		"cli.md": cliPage(), "configuration.md": configPage(), "query.md": queryPage(t),
 	} {
-		path := filepath.Join("..", "..", "docs", name)
-		if *update {
-			if err := os.WriteFile(path, page, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		have, err := os.ReadFile(path)
-		if err != nil {
+		golden(t, filepath.Join("..", "..", "docs", name), string(page))
+	}
+}
+
+// golden compares a text with the file that has it, or writes the file anew with -update.
+func golden(t *testing.T, path, text string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(have, page) {
-			t.Errorf("docs/%s is not what the code says: go test ./cmd/lookout -run TestDocs -update", name)
-		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(text, "\n")); diff != "" {
+		t.Errorf("%s is not what the code says (-want +got); go test ./cmd/lookout -run '^%s$' -update\n%s", path, t.Name(), diff)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 )
 
@@ -65,20 +64,7 @@ func TestTranscript(t *testing.T) {
 		fmt.Fprintf(&b, "$ %s\n%s", strings.ReplaceAll(command, "DIR/", "/srv/"), u.steadyHere(command, u.play(kind, strings.ReplaceAll(command, "DIR/", u.dir+"/"))))
 	}
 	b.WriteString("```\n")
-	path := filepath.Join("..", "..", "docs", "cli-transcript.md")
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
-		t.Errorf("docs/cli-transcript.md is not what the commands print (-want +got); go test ./cmd/lookout -run TestTranscript -update\n%s", diff)
-	}
+	golden(t, filepath.Join("..", "..", "docs", "cli-transcript.md"), b.String())
 }
 
 // play runs a command of the transcript and returns what it shows.

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // userRow is a row of docs/cli-for-users-of.md.
@@ -341,20 +339,7 @@ func TestUsers(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "\n$ %s\n%s", r.ours, outs[r.ours])
 	}
-	path := filepath.Join("testdata", "users", "output.txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
-		t.Errorf("%s is not what the commands print (-want +got); go test ./cmd/lookout -run TestUsers -update\n%s", path, diff)
-	}
+	golden(t, filepath.Join("testdata", "users", "output.txt"), b.String())
 }
 
 var (

@@ -112,7 +112,7 @@ func TestCompressedTail(t *testing.T) {
 	for _, coding := range []string{"gzip", "zstd"} {
 		f := newFixture(t)
 		s := f.server(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/tail?q=hello", nil)
 		if err != nil {
