@@ -69,7 +69,7 @@ var writtenOut = regexp.MustCompile(`\\u[0-9a-f]{4}`)
 // of the kind has its own of.
 func like(inc *incident) (*query.Query, error) {
 	headline := mask.Headline(writtenOut.ReplaceAll([]byte(inc.Sample.Message), []byte("\ufffd")))
-	line := mask.Append(nil, headline)
+	line, _ := undated(mask.Append(nil, headline))
 	var b strings.Builder
 	b.WriteString("^\\s*")
 	last, known := ' ', false

@@ -65,6 +65,8 @@ func TestLike(t *testing.T) {
 		{"bell\x07 and \xff bytes", "bell\x07 and \xfe bytes", "bell"},
 		{strings.Repeat("long ", 200), strings.Repeat("long ", 150), "long"},
 		{"größer als 5", "größer als 6", "grösser als 5"},
+		{"Dec 10 06:55:46 LabSZ sshd[24200]: no peer", "Jan  3 16:05:06 LabSZ sshd[7]: no peer", "Dec 10 06:55:46 LabSZ sshd[24200]: a peer"},
+		{"[Sun Dec 04 04:47:44 2005] [error] no peer", "[Mon Jan 05 14:07:04 2026] [error] no peer", "[Sun Dec 04 04:47:44 2005] [warn] no peer"},
 	} {
 		e := ev(event.Error, "sshd", tt.message)
 		q, err := alerting.Like(&e)
