@@ -203,10 +203,10 @@ func (m *mark) about(env string) bool { return m.Env == "" || env == "" || m.Env
 func (m *mark) beside(since int64) string {
 	text := Cut(m.says("").Says(), 120)
 	switch d := time.Duration(since - m.At); {
+	case d.Abs() < time.Second:
+		return text + ", just then"
 	case d < 0:
 		return text + ", " + about(-d) + " later"
-	case d < time.Second:
-		return text + ", just before"
 	default:
 		return text + ", " + about(d) + " before"
 	}

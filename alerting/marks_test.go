@@ -55,7 +55,7 @@ func TestMarkIsBesideIncident(t *testing.T) {
 		want   string // of the facts between the time and the rule
 	}{
 		{"a deploy", []event.Event{deploy("shop", "v2")}, 4 * time.Minute, broken(), "deploy v2 by ann, 4 min before"},
-		{"just now", []event.Event{deploy("shop", "v2")}, 0, broken(), "deploy v2 by ann, just before"},
+		{"just now", []event.Event{deploy("shop", "v2")}, 0, broken(), "deploy v2 by ann, just then"},
 		{"seconds ago", []event.Event{deploy("shop", "v2")}, 20 * time.Second, broken(), "deploy v2 by ann, 20s before"},
 		{"an hour ago", []event.Event{deploy("shop", "v2")}, time.Hour, broken(), "deploy v2 by ann, 60 min before"},
 		{"more than an hour ago", []event.Event{deploy("shop", "v2")}, time.Hour + 1, broken(), ""},
@@ -128,6 +128,29 @@ func TestMarksBesideASilence(t *testing.T) {
 	s.add(deploy("shop", "v2"), marked(alerting.Mark{Kind: alerting.MarkNote, Service: "pay", Text: "x"}))
 	s.pass(time.Hour)
 	s.want("31m7s firing [warning] shop: silent for 30 min, more than 30m")
+}
+
+// What comes with the event that opens an incident, and behind it, is told of it: where batches end changes nothing.
+func TestMarkInTheSameBatch(t *testing.T) {
+	inHistory(t, func(r *duo, h *alertingtest.Historian) {
+		r.run()
+		r.source.Add(down("sales"), deploy("sales", "v2"), up("sales"), deploy("sales", "v3"), down("sales"))
+		r.pass(time.Minute)
+		infos, err := r.engine.Incidents()
+		if err != nil || len(infos) != 1 {
+			t.Fatalf("%+v, %v", infos, err)
+		}
+		var says []string
+		for _, m := range infos[0].Marks {
+			says = append(says, m.Says)
+		}
+		if want := []string{"deploy v3 by ann, just then", "deploy v2 by ann, just then"}; !slices.Equal(says, want) {
+			t.Errorf("it has the marks %q, want %q", says, want)
+		}
+		r.source.Add(up("sales"), down("sales"), deploy("sales", "v4"))
+		r.pass(20 * time.Minute)
+		wantHistory(t, h, "00:01:00Z resolved after 1m", "00:01:00Z deployed v4 by ann")
+	})
 }
 
 // An incident that is open has what comes in its thread, and the message says it when it is edited next. Nobody is told anew.
@@ -302,7 +325,7 @@ func TestKillAtEveryPointKeepsMarks(t *testing.T) {
 			notes, told := 0, 0
 			for _, m := range c.slack.Messages() {
 				text := m.Content()
-				if strings.Contains(text, word(1)) && strings.Contains(text, "deploy v2 by ann, just before") {
+				if strings.Contains(text, word(1)) && strings.Contains(text, "deploy v2 by ann, just then") {
 					told++
 				}
 				if strings.Contains(text, "note: rolled back") && !strings.Contains(text, alerting.NoteAgain) {
