@@ -134,21 +134,26 @@ func TestMarksBesideASilence(t *testing.T) {
 func TestMarkInTheSameBatch(t *testing.T) {
 	inHistory(t, func(r *duo, h *alertingtest.Historian) {
 		r.run()
-		r.source.Add(down("sales"), deploy("sales", "v2"), up("sales"), deploy("sales", "v3"), down("sales"))
+		wantMarks := func(want ...string) {
+			t.Helper()
+			infos, err := r.engine.Incidents()
+			if err != nil || len(infos) != 1 {
+				t.Fatalf("%+v, %v", infos, err)
+			}
+			var says []string
+			for _, m := range infos[0].Marks {
+				says = append(says, m.Says)
+			}
+			if !slices.Equal(says, want) {
+				t.Errorf("it has the marks %q, want %q", says, want)
+			}
+		}
+		r.source.Add(down("sales"), deploy("sales", "v2"))
 		r.pass(time.Minute)
-		infos, err := r.engine.Incidents()
-		if err != nil || len(infos) != 1 {
-			t.Fatalf("%+v, %v", infos, err)
-		}
-		var says []string
-		for _, m := range infos[0].Marks {
-			says = append(says, m.Says)
-		}
-		if want := []string{"deploy v3 by ann, just then", "deploy v2 by ann, just then"}; !slices.Equal(says, want) {
-			t.Errorf("it has the marks %q, want %q", says, want)
-		}
-		r.source.Add(up("sales"), down("sales"), deploy("sales", "v4"))
+		wantMarks("deploy v2 by ann, just then")
+		r.source.Add(up("sales"), deploy("sales", "v3"), down("sales"), deploy("sales", "v4"))
 		r.pass(20 * time.Minute)
+		wantMarks("deploy v4 by ann, just then", "deploy v3 by ann, just then", "deploy v2 by ann, 60s before")
 		wantHistory(t, h, "00:01:00Z resolved after 1m", "00:01:00Z deployed v4 by ann")
 	})
 }
