@@ -1,7 +1,9 @@
 package alerting
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -59,6 +61,10 @@ type modes struct {
 	dirty   bool     // the clock has ticked
 	dropped []string // rules whose states are to be deleted
 
+	// firsts says from where on each rule in force is held against events; nil while that is not known of any.
+	firsts map[string]inForce
+	began  bool // firsts has changed
+
 	meeting  bool             // some rule is of mode new
 	services map[string]int64 // when each service was first seen while one was, Received, ns
 	met      bool             // services has changed
@@ -73,6 +79,33 @@ type clockRecord struct {
 	Now        int64 `json:"now"`    // when the last event was received, or At if that is later
 	Paused     int64 `json:"paused"` // how much of the time up to Now did not count
 	ClockSince int64 `json:"since"`  // the end of the last time that did not count
+}
+
+// inForce is from where on a rule has meant what it means.
+type inForce struct {
+	After   uint64 `json:"after"`        // it is held against events behind this sequence
+	At      int64  `json:"at,omitempty"` // since when, ns by the Clock; 0 when it was so before this was noted
+	Meaning string `json:"meaning"`
+}
+
+// begin notes from where on the rules in force are held against events.
+func (m *modes) begin(rules []*rule) {
+	firsts := make(map[string]inForce, len(rules))
+	for _, r := range rules {
+		meaning := string(cmp.Or(r.Mode, ModeMatch)) + ": " + r.text
+		f, known := m.firsts[r.Name]
+		switch {
+		case known && f.Meaning == meaning:
+			f.After = min(f.After, m.e.position.Load()) // the store may have been put back
+		case m.firsts == nil:
+			f = inForce{Meaning: meaning}
+		default:
+			f = inForce{After: m.e.position.Load(), At: m.e.clock.Now().UnixNano(), Meaning: meaning}
+		}
+		firsts[r.Name] = f
+	}
+	m.began = m.began || m.firsts == nil || !maps.Equal(firsts, m.firsts)
+	m.firsts = firsts
 }
 
 // pass tells what time it is; what is due until then has been evaluated.
@@ -319,6 +352,7 @@ func (m *modes) adopt() {
 	}
 	slices.Sort(m.dropped)
 	m.set = query.NewSet(queries)
+	m.begin(*now)
 	m.ruleset = now
 }
 
@@ -341,6 +375,11 @@ func (m *modes) write(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	if m.began {
+		if err := put(tx.Bucket(bucketMode), keyRules, m.firsts); err != nil {
+			return err
+		}
+	}
 	if m.met {
 		if err := put(tx.Bucket(bucketMode), keyServices, m.services); err != nil {
 			return err
@@ -354,7 +393,7 @@ func (m *modes) write(tx *bbolt.Tx) error {
 
 // written notes that all that had changed is in the state.
 func (m *modes) written() {
-	m.dropped, m.dirty, m.paused, m.met = nil, false, false, false
+	m.dropped, m.dirty, m.paused, m.met, m.began = nil, false, false, false, false
 	for _, s := range m.states {
 		if s != nil {
 			s.written()

@@ -61,6 +61,10 @@ func (s *sender) deliver(ctx, sendCtx context.Context, p parcel) error {
 
 // call calls the notifier. What cannot reply sends a new message instead. An error without a class is transient.
 func (s *sender) call(ctx context.Context, c *call) (Receipt, *DeliveryError) {
+	if !s.lane.enter(ctx) {
+		return Receipt{}, &DeliveryError{Class: Transient, Unsent: true, Err: ctx.Err()}
+	}
+	defer s.lane.leave()
 	ctx, cancel := context.WithTimeout(ctx, s.e.limits.SendTimeout)
 	defer cancel()
 	if c.how == reply {
@@ -166,6 +170,7 @@ func (s *sender) fail(ctx context.Context, p parcel, c call, failure *DeliveryEr
 		if failure.RetryAfter > 0 {
 			pause = jitter(min(failure.RetryAfter, maxWait))
 		}
+		s.lane.ask(e.clock.Now(), pause)
 	case Broken:
 		pause = e.limits.Park
 	case Fault:

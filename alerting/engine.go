@@ -61,6 +61,7 @@ type Engine struct {
 	c           counters
 
 	workspace limiter
+	lanes     lanes
 	edits     sync.Map   // of *limiter by way: who limits edits does so for all channels together
 	mu        sync.Mutex // guards what follows
 	senders   map[string]*sender
@@ -112,6 +113,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e.journal, e.journalWoken = o.Journal, make(chan struct{}, 1)
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
+	e.lanes.every = o.Limits.Spacing
 	e.asker = newAsker(e)
 	if err := o.Policy.check(); err != nil {
 		return nil, err

@@ -187,12 +187,16 @@ func (e *Engine) Expectations(rule string) ([]ExpectationInfo, error) {
 	}
 	list := make([]ExpectationInfo, len(s.expected.list))
 	for i, x := range s.expected.list {
-		list[i] = ExpectationInfo{
-			Query: x.Text, Author: x.Author, Reason: x.Reason, Expires: x.Expires, Added: x.Added,
-			Since: timeOf(x.Since), Hits: x.Hits, Last: timeOf(x.Last), Unused: x.Reported,
-		}
+		list[i] = x.info()
 	}
 	return list, nil
+}
+
+func (x *expected) info() ExpectationInfo {
+	return ExpectationInfo{
+		Query: x.Text, Author: x.Author, Reason: x.Reason, Expires: x.Expires, Added: x.Added,
+		Since: timeOf(x.Since), Hits: x.Hits, Last: timeOf(x.Last), Unused: x.Reported,
+	}
 }
 
 // Expect adds an entry to a rule of [ModeUnexpected]: what it matches is no news from the next batch on. It is durable when

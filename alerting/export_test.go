@@ -38,3 +38,6 @@ const (
 
 // During tells whether a time lies in a schedule.
 func (s *Schedule) During(t time.Time) (until time.Time, ok bool) { return s.during(t) }
+
+// Explain is that of the replay's engine.
+func (r *Replay) Explain(e *event.Event) (Explanation, error) { return r.e.Explain(e) }

@@ -32,12 +32,18 @@ type sight struct {
 	series *series
 }
 
-// meet tells an event of a kind that was never seen before.
-func (s *ruleState) meet(ev *event.Event) {
+// kindOf is the key of an event's kind in seen.
+func (s *ruleState) kindOf(ev *event.Event) uint64 {
 	h, print := kindOf(ev, &s.mark)
 	if print == exceptionPrint {
 		h = ^h // apart from a pattern of the same words
 	}
+	return h
+}
+
+// meet tells an event of a kind that was never seen before.
+func (s *ruleState) meet(ev *event.Event) {
+	h := s.kindOf(ev)
 	today := int32(s.m.Now / int64(day))
 	if old, known := s.seen[h]; known {
 		if old.day != today {

@@ -114,7 +114,7 @@ func (a *application) muteOf(inc *incident) *mute {
 		return nil
 	}
 	for _, parent := range r.Parents {
-		if a.fires(parent, r.ParentsEqual, labels, inc) {
+		if a.firing(parent, r.ParentsEqual, labels, inc) != nil {
 			return &mute{Kind: byParent, Name: parent}
 		}
 	}
@@ -138,8 +138,8 @@ func (a *application) decidedMute(labels Labels) *mute {
 	return nil
 }
 
-// fires tells whether an incident of a rule is open that has the same labels as a child where that is asked for.
-func (a *application) fires(rule string, equal []string, child Labels, inc *incident) bool {
+// firing returns an open incident of a rule that has the same labels as a child where that is asked for, nil when there is none.
+func (a *application) firing(rule string, equal []string, child Labels, inc *incident) *incident {
 	fires := func(parent *incident) bool {
 		if parent == nil || parent.Rule != rule || parent == inc || parent.State == Resolved || !parent.goesOn(a.now, a.e.resolvable(parent)) {
 			return false
@@ -148,16 +148,16 @@ func (a *application) fires(rule string, equal []string, child Labels, inc *inci
 		return !slices.ContainsFunc(equal, func(name string) bool { return labels[name] != child[name] })
 	}
 	for _, key := range a.e.book.ofRule(rule) {
-		if fires(a.stored([]byte(key))) {
-			return true
+		if parent := a.stored([]byte(key)); fires(parent) {
+			return parent
 		}
 	}
 	for _, parent := range a.incidents { // those that this transaction has opened
 		if fires(parent) {
-			return true
+			return parent
 		}
 	}
-	return false
+	return nil
 }
 
 // muteOfEvent tells why an event of interest is not shown.

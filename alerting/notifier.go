@@ -185,6 +185,8 @@ type DeliveryError struct {
 	Class Class
 	// RetryAfter is the pause the destination asked for, 0 when it named none.
 	RetryAfter time.Duration
+	// Code is the destination's own word for it, such as not_in_channel or 404, and Mend what helps; both may be empty.
+	Code, Mend string
 	// Unsent is true for a [Transient] error when the message cannot have reached the destination. Without it the
 	// next try says that it may be a repeat.
 	Unsent bool

@@ -215,15 +215,20 @@ func (s *ruleState) forgetWindows() {
 	s.Since, s.dirty = min(s.Since, s.m.Now), true
 }
 
-// of returns the series of an event; nil when there are too many, or it is one of none.
-func (s *ruleState) of(ev *event.Event) *series {
+// keyOf is the key of an event's series, valid until the next call.
+func (s *ruleState) keyOf(ev *event.Event) []byte {
 	s.key = s.key[:0]
 	for _, name := range s.by {
 		v := valueOf(ev, name)
 		s.key = append(s.key, v[:min(len(v), maxValue)]...)
 		s.key = append(s.key, 0)
 	}
-	x := s.series[string(s.key)]
+	return s.key
+}
+
+// of returns the series of an event; nil when there are too many, or it is one of none.
+func (s *ruleState) of(ev *event.Event) *series {
+	x := s.series[string(s.keyOf(ev))]
 	if x == nil {
 		if len(s.series) >= maxSeries {
 			s.leaveOut()
@@ -376,7 +381,7 @@ func (m *modes) load(db *bbolt.DB) error {
 		for _, r := range [...]struct {
 			key []byte
 			to  any
-		}{{keyClock, &m.clockRecord}, {keyPauses, &m.pauses}, {keyServices, &m.services}} {
+		}{{keyClock, &m.clockRecord}, {keyPauses, &m.pauses}, {keyServices, &m.services}, {keyRules, &m.firsts}} {
 			if _, err := get(b, r.key, r.to); err != nil {
 				m.e.unreadable(err)
 			}

@@ -23,7 +23,7 @@ const (
 type sender struct {
 	e       *Engine
 	channel string
-	pace    limiter
+	lane    *lane
 	edits   *limiter // of all channels of its way
 	woken   chan struct{}
 	retried atomic.Bool // somebody asked for a try at once
@@ -39,7 +39,7 @@ func newSender(e *Engine, channel string) *sender {
 	return &sender{
 		e: e, channel: channel, woken: make(chan struct{}, 1),
 		edits: e.editsOf(channel),
-		pace:  limiter{every: e.limits.Spacing, burst: 1},
+		lane:  e.lanes.of(channel),
 	}
 }
 
@@ -149,7 +149,7 @@ func (s *sender) step(ctx, sendCtx context.Context) (time.Duration, error) {
 // marked: a kill while waiting makes no repeat. What is sent then is planned anew.
 func (s *sender) reserve(now time.Time) time.Duration {
 	if !s.reserved {
-		s.turn, s.reserved = now.Add(max(s.pace.reserve(now), s.e.workspace.reserve(now))), true
+		s.turn, s.reserved = now.Add(max(s.lane.pace.reserve(now), s.e.workspace.reserve(now))), true
 	}
 	wait := s.turn.Sub(now)
 	if wait > 2*maxWait { // the clock was set back

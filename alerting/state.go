@@ -33,7 +33,7 @@ var (
 	bucketPast     = []byte("alerting/past")     // rule | fingerprint → past
 	bucketMark     = []byte("alerting/mark")     // service → its newest marks; the bucket's sequence is how many services there are
 	bucketDigest   = []byte("alerting/digest")   // "tallies" → tallies
-	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "services" → when each was first seen, "rule|" rule → ruleRecord
+	bucketMode     = []byte("alerting/mode")     // "clock" → clockRecord, "pauses" → []Pause, "services" → when each was first seen, "rules" → inForce by rule, "rule|" rule → ruleRecord
 	bucketSeries   = []byte("alerting/series")   // rule | fingerprint → series
 	bucketSeen     = []byte("alerting/seen")     // rule | hash (8 bytes) → day, series' hash (4 and 8 bytes, behind the version byte)
 	bucketExpected = []byte("alerting/expected") // rule | hash of the query (16 hex digits) → expected
@@ -45,6 +45,7 @@ var (
 	keyClock    = []byte("clock")
 	keyPauses   = []byte("pauses")
 	keyServices = []byte("services")
+	keyRules    = []byte("rules")
 )
 
 // kind is what an entry of the outbox is about.
@@ -249,7 +250,7 @@ func prepare(db *bbolt.DB, last uint64) (position uint64, err error) {
 		}
 		// Old history does not alert.
 		position = last
-		return errors.Join(putNumber(meta, keyFormat, format), putNumber(meta, keyPosition, position))
+		return errors.Join(putNumber(meta, keyFormat, format), putNumber(meta, keyPosition, position), put(tx.Bucket(bucketMode), keyRules, map[string]inForce{}))
 	})
 	return position, err
 }

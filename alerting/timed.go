@@ -213,15 +213,23 @@ type dayGap struct {
 	Gap int64 `json:"gap"` // ns
 }
 
-// hear notes that an absent rule's series is there.
-func (s *ruleState) hear(ev *event.Event) {
+// unheard says why an event is no sign of life, empty when it is one.
+func (s *ruleState) unheard(ev *event.Event) string {
 	switch string(ev.Stream) {
 	case "docker", "stats", "probe":
 		if !s.rule.streams {
-			return // what lookout says about a service is not what the service says
+			return "what lookout says about a service is not what the service says, unless the query asks for its stream"
 		}
 	}
 	if len(s.by) == 1 && len(valueOf(ev, s.by[0])) == 0 {
+		return "it does not have the field that the rule tells series apart by"
+	}
+	return ""
+}
+
+// hear notes that an absent rule's series is there.
+func (s *ruleState) hear(ev *event.Event) {
+	if s.unheard(ev) != "" {
 		return
 	}
 	x := s.of(ev)

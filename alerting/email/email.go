@@ -28,6 +28,7 @@ import (
 	"net/smtp"
 	"net/textproto"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -350,7 +351,7 @@ func (s *session) classify(err error, plain bool) *alerting.DeliveryError {
 		d.Class = alerting.Broken
 	}
 	if code != nil {
-		d.Err = fmt.Errorf("%d %s", code.Code, code.Msg)
+		d.Err, d.Code = fmt.Errorf("%d %s", code.Code, code.Msg), strconv.Itoa(code.Code)
 	}
 	return d
 }

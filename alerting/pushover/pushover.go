@@ -382,6 +382,13 @@ func (n *Notifier) judge(resp *http.Response, a *answer) error {
 	if len(a.Errors) == 0 {
 		d.Err = errors.New(resp.Status)
 	}
+	d.Code = strconv.Itoa(resp.StatusCode)
+	switch {
+	case a.Token != nil:
+		d.Mend = "set LOOKOUT_PUSHOVER_TOKEN to the application's API token"
+	case a.User != nil:
+		d.Mend = "set LOOKOUT_PUSHOVER_USER to the user's or group's key"
+	}
 	ours := a.Request != "" // the API numbers all its answers
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:

@@ -190,16 +190,18 @@ func (n *Notifier) failure(err error, plain bool) *alerting.DeliveryError {
 	var refused slack.SlackErrorResponse
 	switch {
 	case errors.As(err, &limited):
-		d.Class, d.RetryAfter = alerting.Wait, limited.RetryAfter
+		d.Class, d.RetryAfter, d.Code = alerting.Wait, limited.RetryAfter, "ratelimited"
 	case errors.As(err, &status):
+		d.Code = strconv.Itoa(status.Code)
 		switch {
 		case status.Code == http.StatusTooManyRequests:
 			d.Class = alerting.Wait
 		case status.Code < 500:
 			d.Class = alerting.Broken // no answer of the Web API: a wrong address, or a proxy that says no
+			d.Mend = "this is no answer of Slack's API: look at LOOKOUT_SLACK_API and at the proxy"
 		}
 	case errors.As(err, &refused):
-		d.Class = classOf(refused.Err, plain)
+		d.Class, d.Code, d.Mend = classOf(refused.Err, plain), codeOf(refused.Err), mendOf(refused.Err)
 		if refused.Needed != "" {
 			text += " (needs the scope " + refused.Needed + ")"
 		}
@@ -211,6 +213,36 @@ func (n *Notifier) failure(err error, plain bool) *alerting.DeliveryError {
 	}
 	d.Err = fmt.Errorf("slack: %s", alerting.Cut(hide(text, n.token, n.app), 500))
 	return d
+}
+
+// codeOf is Slack's code for an error, empty for one that does not look like a code: it is shown as it is.
+func codeOf(code string) string {
+	if len(code) > 100 || strings.ContainsFunc(code, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' }) {
+		return ""
+	}
+	return code
+}
+
+// mendOf is what helps against an error of Slack's, empty where only waiting does.
+func mendOf(code string) string {
+	switch code {
+	case "not_in_channel":
+		return "invite the app: write /invite @lookout in the channel"
+	case "channel_not_found":
+		return "look at the channel's name; if it is private, write /invite @lookout in it"
+	case "is_archived":
+		return "unarchive the channel, or name another one"
+	case "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired":
+		return "the token is not good (any more): install the app in the workspace, and set LOOKOUT_SLACK_TOKEN to the bot token it shows (xoxb-…)"
+	case "missing_scope":
+		return "add the scope under OAuth & Permissions, and install the app again"
+	case "no_permission", "org_login_required", "ekm_access_denied":
+		return "the workspace does not let the app post: ask its admin"
+	}
+	if strings.HasPrefix(code, "restricted_action") {
+		return "only some may post in the channel: let the app, or name another channel"
+	}
+	return ""
 }
 
 // hide takes secrets out of a text.

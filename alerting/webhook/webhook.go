@@ -293,6 +293,9 @@ func (n *Notifier) public(err error) string {
 // Close lets idle connections go.
 func (n *Notifier) Close() { n.close() }
 
+// Acts tells that the way does something when it is told of an incident that fires: nothing that is not one may set it off.
+func (n *Notifier) Acts() bool { return n.shipped.once }
+
 // A receipt's ID is the message's at the service, and behind a bar the state it was last told.
 func receipt(channel, id string, state alerting.State) alerting.Receipt {
 	if id == "" {
@@ -487,7 +490,7 @@ func judge(resp *http.Response, body []byte, plain, edits bool) *alerting.Delive
 	if shown := strings.TrimSpace(string(body)); shown != "" {
 		text += ": " + alerting.Cut(strings.ToValidUTF8(shown, "?"), maxShown)
 	}
-	d := &alerting.DeliveryError{Err: errors.New(text)}
+	d := &alerting.DeliveryError{Err: errors.New(text), Code: strconv.Itoa(resp.StatusCode)}
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:
 		d.Class, d.RetryAfter = alerting.Wait, retryAfter(resp.Header)

@@ -15,19 +15,23 @@ import (
 
 func (p *program) alertsCommand() *cobra.Command {
 	cmd := listCommand(p, &cobra.Command{
-		Use:   "alerts [SERVICE...]",
-		Short: "List the alerts: what fires, who sees to it, what is over since yesterday",
+		Use:     "alerts [SERVICE...]",
+		Aliases: []string{"alert"},
+		Short:   "List the alerts: what fires, who sees to it, what is over since yesterday",
 		Example: `  lookout alerts
   lookout alerts 'pay*'
   lookout alerts --json
   lookout alerts ack 7
-  lookout alerts resolve 7`,
+  lookout alerts resolve 7
+  lookout alerts explain 48121
+  lookout alerts send-test '#ops'`,
 	}, "alerts", func(one *alerting.IncidentInfo) string { return one.Service }, p.alertsTable)
 	cmd.AddCommand(
 		p.alertCommand("ack", "Say that somebody sees to alerts: nothing rings for them any more", `ack acknowledges alerts: their messages say who sees to them, and nothing rings for them any more.
 One that fires again after it was resolved is to be acknowledged again. It needs the admin's token.`, (*sdk.Client).AcknowledgeAlert),
 		p.alertCommand("resolve", "End alerts by hand", `resolve ends alerts by hand: their messages say so, and nothing rings for them any more. The next event
-that matches has an alert fire again. It needs the admin's token.`, (*sdk.Client).ResolveAlert))
+that matches has an alert fire again. It needs the admin's token.`, (*sdk.Client).ResolveAlert),
+		p.alertExplainCommand(), p.sendTestCommand())
 	return cmd
 }
 

@@ -61,7 +61,7 @@ func TestHostileEvents(t *testing.T) {
 		{"grep", "evil", "-o", name, "--template", "{{.Message}} {{.Service}} {{.Host}} {{.Fields}} {{json .}}"}, {"grep", "evil", "--fields", "*"}, {"grep", "evil", "-o", "csv", "--fields", "user,host"},
 		{"grep", "-c", "evil"}, {"grep", "-l", "evil"}, {"grep", "-L", "nothing"}, {"grep", "-C", "1", "evil"}, {"grep", "--only-matching", `~"evil.*"`}, {"grep", "--stats", "evil"}, {"tail", "--no-follow"},
 		{"tail", "--no-follow", "-o", "json"}, {"count", "evil", "--by", "user"}, {"count", "evil", "--by", "user,service,host", "-o", "csv"}, {"count", "evil", "--by", "user", "-o", "json"}, {"top", "user"},
-		{"top", "user", "-o", "csv"}, {"top", "user", "-o", "json"}, {"patterns"}, {"patterns", "-o", "json"}, {"services"}, {"services", "--json"}, {"fields"}, {"fields", "-o", "json"}, {"containers"}, {"probes"}, {"alerts"}, {"status"}, {"retention"},
+		{"top", "user", "-o", "csv"}, {"top", "user", "-o", "json"}, {"patterns"}, {"patterns", "-o", "json"}, {"services"}, {"services", "--json"}, {"fields"}, {"fields", "-o", "json"}, {"containers"}, {"probes"}, {"alerts"}, {"alerts", "explain", "--all", "1"}, {"alerts", "explain", "--json", "1"}, {"alerts", "explain", hostile}, {"alerts", "send-test", hostile}, {"status"}, {"retention"},
 		{"query", "explain", "evil " + hostile}, {"delete", "evil", "--dry-run"}, {"delete", "evil", "--all", "--dry-run"}, {"export", "evil"}, {"export", "evil", "--form", "csv"}, {"export", "evil", "--form", "raw"}, {"grep", "("}, {"grep", "(" + hostile}, {"grep", "evil", hostile},
 		{"grep", "evil", "-o", hostile}, {"grep", "evil", "-s", hostile}, {hostile}, {"grep", "--" + hostile}, {"tail", "--no-follow", hostile}, {"saved", "list"}, {"catalog", "status"}, {"saved", "remove", hostile}, {"--server", hostile, "grep", "x"},
 		{"__complete", "grep", "user:"}, {"__complete", "grep", "x", ""}, {"__complete", "top", ""}, {"__complete", "grep", "host:"}, {"__complete", "grep", "service:"}, {"config", "set", hostile, "--url", hostile}, {"check", "--config", hostile},
@@ -85,6 +85,9 @@ func TestHostileServer(t *testing.T) {
 		`{"error":{"code":` + string(text) + `,"message":` + string(text) + `,"mend":` + string(text) + `,"text":` + string(text) + `,"position":1,"end":3}}`,
 		`{"summary":{"complete":false,"reasons":[` + string(text) + `],"warnings":[` + string(text) + `],"services":{` + string(text) + `:1}},"services":[{"name":` + string(text) + `,"hosts":[` + string(text) + `]}],"status":` + string(text) + `,"version":` + string(text) + `}`,
 		hostile, `{"progress":{"done":1,"total":2,"unit":` + string(text) + `}}` + "\n" + `{"summary":{"data":` + string(text) + `,"problems":[{"what":` + string(text) + `,"cost":` + string(text) + `,"mend":` + string(text) + `}]}}`,
+		strings.ReplaceAll(`{"channel":X,"accepted":false,"class":X,"error":X,"mend":X,"channels":[{"channel":X,"way":X,"parked":"2026-11-21T11:00:00Z","error":X}],"event":{"service":X,"level":X,"message":X},"matched":1,`+
+			`"rules":[{"rule":X,"match":true,"outcome":X,"why":X,"terms":[X],"fingerprint":X,"series":{"by":{X:X},"text":X},"expected":[{"query":X,"author":X}],"incident":{"state":X,"title":X},`+
+			`"quiet":[{"kind":X,"name":X,"why":X}],"channels":[{"channel":X,"route":1,"match":X,"receipt":X,"why":X}]},{"rule":X,"outcome":"no match","terms":[X]}]}`, "X", string(text)),
 	} {
 		for _, status := range []int{200, 400, 500} {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -109,6 +112,7 @@ func TestHostileServer(t *testing.T) {
 				inert(t, fmt.Sprintf("%q of %d %.30q", path, status, answer), s.onTerminal("", path...))
 			}
 			walk((&program{stdout: io.Discard, stderr: io.Discard, env: s.lookup}).root(), nil)
+			inert(t, fmt.Sprintf("an explanation of %d %.30q", status, answer), s.onTerminal("", "alerts", "explain", "--all", "1"))
 			if commands < 12 {
 				t.Errorf("%d commands: the walk has lost its way", commands)
 			}

@@ -100,6 +100,10 @@ type Options struct {
 	Alerts func() ([]alerting.IncidentInfo, error)
 	// Alerter knows single incidents, for the paths below /api/v1/alerts; without it there are none.
 	Alerter Alerter
+	// Explainer says what the rules made of events; without it there are no rules.
+	Explainer Explainer
+	// Notifier tries channels; nil in an agent.
+	Notifier Notifier
 	// Silencer keeps silences; without it there are none.
 	Silencer Silencer
 	// Marks takes the events of POST /api/v1/marks; they are durable when it returns. Without it the route answers 501.

@@ -72,6 +72,15 @@ func (noRules) TestRules(context.Context, RuleTestRequest) (*RuleTest, error) {
 	return nil, &AskError{Message: "there is no rule", Mend: "make one"}
 }
 
+// nobody has no channels.
+type nobody struct{}
+
+func (nobody) Channels() ([]ChannelInfo, error) { return []ChannelInfo{}, nil }
+
+func (nobody) SendTest(context.Context, string, alerting.Test) (alerting.TestResult, error) {
+	return alerting.TestResult{}, &AskError{Field: "channel", Message: "is not configured", Mend: "there are none"}
+}
+
 type fixture struct {
 	*API
 	t     testing.TB
@@ -83,7 +92,7 @@ func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, store: newMemory(), log: &locked{}}
 	o := Options{
-		Store: f.store, Rulebook: noRules{},
+		Store: f.store, Rulebook: noRules{}, Notifier: nobody{},
 		Events: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {

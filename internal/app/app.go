@@ -91,6 +91,7 @@ type App struct {
 	engine   *alerting.Engine  // nil without rules
 	ways     alerting.Notifier // what its messages go by
 	named    atomic.Pointer[ways]
+	tester   *alerting.Tester // what test messages go by
 	inForce  atomic.Pointer[config.Config]
 	reloads  reloads
 	trying   chan struct{}       // has room for one backtest

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -130,7 +131,7 @@ func TestCanaries(t *testing.T) {
 		token := strings.TrimSpace(string(admin))
 		canaries = append(canaries, token)
 		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-		ask := func(method, path, body string, header ...string) {
+		ask := func(method, path, body string, header ...string) (int, string) {
 			r, err := http.NewRequest(method, a.Listening()[0].Address+path, strings.NewReader(body))
 			if err != nil {
 				t.Fatal(err)
@@ -149,9 +150,15 @@ func TestCanaries(t *testing.T) {
 			}
 			text, _ := io.ReadAll(rest)
 			fmt.Fprintf(&said, "%s %d %v %s\n", method, resp.StatusCode, resp.Header, text)
+			return resp.StatusCode, string(text)
 		}
 		// An error, so that there is something to tell Slack and Pushover.
 		ask("POST", "/api/v1/events", `{"service":"pay","level":"critical","message":"x"}`, "Authorization", "Bearer "+token)
+		if !agent {
+			explainAndTry(t, func(method, path, body string) (int, string) {
+				return ask(method, path, body, "Authorization", "Bearer "+token, "Content-Type", "application/x-www-form-urlencoded")
+			})
+		}
 		wrongToken := auth.Prefix + "canaryOfAWrongToken000000000000000"
 		canaries = append(canaries, wrongToken)
 		for _, route := range a.api.Routes() {
@@ -208,5 +215,43 @@ func TestCanaries(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// explainAndTry has an event explained, until its channels have failed, and sends a test message by each way, none of which can be reached.
+func explainAndTry(t *testing.T, ask func(method, path, body string) (int, string)) {
+	t.Helper()
+	_, found := ask("GET", "/api/v1/query?q=service:pay", "")
+	_, id, ok := strings.Cut(found, `"id":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	if !ok {
+		t.Fatalf("the event is not found: %s", found)
+	}
+	begin := time.Now()
+	for {
+		code, text := ask("GET", "/api/v1/alerts/explain?id="+id, "")
+		if code != http.StatusOK || time.Since(begin) > time.Minute {
+			t.Fatalf("explaining: %d %s", code, text)
+		}
+		if strings.Contains(text, `"channel":"hook"`) && strings.Contains(text, `"channel":"#x"`) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, channel := range []string{"#x", "pushover", "hook", "mail"} {
+		for {
+			code, text := ask("POST", "/api/v1/notify/test", url.Values{"channel": {channel}, "text": {"x"}}.Encode())
+			if code == http.StatusTooManyRequests && time.Since(begin) < 2*time.Minute {
+				time.Sleep(100 * time.Millisecond) // one a second
+				continue
+			}
+			if code != http.StatusOK || !strings.Contains(text, `"accepted":false`) || !strings.Contains(text, `"error":"`) {
+				t.Errorf("trying %s: %d %s", channel, code, text)
+			}
+			break
+		}
+	}
+	if code, text := ask("GET", "/api/v1/notify/test", ""); code != http.StatusOK || strings.Count(text, `"way"`) != 4 {
+		t.Errorf("the channels: %d %s", code, text)
 	}
 }

@@ -110,11 +110,15 @@ func (a *App) openAlerting(db *bbolt.DB) error {
 	a.ways = ways
 	o := a.engineOptions(c)
 	if len(o.Rules) == 0 {
+		a.tester = alerting.NewTester(ways, nil, nil, a.log)
 		return nil
 	}
 	o.DB, o.Source, o.Log, o.Digest, o.Journal = db, a.store, a.log, true, a.journal
-	a.engine, err = alerting.New(o)
-	return err
+	if a.engine, err = alerting.New(o); err != nil {
+		return err
+	}
+	a.tester = alerting.NewTester(ways, a.engine, nil, a.log)
+	return nil
 }
 
 // engineOptions are what follows from a configuration, for the engine and for those that only try rules.
@@ -244,10 +248,10 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 		o.Store, o.Catalog, o.UI, o.Fleet, o.Saver, o.Deleter = a.store, a.catalog, ui.Handler(), a.fleet, a, a.store
 	}
 	if a.store != nil {
-		o.Rulebook = a
+		o.Rulebook, o.Notifier = a, a
 	}
 	if a.engine != nil {
-		o.Alerts, o.Alerter, o.Silencer = a.engine.Incidents, a.engine, a.engine
+		o.Alerts, o.Alerter, o.Silencer, o.Explainer = a.engine.Incidents, a.engine, a.engine, a.engine
 	}
 	a.api = api.New(o)
 	a.server = &http.Server{
