@@ -152,8 +152,16 @@ func fieldsOf(e *event.Event) (text string, whole bool) {
 		return "", len(e.Fields) == 0
 	}
 	var b strings.Builder
+	whole = true
 	for i, f := range e.Fields {
-		if i > 0 {
+		if string(e.Stream) == alertmanagerStream {
+			shown, ok := sentName(string(f.Name))
+			if whole = false; !ok {
+				continue
+			}
+			f.Name = []byte(shown)
+		}
+		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
 		if b.Len() > 4*maxFields { // enough for any weight, and no more work for a thousand fields
@@ -167,5 +175,16 @@ func fieldsOf(e *event.Event) (text string, whole bool) {
 		b.WriteString(name + "=" + value)
 	}
 	text = Cut(b.String(), maxFields)
-	return text, text == b.String()
+	return text, whole && text == b.String()
+}
+
+// sentName is how a field of an alert that another system sent is shown: its labels and annotations are of interest, but for those
+// that the title has.
+func sentName(field string) (name string, ok bool) {
+	for _, prefix := range [...]string{alertmanagerLabel, "annotations."} {
+		if name, ok := strings.CutPrefix(field, prefix); ok {
+			return name, field != "labels.alertname" && field != "annotations.summary"
+		}
+	}
+	return "", false
 }

@@ -27,6 +27,14 @@ func (inc *incident) labels() Labels {
 	return l
 }
 
+// sentLabels are the incident's as another system sent them: its severity may be "page", which is none of lookout's. A silence that is
+// made there, for those, is to match.
+func (inc *incident) sentLabels() Labels {
+	l := inc.labels()
+	maps.Copy(l, inc.Labels)
+	return l
+}
+
 // What was sent as to an Alertmanager keeps its labels, so that silences and routes made for those match it; package
 // collector/alertmanager names the stream and the fields.
 const (

@@ -106,7 +106,7 @@ func (a *application) muteOf(inc *incident) *mute {
 		return nil // what alerting has to say about itself
 	}
 	labels := inc.labels()
-	if m := a.decidedMute(labels); m != nil {
+	if m := a.decidedMute(labels, inc.sentLabels()); m != nil {
 		return m
 	}
 	r := a.e.ruleNamed(inc.Rule)
@@ -121,17 +121,18 @@ func (a *application) muteOf(inc *incident) *mute {
 	return nil
 }
 
-// decidedMute looks for a silence or a maintenance.
-func (a *application) decidedMute(labels Labels) *mute {
+// decidedMute looks for a silence or a maintenance of what has any of these labels.
+func (a *application) decidedMute(forms ...Labels) *mute {
+	match := func(ms Matchers) bool { return slices.ContainsFunc(forms, ms.Match) }
 	now := time.Unix(0, a.now)
 	for i := range a.silences {
-		if s := &a.silences[i]; s.State(now) == SilenceActive && s.Matchers.Match(labels) {
+		if s := &a.silences[i]; s.State(now) == SilenceActive && match(s.Matchers) {
 			return &mute{Kind: bySilence, Name: s.ID, By: s.By, Comment: Cut(oneLine(s.Comment), 200), Until: s.Until.UnixNano()}
 		}
 	}
 	for i := range a.e.policy.Load().Maintenance {
 		m := &a.e.policy.Load().Maintenance[i]
-		if until, ok := m.Schedule.during(now); ok && m.Match.Match(labels) {
+		if until, ok := m.Schedule.during(now); ok && match(m.Match) {
 			return &mute{Kind: byMaintenance, Name: m.Name, Until: until.UnixNano()}
 		}
 	}

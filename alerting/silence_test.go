@@ -284,3 +284,29 @@ func TestKillAroundASilence(t *testing.T) {
 	}
 	t.Logf("%d points", points)
 }
+
+// What another system sent is silenced by the labels it was sent with, which lookout's own of the same name do not hide; and a message has
+// them as people there know them.
+func TestASilenceOfWhatWasSent(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.opts.Rules = []alerting.Rule{rule(t, "alertmanager", "stream:alertmanager", "#errors")}
+		r.run()
+		sent := func(name, severity string) event.Event {
+			e := ev(event.Critical, "alertmanager", name+": disk full")
+			e.Stream = []byte("alertmanager")
+			for _, f := range [][2]string{{"status", "firing"}, {"fingerprint", "fp" + name}, {"labels.alertname", name}, {"labels.instance", "db 1"}, {"labels.severity", severity},
+				{"annotations.description", "90%"}, {"annotations.summary", "disk full"}, {"starts_at", "2026-11-22T07:05:25Z"}} {
+				e.Fields = append(e.Fields, event.Field{Name: []byte(f[0]), Value: []byte(f[1])})
+			}
+			return e
+		}
+		r.silence(`severity="page"`, time.Hour)
+		r.silence(`severity="critical",alertname="B"`, time.Hour)
+		r.source.Add(sent("A", "page"), sent("B", "ticket"), sent("C", "ticket"))
+		r.pass(time.Minute)
+		r.wantTitles("#errors", "[critical] alertmanager: C: disk full")
+		if m := r.out.Sent("#errors")[0].Message; strings.Join(m.Lines, "|") != `instance="db 1" severity=ticket description=90%` {
+			t.Errorf("the message shows %q", m.Lines)
+		}
+	})
+}
