@@ -154,6 +154,10 @@ func fieldsOf(e *event.Event) (text string, whole bool) {
 	var b strings.Builder
 	whole = true
 	for i, f := range e.Fields {
+		if string(f.Name) == "container_id" { // its name is among the facts
+			whole = false
+			continue
+		}
 		if string(e.Stream) == alertmanagerStream {
 			shown, ok := sentName(string(f.Name))
 			if whole = false; !ok {

@@ -31,8 +31,8 @@ func said(line string) string {
 		at = end
 		switch {
 		case isLevel(word):
-			// "Error reading x" says what happened, and so does "panic: x".
-			if before > 1 || token[0] == '[' || token[0] == '<' || strings.HasSuffix(token, ":") && !strings.EqualFold(word, "panic") {
+			// "Error reading x" says what happened, and so does "panic: x"; "ERROR no stock" does not.
+			if before > 1 || word == strings.ToUpper(word) && !strings.EqualFold(word, "panic") || token[0] == '[' || token[0] == '<' || strings.HasSuffix(token, ":") && !strings.EqualFold(word, "panic") {
 				cut = end
 			}
 			return rest(line, cut)

@@ -16,6 +16,8 @@ func TestSaid(t *testing.T) {
 		{"22/Nov/2026:06:00:01 no stock", "no stock"},
 		{"ERROR: no stock", "no stock"},
 		{"[warn] no stock", "no stock"},
+		{"ERROR cannot reach db", "cannot reach db"},
+		{"PANIC at the disco", "PANIC at the disco"},
 		// What looks like it, and is what happened.
 		{"Error reading file", "Error reading file"},
 		{"error", "error"},

@@ -120,6 +120,10 @@ const (
 	healthBad
 )
 
+// removedByHand is how long after its death a container's removal ends the alert about that: somebody, or what took its place, has seen to
+// it. One that is removed at once, as with --rm, died no less.
+const removedByHand = time.Minute
+
 // told is one thing to tell about a container.
 type told struct {
 	at      int64
@@ -179,7 +183,11 @@ func (m *lifecycle) event(msg *events.Message, d *details) []told {
 		l := m.life(d.id)
 		delete(m.lives, shortOf(d.id))
 		out := l.endLoop(at, "it was removed")
-		return append(out, told{at: at, action: "destroy", level: event.Info, text: "was removed"})
+		removed := told{at: at, action: "destroy", level: event.Info, text: "was removed"}
+		if !l.running && l.told != 0 && at-l.told >= int64(removedByHand) {
+			removed.print = "container"
+		}
+		return append(out, removed)
 	}
 	return nil
 }

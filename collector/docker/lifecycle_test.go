@@ -38,6 +38,25 @@ func words(list []told) (out []string) {
 	return out
 }
 
+// The removal of a container that is dead for a while ends the alert about that, which a start under its name may never do.
+func TestRemovalEndsAnAlert(t *testing.T) {
+	d := &details{id: idA, name: "shop", policy: true}
+	for at, want := range map[int64]string{3: "", 61: "", 62: "container"} {
+		m := &lifecycle{}
+		m.event(message(idA, 1*second, "start", "", ""), d)
+		m.event(message(idA, 2*second, "die", "exitCode", "1"), d)
+		got := m.event(message(idA, at*second, "destroy", "", ""), d)
+		if len(got) != 1 || got[0].action != "destroy" || got[0].print != want {
+			t.Errorf("removed %d s after its start: %+v, want the fingerprint %q", at, got, want)
+		}
+	}
+	m := &lifecycle{}
+	m.event(message(idA, 1*second, "start", "", ""), d)
+	if got := m.event(message(idA, 600*second, "destroy", "", ""), d); len(got) != 1 || got[0].print != "" {
+		t.Errorf("removed while it runs: %+v", got)
+	}
+}
+
 func TestLifecycleEvents(t *testing.T) {
 	d := &details{id: idA, name: "shop", policy: true}
 	job := &details{id: idA, name: "shop"}

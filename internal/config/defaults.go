@@ -48,7 +48,7 @@ func (r *reader) defaultRules(c *Config, names map[string]int) {
 
 	errors, warnings = cmp.Or(errors, c.Slack.Channel), cmp.Or(warnings, c.Slack.Channel)
 	add(Rule{Name: "silent", Mode: "absent", Severity: "warning", By: []string{"service"}, Channels: channels(warnings)}, "service:*"+lines, "")
-	add(Rule{Name: "containers", Channels: channels(errors)}, "stream:docker level>=warning", "stream:docker action:(start, healthy, stable)")
+	add(Rule{Name: "containers", Channels: channels(errors)}, "stream:docker level>=warning", "stream:docker action:(start, healthy, stable, destroy)")
 	add(Rule{Name: "alertmanager", Channels: channels(errors)}, "stream:alertmanager status:firing", "stream:alertmanager status:resolved")
 	down, up := "stream:probe change:down", "stream:probe change:(up, gone)"
 	if c.Pushover.On() {
