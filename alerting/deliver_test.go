@@ -265,7 +265,7 @@ func TestParkingTellsTheFallbackOnceAndKeepsAll(t *testing.T) {
 		r.out.Answer = func(ctx context.Context, channel string, m alerting.Message, to alerting.Receipt) error {
 			_ = s.answer(ctx, channel, m, to)
 			if _, ok := mended.Load(channel); !ok && channel == "#gone" {
-				return &alerting.DeliveryError{Class: alerting.Broken, Err: errors.New("slack: not_in_channel")}
+				return &alerting.DeliveryError{Class: alerting.Broken, Mend: "invite the app", Err: errors.New("slack: not_in_channel")}
 			}
 			return nil
 		}
@@ -288,7 +288,7 @@ func TestParkingTellsTheFallbackOnceAndKeepsAll(t *testing.T) {
 			if len(sent) != 1 {
 				t.Fatalf("the fallback has %d messages, want 1", len(sent))
 			}
-			if text := sent[0].Message.Text(); !strings.Contains(text, "alerts for #gone cannot be delivered") || !strings.Contains(text, "not_in_channel") {
+			if text := sent[0].Message.Text(); !strings.Contains(text, "alerts for #gone cannot be delivered") || !strings.Contains(text, "not_in_channel") || !strings.Contains(text, "every 5m0s; invite the app.") {
 				t.Errorf("the fallback reads\n%s", text)
 			}
 		}

@@ -1,6 +1,7 @@
 package alerting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func (s *sender) noteOut(tx *bbolt.Tx, state *channelState, class Class, now int
 	}
 	out.Told, out.Key = to, fmt.Sprintf("%s|parked:%s|%d", Service, s.channel, now)
 	state.OutTold = append(state.OutTold, now)
-	text := fmt.Sprintf("%v. The alerts are kept and tried again every %s; mend the channel, the token or the app's rights there.", failure.Err, s.e.limits.Park)
+	text := fmt.Sprintf("%v. The alerts are kept and tried again every %s; %s.", failure.Err, s.e.limits.Park, cmp.Or(failure.Mend, "mend the channel, the token or the app's rights there"))
 	if class != Broken {
 		text = fmt.Sprintf("%v. It has been so since %s. The alerts are kept and tried again.", failure.Err, at(out.Since))
 	}

@@ -145,6 +145,9 @@ func TestClasses(t *testing.T) {
 				if d.Class != tt.class || d.RetryAfter != tt.after || d.Unsent {
 					t.Errorf("%s: class %q after %v, unsent %v; want %q after %v, not unsent", call.name, d.Class, d.RetryAfter, d.Unsent, tt.class, tt.after)
 				}
+				if d.Class == alerting.Broken && (d.Code == "" || d.Mend == "") || strings.Contains(d.Code+d.Mend, token) {
+					t.Errorf("%s: code %q, mend %q", call.name, d.Code, d.Mend)
+				}
 				if n := len(f.Calls()) - before; n != 1 {
 					t.Errorf("%s: %d calls, the client must not retry", call.name, n)
 				}
