@@ -17,7 +17,10 @@ import (
 	"github.com/lookoutlog/lookout/internal/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lookEvery = time.Hour
+	goleak.VerifyTestMain(m)
+}
 
 func options(t *testing.T, env map[string]string) Options {
 	t.Helper()

@@ -19,7 +19,6 @@ const (
 	// streamTrouble is the stream of what is wrong with lookout itself.
 	streamTrouble = "trouble"
 
-	lookEvery = 15 * time.Second
 	// calmAfter is how long something must not have happened to be over.
 	calmAfter = 10 * time.Minute
 	// reportEvery and writeEvery are how often what goes on is reported to alerting, and stored.
@@ -30,6 +29,9 @@ const (
 	// patience is for what senders are told, so that they can try again: it is no trouble while it is short.
 	patience = time.Minute
 )
+
+// lookEvery is how often the counters are looked at. It is a variable for the tests, which look by themselves.
+var lookEvery = 15 * time.Second
 
 // trouble is something that may be wrong, as it stands now.
 type trouble struct {

@@ -52,7 +52,7 @@ func newSelf() *self {
 func (s *self) pass(d time.Duration) {
 	for end := s.now.Add(d); s.now.Before(end); {
 		s.step(context.Background(), s.now)
-		s.now = s.now.Add(lookEvery)
+		s.now = s.now.Add(15 * time.Second)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestServerTellsOfTrouble(t *testing.T) {
 	defer fake.Close()
 	a := start(t, options(t, map[string]string{"LOOKOUT_SLACK_TOKEN": "xoxb-1", "LOOKOUT_SLACK_CHANNEL": "#x", "LOOKOUT_SLACK_API": fake.URL()}))
 	w := &selfWatch{look: a.troubles, report: a.engine.Report, write: a.sink.Append, log: a.log, episodes: map[string]*episode{}}
-	conn, err := net.Dial("udp", strings.TrimPrefix(a.Inputs()[2].Address, "udp://"))
+	conn, err := net.Dial("udp", a.gelf.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
