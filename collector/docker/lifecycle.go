@@ -183,6 +183,9 @@ func (m *lifecycle) event(msg *events.Message, d *details) []told {
 		l := m.life(d.id)
 		delete(m.lives, shortOf(d.id))
 		out := l.endLoop(at, "it was removed")
+		if l.healthy == healthBad {
+			out = append(out, told{at: at, action: "destroy", level: event.Info, text: "was unhealthy until it was removed", print: "health"})
+		}
 		removed := told{at: at, action: "destroy", level: event.Info, text: "was removed"}
 		if !l.running && l.told != 0 && at-l.told >= int64(removedByHand) {
 			removed.print = "container"

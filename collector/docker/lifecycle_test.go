@@ -57,6 +57,25 @@ func TestRemovalEndsAnAlert(t *testing.T) {
 	}
 }
 
+// Nothing but its removal may end the alert about an unhealthy container that goes for good.
+func TestRemovalEndsBadHealth(t *testing.T) {
+	d := &details{id: idA, name: "shop", policy: true}
+	for status, want := range map[string]int{"unhealthy": 1, "healthy": 0} {
+		m := &lifecycle{}
+		m.event(message(idA, 1*second, "start", "", ""), d)
+		m.event(message(idA, 2*second, "health_status: "+status, "", ""), d)
+		got := 0
+		for _, t := range m.event(message(idA, 3*second, "destroy", "", ""), d) {
+			if t.print == "health" && t.action == "destroy" {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %d events of its removal end the alert, want %d", status, got, want)
+		}
+	}
+}
+
 func TestLifecycleEvents(t *testing.T) {
 	d := &details{id: idA, name: "shop", policy: true}
 	job := &details{id: idA, name: "shop"}
