@@ -1,7 +1,11 @@
 package alerting_test
 
 import (
+	"context"
+	"log/slog"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,15 +16,43 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 )
 
-// The token is in no log, message, dead letter or state, even when Slack or a proxy repeats it.
+// The tokens are in no log, message, dead letter or state, even when Slack or a proxy repeats them. Neither is what Slack itself means
+// to be secret: the tickets in the addresses for Socket Mode, and what comes with a press.
 func TestTokenIsNowhere(t *testing.T) {
-	const token = "xoxb-1234-canary"
+	const token, appToken = "xoxb-1234-canary", "xapp-1-A1-5678-canary"
 	inBubble(t, func(r *rig) {
 		f := alertingtest.NewUnlistening()
-		n, err := slack.New(slack.Options{Token: token, Transport: f.Transport()})
+		defer f.Close()
+		opened := 0
+		f.Behave(func(c alertingtest.Call) alertingtest.Reply {
+			if c.Method != "apps.connections.open" {
+				return alertingtest.OK()
+			}
+			switch opened++; opened {
+			case 1:
+				return alertingtest.SlackError("invalid_auth for " + appToken + " and " + token)
+			case 2:
+				return alertingtest.Body("token=" + appToken)
+			case 3:
+				return alertingtest.Body(`{"ok":true,"url":"ws://127.0.0.1:bad/?ticket=ticket-1-of-the-fake&token=` + appToken + `"}`)
+			case 4:
+				return alertingtest.Status(503)
+			}
+			return alertingtest.OK()
+		})
+		n, err := slack.New(slack.Options{Token: token, AppToken: appToken, API: f.URL(), Transport: f.Transport(), Dial: f.Dial})
 		if err != nil {
 			t.Fatal(err)
 		}
+		var buttons safeText
+		listening, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		defer func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
 		r.opts.Notifier = n
 		r.opts.Rules = []alerting.Rule{rule(t, "errors", "level>=error", "#a")}
 		f.Script(
@@ -28,16 +60,27 @@ func TestTokenIsNowhere(t *testing.T) {
 			alertingtest.Body("token="+token), alertingtest.Status(503), alertingtest.RateLimited(0), alertingtest.Lost(), alertingtest.Hang(),
 			alertingtest.SlackError("account_inactive"), alertingtest.Status(400))
 		r.run()
+		go func() {
+			ended <- n.Listen(listening, r.engine, slog.New(slog.NewTextHandler(&buttons, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		}()
 		for i := range 5 {
 			r.source.Add(ev(event.Error, "shop", word(i)))
 		}
 		r.pass(time.Hour)
+		r.source.Add(ev(event.Error, "shop", word(9)))
+		r.pass(time.Minute)
+		messages := f.Messages()
+		if _, err := f.Press(context.Background(), messages[len(messages)-1], "Acknowledge", alertingtest.SlackUser{ID: "U1", Name: "ann"}); err != nil {
+			t.Errorf("after %d tries to connect: %v", opened, err)
+		}
+		f.Drop()
+		r.pass(time.Minute)
 		r.halt()
 		state, err := os.ReadFile(r.db.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts := map[string]string{"the log": r.log.String(), "the state": string(state)}
+		texts := map[string]string{"the log": r.log.String(), "the log of the buttons": buttons.String(), "the state": string(state)}
 		for _, m := range f.Messages() {
 			texts["a message"] += m.Content()
 		}
@@ -45,11 +88,31 @@ func TestTokenIsNowhere(t *testing.T) {
 			if len(text) == 0 {
 				t.Errorf("%s is empty", what)
 			}
-			if leak := alertingtest.Secret(token).Leak(text); leak != "" {
-				t.Errorf("%s: %s", what, leak)
+			for _, secret := range []alertingtest.Secret{token, appToken, "of-the-fake"} {
+				if leak := secret.Leak(text); leak != "" {
+					t.Errorf("%s: %s", what, leak)
+				}
 			}
 		}
 	})
+}
+
+// safeText is a log that goroutines write to.
+type safeText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safeText) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // Neither are Pushover's token and the user's key, which Pushover names as the one who has acknowledged.

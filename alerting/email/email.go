@@ -19,6 +19,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -196,7 +197,9 @@ func (s *session) failure(err error, isPlain bool) *alerting.DeliveryError {
 	n := s.n
 	d := s.classify(err, isPlain)
 	text := d.Err.Error()
-	for _, secret := range [...]string{n.o.Password, n.o.User} {
+	for _, secret := range [...]string{
+		n.o.Password, base64.StdEncoding.EncodeToString([]byte("\x00" + n.o.User + "\x00" + n.o.Password)), base64.StdEncoding.EncodeToString([]byte(n.o.Password)), n.o.User,
+	} { // as they are, and as they are sent
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "[secret]")
 		}

@@ -22,6 +22,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -270,6 +271,7 @@ func (n *Notifier) hide() {
 		if u.User != nil {
 			password, _ := u.User.Password()
 			add(password)
+			add(base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))) // as it is sent
 		}
 	}
 	// The longest first: one may be part of another.
@@ -278,16 +280,20 @@ func (n *Notifier) hide() {
 
 // public is an error's text without secrets, in one line.
 func (n *Notifier) public(err error) string {
-	text := err.Error()
-	for _, s := range n.secrets {
-		text = strings.ReplaceAll(text, s, "[secret]")
-	}
 	return alerting.Cut(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, text), 500)
+	}, n.hidden(err.Error())), 500)
+}
+
+// hidden is a text without secrets. It comes before every cut: half of a secret is not known again.
+func (n *Notifier) hidden(text string) string {
+	for _, s := range n.secrets {
+		text = strings.ReplaceAll(text, s, "[secret]")
+	}
+	return text
 }
 
 // Close lets idle connections go.
@@ -422,7 +428,7 @@ func (n *Notifier) call(ctx context.Context, a *action, m alerting.Message, id s
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode/100 != 2 {
-		d := judge(resp, body, m.Plain, id != "" && n.shipped.id != "")
+		d := judge(resp, n.hidden(string(body)), m.Plain, id != "" && n.shipped.id != "")
 		if n.shipped.once && resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden && d.Class == alerting.Broken {
 			d.Class = alerting.Fault // there is no such container or job: others may be there
 		}
@@ -485,9 +491,9 @@ func unanswered(err error) *alerting.DeliveryError {
 }
 
 // judge classifies an answer that is not 2xx. What is refused even as plain text may be about the service, not the message.
-func judge(resp *http.Response, body []byte, plain, edits bool) *alerting.DeliveryError {
+func judge(resp *http.Response, body string, plain, edits bool) *alerting.DeliveryError {
 	text := resp.Status
-	if shown := strings.TrimSpace(string(body)); shown != "" {
+	if shown := strings.TrimSpace(body); shown != "" {
 		text += ": " + alerting.Cut(strings.ToValidUTF8(shown, "?"), maxShown)
 	}
 	d := &alerting.DeliveryError{Err: errors.New(text), Code: strconv.Itoa(resp.StatusCode)}
@@ -497,7 +503,7 @@ func judge(resp *http.Response, body []byte, plain, edits bool) *alerting.Delive
 	case code >= 500, code == http.StatusRequestTimeout:
 		d.Class = alerting.Transient
 	// Discord: 10008 is a message that was deleted, 10015 a webhook that was.
-	case code == http.StatusNotFound && edits && !strings.Contains(string(body), "10015"):
+	case code == http.StatusNotFound && edits && !strings.Contains(body, "10015"):
 		d.Class = alerting.EditRefused
 	case code/100 == 3:
 		d.Class, d.Err = alerting.Broken, fmt.Errorf("%s: redirects are not followed: set url to where it leads", resp.Status)

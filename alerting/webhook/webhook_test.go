@@ -710,7 +710,7 @@ func TestAddressWithoutItsLabel(t *testing.T) {
 // Neither key nor address is in any error, even when the service repeats them.
 func TestSecretsAreNowhere(t *testing.T) {
 	secrets := []alertingtest.Secret{token, "S1gnatureCanary", "T0kenOfTheWebhookCanary", "H3aderCanary"}
-	for _, name := range webhook.Names() {
+	for shift, name := range webhook.Names() {
 		o := setUp(name)
 		o.Headers = map[string]string{"X-Key": "Basic H3aderCanary"}
 		n, s := notifier(t, o)
@@ -728,12 +728,15 @@ func TestSecretsAreNowhere(t *testing.T) {
 				return reply(302, "", "Location", r.URL.String()), nil
 			},
 			func(*http.Request, string) (*http.Response, error) { return reply(200, "<html>"+token), nil },
+			func(*http.Request, string) (*http.Response, error) { // an error shows its beginning and its end: wherever it is cut, it is in a token
+				return reply(400, strings.Repeat("x", shift)+strings.Repeat(token, 30)), nil
+			},
 		} {
 			s.answer = answer
 			_, err := n.Send(t.Context(), "team", message(alerting.Firing))
 			for e := err; e != nil; e = errors.Unwrap(e) {
 				for _, text := range []string{e.Error(), fmt.Sprintf("%+v", e), fmt.Sprintf("%#v", e)} {
-					for _, secret := range secrets {
+					for _, secret := range append(secrets, alertingtest.Secret(token[:len(token)/2])) {
 						if leak := secret.Leak(text); leak != "" {
 							t.Errorf("%s: %s", name, leak)
 						}

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -91,7 +93,7 @@ func (h *heartbeat) get(ctx context.Context) error {
 		if e := (*url.Error)(nil); errors.As(err, &e) {
 			err = e.Err
 		}
-		return err
+		return h.public(err)
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the connection is used again
@@ -99,4 +101,16 @@ func (h *heartbeat) get(ctx context.Context) error {
 		return fmt.Errorf("the watcher answered %d", resp.StatusCode)
 	}
 	return nil
+}
+
+// public is an error without the address: what answers nonsense may repeat what it was asked for, or lead to it.
+func (h *heartbeat) public(err error) error {
+	var network *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &network), errors.As(err, &certificate), errors.As(err, &noTLS), errors.Is(err, io.EOF), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return err
+	}
+	return errors.New("what answers there speaks no HTTP, or leads nowhere")
 }

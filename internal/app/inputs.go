@@ -83,7 +83,7 @@ func configured(c *config.Config) []probe.Target {
 	list := make([]probe.Target, len(c.Probes))
 	for i, p := range c.Probes {
 		list[i] = probe.Target{
-			Name: p.Name, Service: p.Service, Env: p.Env, URL: string(p.URL), Method: p.Method, Headers: p.Headers, Body: p.Body,
+			Name: p.Name, Service: p.Service, Env: p.Env, URL: string(p.URL), Method: p.Method, Headers: p.HeaderTexts(), Body: p.Body,
 			Every: time.Duration(p.Every), Timeout: time.Duration(p.Timeout), Confirm: time.Duration(p.Confirm), Recover: time.Duration(p.Recover),
 			Page: p.Page, AllowLoopback: true,
 		}

@@ -175,20 +175,23 @@ type Expect struct {
 
 // Probe is one address to check.
 type Probe struct {
-	Name    string            `key:"name" required:"true" doc:"unique"`
-	URL     URL               `key:"url" required:"true" doc:"what to check: http://…, https://… or tcp://host:port"`
-	Every   Duration          `key:"every" default:"30s" min:"1s" max:"24h" doc:"how often"`
-	Timeout Duration          `key:"timeout" min:"100ms" max:"5m" doc:"how long one check may take; by default 10s, or every if that is less"`
-	Method  string            `key:"method" default:"GET" oneof:"GET HEAD POST PUT DELETE OPTIONS PATCH" doc:"HTTP's method"`
-	Headers map[string]string `key:"headers" doc:"HTTP headers to send"`
-	Body    string            `key:"body" doc:"what to send as the request's body"`
-	Expect  Query             `key:"expect" doc:"a query over the probe's own result, such as status:200..299 duration<500ms body~\"ok\"; by default status:200..299, or for tcp that it connects"`
-	Confirm Duration          `key:"confirm" default:"10s" min:"0" max:"24h" doc:"how long it must fail before it is down"`
-	Recover Duration          `key:"recover" default:"30s" min:"0" max:"24h" doc:"how long all checks must be good before it is up again"`
-	Service string            `key:"service" doc:"the service that is checked; by default the probe's name"`
-	Env     string            `key:"env" doc:"its environment"`
-	Page    bool              `key:"page" default:"false" doc:"tell Pushover until somebody acknowledges"`
+	Name    string                `key:"name" required:"true" doc:"unique"`
+	URL     URL                   `key:"url" required:"true" doc:"what to check: http://…, https://… or tcp://host:port"`
+	Every   Duration              `key:"every" default:"30s" min:"1s" max:"24h" doc:"how often"`
+	Timeout Duration              `key:"timeout" min:"100ms" max:"5m" doc:"how long one check may take; by default 10s, or every if that is less"`
+	Method  string                `key:"method" default:"GET" oneof:"GET HEAD POST PUT DELETE OPTIONS PATCH" doc:"HTTP's method"`
+	Headers map[string]SecretLine `key:"headers" doc:"HTTP headers to send"`
+	Body    string                `key:"body" doc:"what to send as the request's body"`
+	Expect  Query                 `key:"expect" doc:"a query over the probe's own result, such as status:200..299 duration<500ms body~\"ok\"; by default status:200..299, or for tcp that it connects"`
+	Confirm Duration              `key:"confirm" default:"10s" min:"0" max:"24h" doc:"how long it must fail before it is down"`
+	Recover Duration              `key:"recover" default:"30s" min:"0" max:"24h" doc:"how long all checks must be good before it is up again"`
+	Service string                `key:"service" doc:"the service that is checked; by default the probe's name"`
+	Env     string                `key:"env" doc:"its environment"`
+	Page    bool                  `key:"page" default:"false" doc:"tell Pushover until somebody acknowledges"`
 }
+
+// HeaderTexts are the probe's headers as they are sent. They may hold secrets.
+func (p Probe) HeaderTexts() map[string]string { return headerTexts(p.Headers) }
 
 // Pushover is how to page a person.
 type Pushover struct {

@@ -36,12 +36,21 @@ type Way struct {
 func (w Way) Webhook(name string) webhook.Options {
 	o := webhook.Options{
 		Name: name, Template: w.Template, URL: string(w.URL), Token: string(w.Token), Method: w.Method, Body: w.Body, Params: w.Params, When: w.When,
-		Headers: map[string]string{}, Allow: prefixes(w.Allow),
-	}
-	for k, v := range w.Headers {
-		o.Headers[k] = string(v.Secret)
+		Headers: headerTexts(w.Headers), Allow: prefixes(w.Allow),
 	}
 	return o
+}
+
+// headerTexts are headers as they are sent, nil for none.
+func headerTexts(headers map[string]SecretLine) map[string]string {
+	if len(headers) == 0 {
+		return nil
+	}
+	list := map[string]string{}
+	for name, value := range headers {
+		list[name] = string(value.Secret)
+	}
+	return list
 }
 
 // Email is the way as package email takes it.
