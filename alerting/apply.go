@@ -59,8 +59,18 @@ func (e *Engine) apply(tx *bbolt.Tx, now int64) *application {
 
 // change writes to the state in one transaction, then wakes whom it concerns.
 func (e *Engine) change(ctx context.Context, what string, change func(*application) error) error {
+	channels, err := e.changeQuietly(ctx, what, change)
+	if err == nil {
+		e.wakeNews()
+		e.wake(channels)
+	}
+	return err
+}
+
+// changeQuietly is change without waking anybody: the senders of the channels that it returns are to be woken, and those with news.
+func (e *Engine) changeQuietly(ctx context.Context, what string, change func(*application) error) (channels map[string]bool, err error) {
 	var a *application
-	err := e.update(ctx, what, func(tx *bbolt.Tx) error {
+	err = e.updateQuietly(ctx, what, func(tx *bbolt.Tx) error {
 		a = e.apply(tx, e.clock.Now().UnixNano())
 		if err := change(a); err != nil {
 			return err
@@ -71,7 +81,7 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 		return e.at("committing")
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	e.families.add(a.added)
 	e.c.held.Add(a.held)
@@ -80,11 +90,7 @@ func (e *Engine) change(ctx context.Context, what string, change func(*applicati
 	e.c.damped.Add(a.damped)
 	e.c.reminded.Add(a.reminded)
 	e.c.suppress(a.suppressed)
-	if err := e.at("committed"); err != nil {
-		return err
-	}
-	e.wake(a.channels)
-	return nil
+	return a.channels, e.at("committed")
 }
 
 func (a *application) match(m match) error {

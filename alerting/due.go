@@ -3,6 +3,7 @@ package alerting
 import (
 	"container/heap"
 	"context"
+	"maps"
 	"time"
 )
 
@@ -20,12 +21,15 @@ func (e *Engine) due(ctx context.Context) (time.Duration, error) {
 		now := e.evaluated()
 		keys, wait := e.book.due(now, dueBatch, e.resolves)
 		if len(keys) == 0 {
+			e.wakeNews()
+			e.wake(e.toWake)
+			clear(e.toWake)
 			// The clock comes to that moment later than the events do: it is dueGrace behind them.
 			wait += time.Duration(max(0, now-e.clock.Now().Add(-dueGrace).UnixNano()))
 			digest, err := e.digest(ctx)
 			return min(wait, idle, max(digest, time.Millisecond)), err
 		}
-		err := e.change(ctx, "doing what is due", func(a *application) error {
+		channels, err := e.changeQuietly(ctx, "doing what is due", func(a *application) error {
 			for _, key := range keys {
 				if err := a.due(key, now); err != nil {
 					return err
@@ -36,6 +40,7 @@ func (e *Engine) due(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
+		maps.Copy(e.toWake, channels)
 	}
 }
 

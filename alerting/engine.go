@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +40,8 @@ type Engine struct {
 	limits    Limits
 	clock     Clock
 	log       *slog.Logger
-	writing   sync.Mutex // held by update
+	writing   sync.Mutex      // held by update
+	toWake    map[string]bool // channels, by due; only the engine's loop uses it
 
 	rules       atomic.Pointer[[]*rule]
 	deleted     atomic.Pointer[[]*query.DeleteScope] // see Forget
@@ -109,7 +111,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		db: o.DB, source: o.Source, notifier: o.Notifier, baseURL: o.BaseURL, tellsDigest: o.Digest,
-		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{},
+		limits: o.Limits, clock: o.Clock, log: o.Log, senders: map[string]*sender{}, toWake: map[string]bool{},
 	}
 	e.journal, e.journalWoken = o.Journal, make(chan struct{}, 1)
 	e.workspace = limiter{every: o.Limits.Workspace, burst: 10}
@@ -439,9 +441,10 @@ func (e *Engine) skip(ctx context.Context, g *query.GapError) error {
 }
 
 // commit writes what follows from events together with the position behind them, and what the modes know by then. The caller
-// has locked the modes.
+// has locked the modes. Senders are woken by due, which comes next: what happens at one moment is in the queues before any of it is sent,
+// so that its order is always the same.
 func (e *Engine) commit(ctx context.Context, position uint64, change func(*application) error) error {
-	err := e.change(ctx, "writing matches", func(a *application) error {
+	channels, err := e.changeQuietly(ctx, "writing matches", func(a *application) error {
 		if err := change(a); err != nil {
 			return err
 		}
@@ -451,6 +454,7 @@ func (e *Engine) commit(ctx context.Context, position uint64, change func(*appli
 		return putNumber(a.tx.Bucket(bucketMeta), keyPosition, position)
 	})
 	if err == nil {
+		maps.Copy(e.toWake, channels)
 		e.modes.written()
 		e.position.Store(position)
 		e.durable, e.written = position, e.clock.Now()
@@ -531,6 +535,22 @@ func (e *Engine) forget(tx *bbolt.Tx, keys [][]byte, before int64) error {
 // when ctx ends, the state is closed, or change finds that what it is about is gone. change may be called several times; what it leaves to [bbolt.Tx.OnCommit] is done
 // once, in the order of the transactions.
 func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx) error) error {
+	err := e.updateQuietly(ctx, what, change)
+	if err == nil {
+		e.wakeNews()
+	}
+	return err
+}
+
+// wakeNews wakes the senders that have something new to do: when all of a transaction is there to be looked at, as the worst comes first.
+func (e *Engine) wakeNews() {
+	if news := e.desk.takeNews(); news != nil {
+		e.wake(news)
+	}
+}
+
+// updateQuietly is update without waking anybody.
+func (e *Engine) updateQuietly(ctx context.Context, what string, change func(*bbolt.Tx) error) error {
 	for pause := e.limits.Backoff; ; pause = min(2*pause, e.limits.MaxBackoff) {
 		e.writing.Lock()
 		err := e.db.Update(change)
@@ -538,9 +558,6 @@ func (e *Engine) update(ctx context.Context, what string, change func(*bbolt.Tx)
 		var stop *stopError
 		switch {
 		case err == nil:
-			if news := e.desk.takeNews(); news != nil {
-				e.wake(news) // when all of the transaction is there to be looked at: the worst comes first
-			}
 			return nil
 		case errors.As(err, &stop), errors.Is(err, ErrNotFound), errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 			return fmt.Errorf("%s: %w", what, err)

@@ -115,6 +115,9 @@ func (r *Replay) Gap(ctx context.Context, g *query.GapError) error {
 	if err := r.e.skip(ctx, g); err != nil {
 		return err
 	}
+	if err := r.tick(ctx, r.last); err != nil {
+		return err
+	}
 	return r.pass(ctx, r.last)
 }
 
