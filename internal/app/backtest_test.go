@@ -253,6 +253,9 @@ func TestBacktestEqualsLive(t *testing.T) {
 					t.Fatalf("notification %d of %d live and %d of the backtest:\n  live:     %s\n  backtest: %s", i+1, len(want), len(got), a, b)
 				}
 			}
+			if c.config == modes {
+				return // to save time
+			}
 			// What lookout rule backtest prints is the same.
 			n := 0
 			_, err := rehearse.Backtest(t.Context(), rehearse.Options{Source: source, Dir: t.TempDir(), Since: begin, Until: end, Rules: o, Edits: true}, func(shown rehearse.Notification) error {
