@@ -31,7 +31,7 @@ func (i *Identity) May(scope string) bool { return i.Scopes == nil || slices.Con
 func (n *Notifier) Check(ctx context.Context) (*Identity, error) {
 	r, err := n.client.AuthTestContext(ctx)
 	if err != nil {
-		return nil, n.failure(err, false).Err
+		return nil, n.failure(err, false)
 	}
 	if r.UserID == "" {
 		return nil, errNotUnderstood
@@ -55,7 +55,7 @@ func (n *Notifier) CheckSocket(ctx context.Context) error {
 	_, address, err := n.client.StartSocketModeContext(ctx)
 	switch {
 	case err != nil:
-		return n.failure(err, true).Err
+		return n.failure(err, true)
 	case address == "":
 		return errNotUnderstood
 	}

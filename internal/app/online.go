@@ -161,14 +161,15 @@ func slackOnline(ctx context.Context, c *config.Config) []Finding {
 		}
 		mend := ""
 		if identity == nil {
-			mend = "set slack.token_file to the bot token (xoxb-…) of the app"
+			mend = orReach(err, "set slack.token_file to the bot token (xoxb-…) of the app")
 		}
 		list = append(list, found("slack.token", text, mend, err))
 	})
 	if c.Slack.AppToken != "" {
 		within(func(ctx context.Context) {
-			list = append(list, found("slack.app_token", "Socket Mode opens: buttons work if interactivity is on",
-				"make an app-level token (xapp-…) with the scope connections:write, and turn Socket Mode on", n.CheckSocket(ctx)))
+			err := n.CheckSocket(ctx)
+			mend := orReach(err, "make an app-level token (xapp-…) with the scope connections:write, and turn Socket Mode on")
+			list = append(list, found("slack.app_token", "Socket Mode opens: buttons work if interactivity is on", mend, err))
 		})
 	}
 	if identity == nil {
@@ -182,6 +183,15 @@ func slackOnline(ctx context.Context, c *config.Config) []Finding {
 		}
 	})
 	return list
+}
+
+// orReach is the mend of a token, unless Slack has not answered: no token helps then.
+func orReach(err error, mend string) string {
+	var failure *alerting.DeliveryError
+	if errors.As(err, &failure) && failure.Class == alerting.Transient && failure.Code == "" {
+		return "can Slack be reached from here (DNS, firewall, proxy)?"
+	}
+	return mend
 }
 
 // slackChannels are the channels of Slack that something names, sorted.
