@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 )
@@ -52,7 +53,7 @@ func simulateWith(t *testing.T, o alerting.Options) *simulation {
 	t.Helper()
 	s := &simulation{t: t, now: simulated}
 	o.DB = openDB(t, filepath.Join(t.TempDir(), "state.db"))
-	o.Notifier = tapeWithThreads{}
+	o.Notifier = alertingtest.ThreadedTape{}
 	t.Cleanup(func() { o.DB.Close() })
 	var err error
 	s.r, err = alerting.NewReplay(o, func(n alerting.Notification) { s.took = append(s.took, n) })

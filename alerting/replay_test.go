@@ -1,60 +1,19 @@
 package alerting_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lookoutlog/lookout/alerting"
+	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/internal/event"
 )
-
-// tape is a way out that notes every call, with the time of the bubble.
-type tape struct {
-	threads bool
-
-	mu   sync.Mutex
-	took []alerting.Notification
-}
-
-func (t *tape) note(kind alerting.NotificationKind, channel string, m alerting.Message) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.took = append(t.took, alerting.Notification{At: time.Now(), Channel: channel, Kind: kind, Message: m})
-	return len(t.took)
-}
-
-func (t *tape) Send(_ context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
-	return alerting.Receipt{Channel: channel, ID: fmt.Sprint(t.note(alerting.Posted, channel, m)), Thread: t.threads}, nil
-}
-
-func (t *tape) Edit(_ context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	if m.State == alerting.Firing && !t.threads {
-		return r, failure(alerting.EditRefused)
-	}
-	t.note(alerting.Edited, r.Channel, m)
-	return r, nil
-}
-
-// tapeWithThreads can reply, and keeps history.
-type tapeWithThreads struct{ *tape }
-
-func (t tapeWithThreads) Reply(_ context.Context, r alerting.Receipt, m alerting.Message) error {
-	t.note(alerting.Replied, r.Channel, m)
-	return nil
-}
-
-func (t tapeWithThreads) Note(_ context.Context, r alerting.Receipt, m alerting.Message) error {
-	t.note(alerting.Noted, r.Channel, m)
-	return nil
-}
 
 // written are notifications as text, channel by channel: at one instant channels have no order among each other.
 func written(list []alerting.Notification) []string {
@@ -183,9 +142,9 @@ func TestReplayEqualsLive(t *testing.T) {
 			var stop time.Time
 			var rules []alerting.Rule
 			inBubble(t, func(r *rig) {
-				notes := &tape{threads: threads}
+				notes := &alertingtest.Tape{}
 				if out = notes; threads {
-					out = tapeWithThreads{notes}
+					out = alertingtest.ThreadedTape{Tape: notes}
 				}
 				if rules = ruleSet(t); c.modes {
 					rules = modeSet(t)
@@ -203,7 +162,7 @@ func TestReplayEqualsLive(t *testing.T) {
 				}
 				r.pass(10*time.Minute + 1)
 				stop = time.Now()
-				live = written(notes.took)
+				live = written(notes.Took())
 			})
 			if len(live) < c.least {
 				t.Fatalf("only %d notifications: the events are too tame", len(live))

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,55 +20,6 @@ import (
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/rehearse"
 )
-
-// tape is a way out that notes every call, with the time of the bubble. It has no threads, as a pager.
-type tape struct {
-	mu   sync.Mutex
-	took []alerting.Notification
-}
-
-func (t *tape) note(kind alerting.NotificationKind, channel string, m alerting.Message) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.took = append(t.took, alerting.Notification{At: time.Now(), Channel: channel, Kind: kind, Message: m})
-	return len(t.took)
-}
-
-func (t *tape) Send(_ context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
-	return alerting.Receipt{Channel: channel, ID: fmt.Sprint(t.note(alerting.Posted, channel, m))}, nil
-}
-
-func (t *tape) Edit(_ context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	if m.State == alerting.Firing {
-		return r, &alerting.DeliveryError{Class: alerting.EditRefused, Err: fmt.Errorf("what was sent cannot be changed")}
-	}
-	t.note(alerting.Edited, r.Channel, m)
-	return r, nil
-}
-
-// slackTape is a tape with all that Slack has.
-type slackTape struct{ *tape }
-
-func (t slackTape) Send(ctx context.Context, channel string, m alerting.Message) (alerting.Receipt, error) {
-	r, err := t.tape.Send(ctx, channel, m)
-	r.Thread = true
-	return r, err
-}
-
-func (t slackTape) Edit(_ context.Context, r alerting.Receipt, m alerting.Message) (alerting.Receipt, error) {
-	t.note(alerting.Edited, r.Channel, m)
-	return r, nil
-}
-
-func (t slackTape) Reply(_ context.Context, r alerting.Receipt, m alerting.Message) error {
-	t.note(alerting.Replied, r.Channel, m)
-	return nil
-}
-
-func (t slackTape) Note(_ context.Context, r alerting.Receipt, m alerting.Message) error {
-	t.note(alerting.Noted, r.Channel, m)
-	return nil
-}
 
 // allModes are rules of all modes and conditions over the corpus, with routes, quiet hours, a maintenance, parents, a pager and words of
 // their own.
@@ -183,8 +133,8 @@ func TestBacktestEqualsLive(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer db.Close()
-				out := &tape{}
-				a := &App{ways: alerting.Mux{Default: slackTape{out}, Ways: map[string]alerting.Notifier{config.ChannelPushover: out}}}
+				out := &alertingtest.Tape{}
+				a := &App{ways: alerting.Mux{Default: alertingtest.ThreadedTape{Tape: out}, Ways: map[string]alerting.Notifier{config.ChannelPushover: out}}}
 				o = a.engineOptions(c.config)
 				o.Limits = c.limits
 				source := &alertingtest.Source{}
@@ -210,7 +160,7 @@ func TestBacktestEqualsLive(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Error(err)
 				}
-				live = out.took
+				live = out.Took()
 				if log.Len() > 0 {
 					t.Errorf("the engine's log: %s", log.String())
 				}
