@@ -5,6 +5,8 @@ import (
 	"slices"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/lookoutlog/lookout/internal/rarebytes"
 )
 
 // Text is compared without case by Unicode's simple folding, as RE2 does: every rune is replaced by one representative
@@ -153,15 +155,26 @@ var rarity = func() (t [256]uint8) {
 	return t
 }()
 
-// rarest returns the index of the byte of text that is expected least often.
-func rarest(text []byte) int {
-	best := 0
-	for i, c := range text {
-		if rarity[c] > rarity[text[best]] {
-			best = i
+// marks returns the marks of a text, which is not empty: its bytes that are expected least often. Those of its first bytes that are common to
+// many events are only taken when there are no others.
+func marks(text []byte, fold bool, common int) rarebytes.Marks {
+	rank := func(i int) int {
+		if i < common {
+			return int(rarity[text[i]]) - len(rarity)
 		}
+		return int(rarity[text[i]])
 	}
-	return best
+	var places [3]int
+	for k := range places {
+		best := -1
+		for i := range text {
+			if !slices.Contains(places[:k], i) && (best < 0 || rank(i) > rank(best)) {
+				best = i
+			}
+		}
+		places[k] = max(best, 0) // a short text has fewer
+	}
+	return rarebytes.New(text, fold, places)
 }
 
 // equalFoldASCII compares two texts of equal length without ASCII case; all other bytes must be the same.
@@ -177,69 +190,42 @@ func equalFoldASCII(a, b []byte) bool {
 	return true
 }
 
-// boundless is the length of a text up to which indexFoldASCII does not count what it compares.
+// boundless is the length of a text up to which indexASCII does not count what it compares.
 const boundless = 64
 
-// indexFoldASCII returns the first index of text in data without ASCII case, or -1. rare is an index in text whose byte
-// is looked for first. more is false when the search was given up because it compared too much; at is then where to go on.
-func indexFoldASCII(data, text []byte, rare int) (at int, more bool) {
+// indexASCII returns the first index of text in data, with fold without ASCII case, or -1. rare are the text's [marks].
+// more is false when the search was given up because it compared too much; at is then where to go on.
+func indexASCII(data, text []byte, fold bool, rare *rarebytes.Marks) (at int, more bool) {
 	n := len(text)
 	if n == 0 {
 		return 0, false
 	}
-	if n > len(data) {
-		return -1, false
-	}
-	low := lowerASCII[text[rare]]
-	up := low
-	if low >= 'a' && low <= 'z' {
-		up = low - ('a' - 'A')
-	}
-	// Places of the rare byte are places of the text shifted by rare: search data[rare : len-n+rare+1].
-	hay := data[rare : len(data)-n+rare+1]
-	window, work := 256, 0
-	for i := 0; i < len(hay); {
-		end := min(i+window, len(hay))
-		// The search for the upper case ends where the lower case was found, so that a rare one costs no walk to the end
-		// of a large block each time.
-		j := bytes.IndexByte(hay[i:end], low)
-		if up != low {
-			if j >= 0 {
-				end = i + j
-			}
-			if k := bytes.IndexByte(hay[i:end], up); k >= 0 {
-				j = k
-			}
-		}
+	for i, work := 0, 0; ; i++ {
+		j := rare.Index(data[i:])
 		if j < 0 {
-			i = end
-			window = min(2*window, 1<<14)
-			continue
+			return -1, false
 		}
 		i += j
-		if equalFoldASCII(data[i:i+n], text) {
+		if fold && equalFoldASCII(data[i:i+n], text) || !fold && bytes.Equal(data[i:i+n], text) {
 			return i, false
 		}
-		i++
-		window = 256
 		if n > boundless {
 			if work += n; work > 8*len(data)+4096 {
-				return i, true
+				return i + 1, true
 			}
 		}
 	}
-	return -1, false
 }
 
 // finder looks for a literal, with or without case.
 type finder struct {
 	text  []byte // folded when fold
 	fold  bool
-	ascii bool // text is ASCII
-	rare  int
-	k, s  bool    // text holds k, s: the Kelvin sign or the long s may stand for them
-	runes []rune  // the text in folded runes
-	fail  []int32 // Knuth, Morris and Pratt's table for runes
+	ascii bool            // text is ASCII
+	rare  rarebytes.Marks // of the text when fold
+	k, s  bool            // text holds k, s: the Kelvin sign or the long s may stand for them
+	runes []rune          // the text in folded runes
+	fail  []int32         // Knuth, Morris and Pratt's table for runes
 	// forms are the encodings of one rune outside ASCII in all its cases: data without any of them need not be walked.
 	forms [][]byte
 }
@@ -252,7 +238,7 @@ func newFinder(lit string, fold bool) *finder {
 	f.ascii = isASCII(string(f.text))
 	f.k = bytes.IndexByte(f.text, 'k') >= 0
 	f.s = bytes.IndexByte(f.text, 's') >= 0
-	f.rare = rarest(f.text)
+	f.rare = marks(f.text, true, 0)
 	f.runes = []rune(string(f.text))
 	if i := slices.IndexFunc(f.runes, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
 		first := f.runes[i]
@@ -280,7 +266,7 @@ func (f *finder) in(data []byte) bool {
 		return bytes.Contains(data, f.text)
 	}
 	if f.ascii {
-		at, more := indexFoldASCII(data, f.text, f.rare)
+		at, more := indexASCII(data, f.text, true, &f.rare)
 		if at >= 0 && !more {
 			return true
 		}
@@ -307,7 +293,7 @@ func (f *finder) all(data []byte, fn func(at int) (next int)) {
 	for from := 0; from < len(data); {
 		at := -1
 		if f.fold {
-			at, _ = indexFoldASCII(data[from:], f.text, f.rare)
+			at, _ = indexASCII(data[from:], f.text, true, &f.rare)
 		} else {
 			at = bytes.Index(data[from:], f.text)
 		}

@@ -186,7 +186,8 @@ func (c *contains) hasRun(text, run []byte) bool {
 	if !c.f.fold || len(run) == 0 {
 		return bytes.Contains(text, run)
 	}
-	at, more := indexFoldASCII(text, run, rarest(run))
+	rare := marks(run, true, 0)
+	at, more := indexASCII(text, run, true, &rare)
 	return at >= 0 || more
 }
 

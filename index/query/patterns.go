@@ -411,7 +411,7 @@ func mayHold(words, text []byte, fold bool) bool {
 		if end == i {
 			continue
 		}
-		word := finder{text: text[i:end], fold: fold, rare: rarest(text[i:end])}
+		word := finder{text: text[i:end], fold: fold, rare: marks(text[i:end], fold, 0)}
 		found := false
 		if word.all(words, func(int) int { found = true; return len(words) }); !found {
 			return false

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/rarebytes"
 	"pgregory.net/rapid"
 )
 
@@ -244,8 +245,8 @@ func TestQuoteIsLiteral(t *testing.T) {
 	})
 }
 
-// TestNeedleIndexFold: the search for a folded needle is bytes.Index over lower-case ASCII.
-func TestNeedleIndexFold(t *testing.T) {
+// TestNeedleIndex: the search for a needle is bytes.Index, for a folded one over lower-case ASCII.
+func TestNeedleIndex(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		alphabet := rapid.SampledFrom([]string{"ab", "aAbB", "aAeE0", "aq zé\xff"}).Draw(t, "alphabet")
 		gen := rapid.Custom(func(t *rapid.T) byte { return alphabet[rapid.IntRange(0, len(alphabet)-1).Draw(t, "i")] })
@@ -255,9 +256,16 @@ func TestNeedleIndexFold(t *testing.T) {
 			i := rapid.IntRange(0, len(data)-len(text)).Draw(t, "at")
 			text = bytes.Clone(data[i : i+len(text)])
 		}
-		n := Needle{Text: text, Fold: true, rare: rapid.SampledFrom([]int{0, rarest(text), len(text) - 1}).Draw(t, "rare")}
-		if got, want := n.Index(data), bytes.Index(lowered(data), lowered(text)); got != want {
-			t.Fatalf("%q in %q: %d, want %d", text, data, got, want)
+		n := Needle{Text: text, Fold: rapid.Bool().Draw(t, "fold")}
+		if n.rare = marks(text, n.Fold, 0); rapid.Bool().Draw(t, "any places") {
+			n.rare = rarebytes.New(text, n.Fold, [3]int{0, len(text) / 2, len(text) - 1})
+		}
+		want := bytes.Index(data, text)
+		if n.Fold {
+			want = bytes.Index(lowered(data), lowered(text))
+		}
+		if got := n.Index(data); got != want {
+			t.Fatalf("%q in %q, fold %t: %d, want %d", text, data, n.Fold, got, want)
 		}
 	})
 }

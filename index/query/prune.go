@@ -11,15 +11,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/lookoutlog/lookout/internal/rarebytes"
 )
 
-// Needle is a literal that is in the encoded form (event.AppendEvent) of every event that matches.
+// Needle is a literal that is in the encoded form (event.AppendEvent) of every event that matches. [Query.Needles] makes them.
 type Needle struct {
 	Text []byte
 	Fold bool // without ASCII case
 
-	rare int  // index of the byte to look for first
-	name bool // a field's name: every event with the field has it
+	rare   rarebytes.Marks
+	common int  // first bytes that every event with the field has: its name
+	name   bool // all of it is a field's name
 }
 
 // maxNeedle is the longest needle in bytes; more would not find less.
@@ -27,13 +30,10 @@ const maxNeedle = 64
 
 // Index returns the first index of the needle in data, or -1.
 func (n *Needle) Index(data []byte) int {
-	if !n.Fold {
-		return bytes.Index(data, n.Text)
-	}
-	at, more := indexFoldASCII(data, n.Text, n.rare)
+	at, more := indexASCII(data, n.Text, n.Fold, &n.rare)
 	for more { // only a needle that was not made here is that long
 		from := at
-		if at, more = indexFoldASCII(data[from:], n.Text, n.rare); at >= 0 {
+		if at, more = indexASCII(data[from:], n.Text, n.Fold, &n.rare); at >= 0 {
 			at += from
 		}
 	}
@@ -146,7 +146,8 @@ func needles(n node) []Needle {
 // within tells whether what holds y holds x.
 func (x Needle) within(y Needle) bool {
 	if x.Fold {
-		return (&Needle{Text: x.Text, Fold: true}).Index(y.Text) >= 0
+		x.rare = marks(x.Text, true, 0)
+		return x.Index(y.Text) >= 0
 	}
 	return (!y.Fold || !hasCase(string(x.Text))) && bytes.Contains(y.Text, x.Text)
 }
@@ -169,9 +170,7 @@ func finishNeedles(in []Needle) []Needle {
 			break
 		}
 		if !slices.ContainsFunc(out, func(o Needle) bool { return n.within(o) }) {
-			if n.rare = 0; n.Fold {
-				n.rare = rarest(n.Text)
-			}
+			n.rare = marks(n.Text, n.Fold, n.common)
 			out = append(out, n)
 		}
 	}
@@ -266,7 +265,7 @@ func fieldNeedles(n *fieldNode) []Needle {
 		// than either. Without case this needs a value whose length is the same in every form.
 		if extra && len(text) < 0x80 && len(n.name)+1+len(text) <= maxNeedle && (!fold || !strings.ContainsFunc(text, func(r rune) bool { return !sound(r) })) {
 			whole := n.name + string(rune(len(text))) + text
-			out = append(out, Needle{Text: []byte(whole), Fold: fold && hasCase(text)})
+			out = append(out, Needle{Text: []byte(whole), Fold: fold && hasCase(text), common: len(whole) - len(text)})
 		}
 	}
 	return out

@@ -27,10 +27,10 @@ func forbidden(from, to string, ours bool) string {
 		}
 	case in(from, "internal/event") && !in(to, "internal/event"), in(from, "ui"):
 		return "rule 1: it knows nothing above it"
-	case from == "internal/bitset":
+	case from == "internal/bitset", from == "internal/rarebytes":
 		return "rule 1: it knows nothing"
-	case in(from, "index/query") && !in(to, "index/query") && to != "internal/event" && to != "internal/bitset":
-		return "rule 1: the language knows only events, and sets of them"
+	case in(from, "index/query") && !in(to, "index/query") && to != "internal/event" && to != "internal/bitset" && to != "internal/rarebytes":
+		return "rule 1: the language knows only events, sets of them, and bytes"
 	case in(from, "index/catalog") && to != "index/query" && to != "internal/event":
 		return "rule 4: it declares what it reads of the store"
 	case from == "sdk":
@@ -98,7 +98,8 @@ func TestForbidden(t *testing.T) {
 	}{
 		{"internal/event", "github.com/x/y", false, false}, {"internal/event", "internal/wal", true, false},
 		{"index/query", "index", true, false}, {"index/query", "internal/event", true, true}, {"index/query", "internal/bitset", true, true},
-		{"internal/bitset", "internal/event", true, false},
+		{"index/query", "internal/rarebytes", true, true}, {"index/query", "internal/mask", true, false},
+		{"internal/bitset", "internal/event", true, false}, {"internal/rarebytes", "internal/event", true, false},
 		{"index/query", "github.com/cespare/xxhash/v2", false, true},
 		{"collector/gelf", "index", true, false}, {"index", "collector", true, false},
 		{"collector", "collector/gelf", true, false}, {"collector/gelf", "collector", true, true},
