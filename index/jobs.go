@@ -369,10 +369,11 @@ func (q *search) take(w *worker, out *stream, row []byte, seq uint64, known int,
 
 // headJob finds the matches in a run of a head's rows.
 type headJob struct {
-	view  *headView
-	rows  []rowRef
-	whole bool // all rows are asked for
-	out   *stream
+	view   *headView
+	rows   []rowRef
+	inside bool // all rows are in range of time and sequence
+	whole  bool // and all match
+	out    *stream
 }
 
 func (t *headJob) run(q *search, j *job, w *worker) {
@@ -398,30 +399,43 @@ func (t *headJob) run(q *search, j *job, w *worker) {
 func (t *headJob) read(q *search, j *job, w *worker, rows []rowRef) {
 	last := rows[len(rows)-1]
 	data := t.view.chunks[last.chunk()][:last.off()+last.size()]
+	if t.inside {
+		j.tally.events += int64(len(rows))
+		j.tally.bytes += int64(len(data) - rows[0].off())
+	}
 	var first *query.Needle
 	candidate := -1 // where the first literal occurs next: rows without it are stepped over
 	if len(q.needles) > 0 {
 		first = &q.needles[0]
 	}
-	for i, r := range rows {
+	for i := 0; i < len(rows); i++ {
+		r := rows[i]
 		start, end := r.off(), len(data)
 		if i+1 < len(rows) {
 			end = rows[i+1].off()
 		}
-		if !q.has(r.time, r.seq) {
-			continue
+		if !t.inside {
+			if !q.has(r.time, r.seq) {
+				continue
+			}
+			j.tally.events++
+			j.tally.bytes += int64(end - start)
 		}
-		j.tally.events++
-		j.tally.bytes += int64(end - start)
 		known := 0
 		if first != nil {
 			if candidate < start {
 				k := first.Index(data[start:])
 				if candidate = start + k; k < 0 {
+					if t.inside {
+						return
+					}
 					candidate = len(data)
 				}
 			}
 			if candidate >= end {
+				if t.inside { // the others need not be counted
+					i += rowsUntil(rows[i+1:], candidate)
+				}
 				continue
 			}
 			if candidate+len(first.Text) <= end {
@@ -436,6 +450,17 @@ func (t *headJob) read(q *search, j *job, w *worker, rows []rowRef) {
 			t.out.rows[len(t.out.rows)-1].received = block.ReceivedAt(t.view.received, r.seq)
 		}
 	}
+}
+
+// rowsUntil returns how many of the rows of a chunk come before the one that has the byte at the offset.
+func rowsUntil(rows []rowRef, off int) int {
+	// It is seldom far.
+	n := 1
+	for n < len(rows) && rows[n].off() <= off {
+		n *= 2
+	}
+	low := n / 2
+	return low + sort.Search(min(n, len(rows))-low, func(i int) bool { return rows[low+i].off() > off }) - 1
 }
 
 func (t *headJob) join(q *search, _ *job) {

@@ -21,7 +21,7 @@ import (
 //
 //	segment ─► plan: blocks that may match ─┬─► pattern block: its matching rows ─► chunks of rows, rebuilt ─┐
 //	                                        └─► block of plain rows ─► frames ───────────────────────────────┼─► merge ─► fn
-//	head in memory ─► runs of 512 rows ──────────────────────────────────────────────────────────────────────┘
+//	head in memory ─► runs of rows ──────────────────────────────────────────────────────────────────────────┘
 //
 // Every job has a key: no row it leads to comes before that place in the order. So what is not needed yet is not looked at,
 // an answer that has its limit leaves the rest alone, and only what overlaps in time is held at once.
@@ -31,8 +31,9 @@ import (
 var cores = runtime.GOMAXPROCS(0)
 
 const (
-	headUnit   = 512 // rows of a head that make one job
-	eventBytes = 256 // an event's encoded length, where a guess is enough
+	leastUnit  = 512  // rows of a head that make one job, at least if there are as many
+	mostUnit   = 4096 // and at most
+	eventBytes = 256  // an event's encoded length, where a guess is enough
 )
 
 // Search calls fn for each event of the answer, in order, and returns what it looked at. It ends early when fn returns an
@@ -231,12 +232,25 @@ func (q *search) less(a, b *match) bool {
 	return a.time < b.time || a.time == b.time && a.seq < b.seq
 }
 
+// addHead makes the jobs of a head: short ones for the rows that come first in the search's order, which may be all that is wanted.
 func (q *search) addHead(v *headView) {
-	for i := 0; i < len(v.rows); i += headUnit {
-		rows := v.rows[i:min(i+headUnit, len(v.rows))]
-		lo, hi := rows[0].time, rows[0].time
-		for _, r := range rows {
-			lo, hi = min(lo, r.time), max(hi, r.time)
+	unit := leastUnit
+	if q.visitor != nil {
+		unit = mostUnit
+	}
+	for rest := v.rows; len(rest) > 0; unit = min(2*unit, mostUnit) {
+		var rows []rowRef
+		if n := min(unit, len(rest)); q.r.Newest {
+			rest, rows = rest[:len(rest)-n], rest[len(rest)-n:]
+		} else {
+			rows, rest = rest[:n], rest[n:]
+		}
+		lo, hi := v.minTime, v.maxTime
+		if q.visitor == nil || lo < q.since || hi >= q.until { // else there is no order to keep, and nothing to leave out
+			lo, hi = rows[0].time, rows[0].time
+			for _, r := range rows {
+				lo, hi = min(lo, r.time), max(hi, r.time)
+			}
 		}
 		first, last := rows[0].seq, rows[len(rows)-1].seq
 		if hi < q.since || lo >= q.until || first > q.maxSeq || last < q.minSeq {
@@ -244,7 +258,7 @@ func (q *search) addHead(v *headView) {
 		}
 		inside := lo >= q.since && hi < q.until && first >= q.minSeq && last <= q.maxSeq &&
 			q.between(query.Place{Time: lo, Seq: first}, query.Place{Time: hi, Seq: last})
-		q.waiting.push(&job{key: q.key(lo, hi), cost: int64(len(rows)) * eventBytes, work: &headJob{view: v, rows: rows, whole: inside && q.allOf(v.service)}})
+		q.waiting.push(&job{key: q.key(lo, hi), cost: int64(len(rows)) * eventBytes, work: &headJob{view: v, rows: rows, inside: inside, whole: inside && q.allOf(v.service)}})
 	}
 }
 

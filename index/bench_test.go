@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
 	"github.com/lookoutlog/lookout/internal/loadgen"
 )
@@ -27,21 +28,13 @@ func BenchmarkMerge(b *testing.B) {
 				s := open(b, Options{byHand: true, NoSync: true, CompactShare: 1, Now: func() time.Time { return now }})
 				load := loadgen.New(loadgen.Options{Services: services})
 				var batch event.Batch
-				var line []byte
 				measure := func(total *time.Duration, fn func()) {
 					before := cpuTime(b)
 					fn()
 					*total += cpuTime(b) - before
 				}
 				for range 600 {
-					batch.Reset()
-					for range 1000 {
-						line = load.NDJSON(line[:0])
-						addLine(b, &batch, line)
-					}
-					if err := s.Append(context.Background(), &batch); err != nil {
-						b.Fatal(err)
-					}
+					appendLoad(b, s, load, &batch)
 					events += 1000
 					if s.frozen != nil {
 						measure(&sealing, func() { seal(b, s) })
@@ -64,6 +57,48 @@ func BenchmarkMerge(b *testing.B) {
 			b.ReportMetric(float64(merged)/n, "merged-B/event")
 			b.ReportMetric(float64(rebuilt)/n, "rebuilt/event")
 		})
+	}
+}
+
+// BenchmarkHead asks a store that has sealed nothing yet: a generation that is full.
+func BenchmarkHead(b *testing.B) {
+	s := open(b, Options{byHand: true, NoSync: true, HeadBytes: 1 << 30})
+	load := loadgen.New(loadgen.Options{})
+	var batch event.Batch
+	for s.Stats().HeadBytes < 32<<20 {
+		appendLoad(b, s, load, &batch)
+	}
+	for _, c := range []struct {
+		name, text string
+		request    query.Request
+	}{
+		{"needle", "request_id:0123456789abcdef", query.Request{}},
+		{"word", "error", query.Request{CountOnly: true}},
+		{"newest", "failed", query.Request{Newest: true, Limit: 100}},
+		{"absent", "nosuchword", query.Request{CountOnly: true}},
+		{"all", "*", query.Request{CountOnly: true}},
+	} {
+		c.request.Query = parse(b, c.text)
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Search(b.Context(), c.request, func(query.Row) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// appendLoad appends the next thousand events of a load.
+func appendLoad(b *testing.B, s *Store, load *loadgen.Generator, batch *event.Batch) {
+	var line []byte
+	batch.Reset()
+	for range 1000 {
+		line = load.NDJSON(line[:0])
+		addLine(b, batch, line)
+	}
+	if err := s.Append(b.Context(), batch); err != nil {
+		b.Fatal(err)
 	}
 }
 
