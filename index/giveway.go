@@ -10,7 +10,9 @@ import (
 // from what has it only when its slice is over: on two cores a search of 3 ms, whose goroutines hand over to one another all the time, waited
 // for several of these. So sealer and compactor ask between pieces of some tenths of a millisecond, and wait until no search is under way.
 // They wait for no more than half of their time and not when memory runs short or many segments wait to be merged, so that neither
-// constant searches nor a long one keep them from coming on (docs/adr/0010-giving-way.md).
+// constant searches nor a long one keep them from coming on (docs/adr/0010-giving-way.md). A request that has arrived is no search yet: so they
+// also let go of the core at each piece, for a thread that has been woken. Inputs whose senders wait for an answer do the same, for shorter
+// (docs/adr/0012-shorter-searches.md).
 const (
 	// wayTime is for how long a search is given way to. A longer one shares the cores: what it loses is little beside what it takes, and
 	// a client that reads an export slowly holds nobody up.
@@ -18,6 +20,8 @@ const (
 	// wayMost is the longest wait at a stretch, wayLeast the shortest that is worth it.
 	wayMost  = 20 * time.Millisecond
 	wayLeast = 100 * time.Microsecond
+	// wayInputs is wayMost for inputs: most searches are shorter, and a sender's answer is not to take long.
+	wayInputs = 10 * time.Millisecond
 )
 
 // underway counts the searches that are given way to.
@@ -70,20 +74,29 @@ func (u *underway) wait() <-chan struct{} {
 type polite struct {
 	searches *underway
 	done     <-chan struct{} // nothing is waited for any more
+	most     time.Duration   // the longest wait at a stretch
 	hurry    func() bool     // nothing is waited for now
 	since    time.Time       // of the last wait's end
 	credit   time.Duration   // that it may wait beside as much as it has worked since then
 	waited   time.Duration   // in all
 }
 
-// giveWay waits until no search is under way, for as long as it has worked before at most.
+// giveWay lets go of the core, and waits until no search is under way, for as long as it has worked before at most.
 func (p *polite) giveWay() {
+	if !p.hurry() { // what lets go gets less than its share of a core that others want
+		letGo()
+		p.wait()
+	}
+}
+
+// wait is what giveWay does beside letting go.
+func (p *polite) wait() {
 	ended := p.searches.wait()
-	if ended == nil || p.hurry() {
+	if ended == nil {
 		return
 	}
 	begin := time.Now()
-	credit := min(p.credit+begin.Sub(p.since), wayMost)
+	credit := min(p.credit+begin.Sub(p.since), p.most)
 	if credit < wayLeast {
 		return
 	}
@@ -101,7 +114,31 @@ func (p *polite) giveWay() {
 
 // polite returns a new account of giving way.
 func (s *Store) polite(hurry func() bool) *polite {
-	return &polite{searches: &s.searches, done: s.ctx.Done(), hurry: hurry}
+	return &polite{searches: &s.searches, done: s.ctx.Done(), most: wayMost, hurry: hurry}
+}
+
+// inputs is how all inputs that can wait give way: as one, that waits for half of the time at most.
+type inputs struct {
+	turn   chan struct{} // has one in it while an input waits or asks whether it has to
+	polite *polite
+}
+
+func (s *Store) newInputs() inputs {
+	p := s.polite(func() bool { return false }) // what waits takes no memory
+	p.most = wayInputs
+	return inputs{turn: make(chan struct{}, 1), polite: p}
+}
+
+// GiveWay is for inputs whose senders wait for an answer, between pieces of work of some tenths of a millisecond. It lets go of the core, and waits
+// until no search is under way, for 10 ms at a stretch and half of the time at most.
+func (s *Store) GiveWay() {
+	letGo()
+	if s.searches.n.Load() == 0 {
+		return
+	}
+	s.inputs.turn <- struct{}{}
+	defer func() { <-s.inputs.turn }()
+	s.inputs.polite.wait()
 }
 
 // pressed tells whether the events in memory have come so near to their bound that sealing must not wait.

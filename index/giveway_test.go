@@ -18,7 +18,7 @@ func TestGivingWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var searches underway
 		hurried := false
-		p := &polite{searches: &searches, done: t.Context().Done(), hurry: func() bool { return hurried }, since: time.Now()}
+		p := &polite{searches: &searches, done: t.Context().Done(), most: wayMost, hurry: func() bool { return hurried }, since: time.Now()}
 		waits := func() time.Duration {
 			begin := time.Now()
 			p.giveWay()
@@ -85,6 +85,59 @@ func TestGivingWay(t *testing.T) {
 		time.AfterFunc(time.Millisecond, cancel)
 		if d := waits(); d != time.Millisecond {
 			t.Errorf("waited %v when nothing was to be waited for after 1ms", d)
+		}
+	})
+}
+
+// Inputs wait for a search all together, and beside searches without end for half of the time, however many they are.
+func TestInputsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Store{ctx: t.Context()}
+		s.inputs = s.newInputs()
+		waits := func() (longest time.Duration) {
+			times := make(chan time.Duration)
+			for range 3 {
+				go func() {
+					begin := time.Now()
+					s.GiveWay()
+					times <- time.Since(begin)
+				}()
+			}
+			return max(<-times, <-times, <-times)
+		}
+		if d := waits(); d != 0 {
+			t.Errorf("waited %v for no search", d)
+		}
+		time.AfterFunc(3*time.Millisecond, s.searches.begin())
+		if d := waits(); d != 3*time.Millisecond {
+			t.Errorf("waited %v for a search of 3ms", d)
+		}
+		s.searches.n.Add(1) // as if one began whenever one ends
+		defer s.searches.leave()
+		time.Sleep(time.Second)
+		if d := waits(); d != wayInputs {
+			t.Errorf("waited %v for a search that does not end, not %v", d, wayInputs)
+		}
+
+		const span = 10 * time.Second
+		worked := make(chan time.Duration)
+		for range 3 {
+			go func() {
+				begin, work := time.Now(), time.Duration(0)
+				for time.Since(begin) < span {
+					time.Sleep(300 * time.Microsecond)
+					work += 300 * time.Microsecond
+					s.GiveWay()
+				}
+				worked <- work
+			}()
+		}
+		for range 3 {
+			if work := <-worked; work < (span-wayInputs)/2 {
+				t.Errorf("worked %v of %v beside searches without end", work, span)
+			} else if work > span/3*2 {
+				t.Errorf("waited only for %v of %v for searches without end", span-work, span)
+			}
 		}
 	})
 }

@@ -125,6 +125,7 @@ type Store struct {
 	gatherings sync.Pool     // their memory
 	builder    *blockBuilder // the sealer's
 	searches   underway
+	inputs     inputs
 	long       lane
 	sealing    time.Time // when a failure to seal was said last; the sealer's
 	stats      counters
@@ -180,6 +181,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.rules.Store(&rules{o.Retention, o.Classify})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.inputs = s.newInputs()
 	s.buffers.New = func() any { return new(appendBuffer) }
 	s.gathers, s.gatherings.New = make(chan struct{}, gatherings), func() any { return new(gathering) }
 	if err := errors.Join(s.openState(), s.openDeletes()); err != nil {

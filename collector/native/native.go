@@ -99,6 +99,9 @@ type Options struct {
 	Joiner func() Joiner
 	Stages func() []collector.Stage
 
+	// GiveWay is called between pieces of work of some tenths of a millisecond, and may wait for what is more urgent; nil: nothing is.
+	GiveWay func()
+
 	// MaxBody is the longest body, decoded, in bytes. 0: [MaxBody].
 	MaxBody int64
 	// Memory bounds the text of bodies held at a time, in bytes, beyond a small buffer for each request. When it is

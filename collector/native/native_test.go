@@ -636,6 +636,25 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// A handler asks whether something is more urgent before it begins a body, and again after each piece of it.
+func TestGivingWay(t *testing.T) {
+	var asked []int // how many events the store had
+	var s *store
+	h, s := handler(Options{Memory: 1, GiveWay: func() { asked = append(asked, len(s.events)) }})
+	post(t, h, strings.NewReader(`{"message":"one"}`))
+	if !slices.Equal(asked, []int{0}) {
+		t.Errorf("asked when the store had %v events, of one", asked)
+	}
+	asked = nil
+	const n = 20_000
+	if a := post(t, h, strings.NewReader(strings.Repeat("{\"message\":\"one of many\"}\n", n))); a.Accepted != n {
+		t.Fatalf("%+v", a)
+	}
+	if len(asked) < n/pieceEvents {
+		t.Errorf("asked %d times for %d events", len(asked), n)
+	}
+}
+
 // A batch is bounded in all it needs memory for.
 func TestBatchBounds(t *testing.T) {
 	escaped := `{"message":"` + strings.Repeat(`\t`, 500) + `"}` + "\n"

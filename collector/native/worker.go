@@ -27,6 +27,8 @@ const (
 	// a body with more of them than this is refused.
 	maxGaps = 1000
 
+	pieceEvents = 256 // a piece of work
+
 	maxIdle = 4 // workers kept for the next requests
 )
 
@@ -307,6 +309,9 @@ func (w *worker) take(ctx context.Context, item []byte) *failure {
 		if f := w.flush(ctx); f != nil {
 			return f
 		}
+	}
+	if w.h.o.GiveWay != nil && len(w.batch.Events)%pieceEvents == 0 {
+		w.h.o.GiveWay()
 	}
 	fields, rest, err := w.decoder.Object(item)
 	if err != nil {

@@ -218,13 +218,17 @@ func (a *App) openHTTP(db *bbolt.DB) error {
 	if a.opened.Repaired {
 		a.log.Warn("others could read the token; that is mended, but make a new one: remove the file and start again", "file", a.opened.Path)
 	}
-	a.native = native.New(native.Options{
+	input := native.Options{
 		Sink:   a.watch(inputNDJSON),
 		Joiner: func() native.Joiner { return parse.NewJoiner(parse.JoinOptions{}) },
 		Stages: func() []collector.Stage { return a.stages() },
 		// The body's own limit; what is held of all bodies at a time is bounded by the handler.
 		MaxBody: int64(c.Limits.Body), Log: a.log,
-	})
+	}
+	if a.store != nil {
+		input.GiveWay = a.store.GiveWay
+	}
+	a.native = native.New(input)
 	registry := prometheus.NewRegistry()
 	a.register(registry)
 	o := api.Options{
