@@ -326,7 +326,7 @@ func (b *bench) ingest(s *peer.Lookout, bodies [][]byte, n int) (cpu, rate, allo
 	if err := s.Insert(b.ctx, bodies, 4); err != nil {
 		return 0, 0, 0, err
 	}
-	found, err := s.Search(b.ctx, "*", "count=true")
+	found, err := s.Search(b.ctx, sent, "count=true")
 	if err != nil {
 		return 0, 0, 0, err
 	}
@@ -455,7 +455,7 @@ func (b *bench) rss(dir string, n int) error {
 		}
 	}
 	wall := time.Since(begin)
-	found, err := s.Search(b.ctx, "*", "count=true")
+	found, err := s.Search(b.ctx, sent, "count=true")
 	if err != nil {
 		return err
 	}
