@@ -387,7 +387,8 @@ func TestSendIsCutIntoRequests(t *testing.T) {
 func TestSendAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, seen := script(t, "lost", "502 {}", `{"accepted":2,"rejected":1,"errors":[{"line":2,"message":"bad"}]}`)
-		got, err := c.SendNDJSON(t.Context(), strings.NewReader("{1}\n\n{2}\n{3}"), SendOptions{Producer: "p", First: 5})
+		// All in whole lines, which are read at once: what is read while nothing waits makes the next request.
+		got, err := c.SendNDJSON(t.Context(), strings.NewReader("{1}\n\n{2}\n{3}\n"), SendOptions{Producer: "p", First: 5})
 		if d := cmp.Diff(SendResult{Accepted: 2, Rejected: 1, Errors: []LineError{{3, "bad"}}, Next: 8}, got); err != nil || d != "" {
 			t.Error(err, d)
 		}
@@ -397,7 +398,12 @@ func TestSendAgain(t *testing.T) {
 			}
 		}
 	})
-	c, _ := script(t, "lost")
+	// The last line needs no end.
+	c, seen := script(t, `{"accepted":1,"rejected":0,"errors":[]}`)
+	if got, err := c.SendNDJSON(t.Context(), strings.NewReader("{1}"), SendOptions{}); err != nil || got.Accepted != 1 || bodies(t, *seen)[0] != "{1}\n" {
+		t.Error(got, err)
+	}
+	c, _ = script(t, "lost")
 	if _, err := c.SendNDJSON(t.Context(), strings.NewReader("{}"), SendOptions{}); err == nil {
 		t.Error("a lost answer was taken for one")
 	}
