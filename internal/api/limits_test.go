@@ -127,21 +127,18 @@ func TestDeadline(t *testing.T) {
 		}
 	}
 
-	m := newMemory()
-	m.append(line("a", "x", 1), line("a", "y", 2))
-	f = newFixture(t, func(o *Options) { o.Store, o.Limits.QueryTimeout = stuck{m}, 50*time.Millisecond })
-	resp := f.get(t, t.Context(), f.server(t).URL+"/api/v1/query")
-	r := bufio.NewReader(resp.Body)
-	if text, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(text, `{"event"`) {
-		t.Fatalf("%q, %v", text, err)
-	}
-	text, err := r.ReadString('\n')
-	if a := errorOf(t, []byte(text)); err != nil || a.Error.Code != "timeout" || !strings.Contains(a.Error.Message, "the result is incomplete") {
-		t.Errorf("%q, %v", text, err)
-	}
-	if rest, err := r.ReadString('\n'); rest != "" {
-		t.Errorf("behind the error: %q, %v", rest, err)
-	}
+	synctest.Test(t, func(t *testing.T) { // the first row has to come in time
+		m := newMemory()
+		m.append(line("a", "x", 1), line("a", "y", 2))
+		f := newFixture(t, func(o *Options) { o.Store, o.Limits.QueryTimeout = stuck{m}, 50*time.Millisecond })
+		lines := strings.SplitAfter(f.do("GET", "/api/v1/query", "").Body.String(), "\n")
+		if len(lines) != 3 || !strings.HasPrefix(lines[0], `{"event"`) || lines[2] != "" {
+			t.Fatalf("%q", lines)
+		}
+		if a := errorOf(t, []byte(lines[1])); a.Error.Code != "timeout" || !strings.Contains(a.Error.Message, "the result is incomplete") {
+			t.Errorf("%q", lines[1])
+		}
+	})
 }
 
 // stuck delivers one row and then nothing until its context ends.

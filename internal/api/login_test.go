@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -188,23 +190,26 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// In a bubble, where ten tries take no time of the time to wait.
 func TestTooManyLogins(t *testing.T) {
-	f := newFixture(t)
-	for i := range 10 {
-		if w := f.bare("POST", "/api/v1/login", `{"code":"x"}`, "Content-Type", "application/json"); w.Code != 401 {
-			t.Fatalf("try %d: %d", i, w.Code)
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		for i := range 10 {
+			if w := f.bare("POST", "/api/v1/login", `{"code":"x"}`, "Content-Type", "application/json"); w.Code != 401 {
+				t.Fatalf("try %d: %d", i, w.Code)
+			}
 		}
-	}
-	w := f.bare("POST", "/api/v1/login", `{"token":"`+token+`"}`, "Content-Type", "application/json")
-	if w.Code != 429 || w.Header().Get("Retry-After") != "30" || errorOf(t, w.Body.Bytes()).Error.Code != "too_many_tries" {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
-	}
-	if w := f.do("GET", "/api/v1/me", ""); w.Code != 200 {
-		t.Errorf("programs are held up: %d", w.Code)
-	}
-	if got := f.do("GET", "/metrics", "").Body.String(); !strings.Contains(got, `lookout_logins_total{result="limited"} 1`+"\n") {
-		t.Error("it is not counted")
-	}
+		w := f.bare("POST", "/api/v1/login", `{"token":"`+token+`"}`, "Content-Type", "application/json")
+		if w.Code != 429 || w.Header().Get("Retry-After") != "30" || errorOf(t, w.Body.Bytes()).Error.Code != "too_many_tries" {
+			t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+		}
+		if w := f.do("GET", "/api/v1/me", ""); w.Code != 200 {
+			t.Errorf("programs are held up: %d", w.Code)
+		}
+		if got := f.do("GET", "/metrics", "").Body.String(); !strings.Contains(got, `lookout_logins_total{result="limited"} 1`+"\n") {
+			t.Error("it is not counted")
+		}
+	})
 }
 
 // A file that cannot be written is the server's fault, and in its log.
@@ -241,73 +246,55 @@ func TestLoginStoreFails(t *testing.T) {
 	}
 }
 
-// A live tail ends with its session, with the reason and where to go on, and so does a search.
+// A live tail ends with its session, with the reason and where to go on, and so does a search. In a bubble: who is slow is cut off.
 func TestTailEndsWithItsSession(t *testing.T) {
-	f := newFixture(t)
-	f.store.append(line("a", "x", 1))
-	s := f.server(t)
-	logout := func(cookie string) {
-		if w := f.bare("POST", "/api/v1/logout", "", "Cookie", cookie); w.Code != 204 {
-			t.Fatalf("%d %s", w.Code, w.Body)
+	piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+		f.store.append(line("a", "x", 1))
+		logout := func(cookie string) {
+			if w := f.bare("POST", "/api/v1/logout", "", "Cookie", cookie); w.Code != 204 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
 		}
-	}
 
-	cookie := f.login(t)
-	conn, resp, err := websocket.DefaultDialer.Dial("ws"+s.URL[4:]+"/api/v1/tail?after=0", http.Header{"Cookie": {cookie}, "Origin": {s.URL}})
-	if err != nil {
-		t.Fatal(err, resp)
-	}
-	defer conn.Close()
-	r := tailer{t, func() (string, error) {
-		_, p, err := conn.ReadMessage()
-		return string(p), err
-	}}
-	r.want("position 0", "event 1", "position 1")
-	logout(cookie)
-	r.want("position 1", "error session_ended")
-	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
-		t.Error(err)
-	}
-	if _, resp, err := websocket.DefaultDialer.Dial("ws"+s.URL[4:]+"/api/v1/tail", http.Header{"Cookie": {cookie}, "Origin": {s.URL}}); err == nil || resp.StatusCode != 401 {
-		t.Errorf("after the logout: %v, %v", resp, err)
-	}
+		cookie := f.login(t)
+		dialer, header := websocket.Dialer{NetDial: dial}, http.Header{"Cookie": {cookie}, "Origin": {"http://x"}}
+		r, conn := dialTail(t, dialer, "ws://x", "after=0", header)
+		r.want("position 0", "event 1", "position 1")
+		logout(cookie)
+		r.want("position 1", "error session_ended")
+		if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
+			t.Error(err)
+		}
+		if _, resp, err := dialer.Dial("ws://x/api/v1/tail", header); err == nil || resp.StatusCode != 401 {
+			t.Errorf("after the logout: %v, %v", resp, err)
+		}
 
-	cookie = f.login(t)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/api/v1/tail?after=0", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Cookie", cookie)
-	resp, err = http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer http.DefaultClient.CloseIdleConnections()
-	defer resp.Body.Close()
-	d := json.NewDecoder(resp.Body)
-	r = tailer{t, func() (string, error) {
-		var m json.RawMessage
-		err := d.Decode(&m)
-		return string(m), err
-	}}
-	r.want("position 0", "event 1", "position 1")
-	logout(cookie)
-	r.want("position 1", "error session_ended")
-	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		t.Error(err)
-	}
-
-	for _, target := range []string{"/api/v1/query", "/api/v1/tail?last=1"} {
 		cookie = f.login(t)
-		f.store.hook = func(ctx context.Context, _ query.Request) error {
-			logout(cookie)
-			<-ctx.Done()
-			return ctx.Err()
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://x/api/v1/tail?after=0", nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if w := f.bare("GET", target, "", "Cookie", cookie); w.Code != 401 || errorOf(t, w.Body.Bytes()).Error.Code != "session_ended" {
-			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		req.Header.Set("Cookie", cookie)
+		r = linesOf(t, clientOver(t, dial), req)
+		r.want("position 0", "event 1", "position 1")
+		logout(cookie)
+		r.want("position 1", "error session_ended")
+		if text, err := r.next(); !errors.Is(err, io.EOF) {
+			t.Error(text, err)
 		}
-	}
+
+		for _, target := range []string{"/api/v1/query", "/api/v1/tail?last=1"} {
+			cookie = f.login(t)
+			f.store.hook = func(ctx context.Context, _ query.Request) error {
+				logout(cookie)
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			if w := f.bare("GET", target, "", "Cookie", cookie); w.Code != 401 || errorOf(t, w.Body.Bytes()).Error.Code != "session_ended" {
+				t.Errorf("%s: %d %s", target, w.Code, w.Body)
+			}
+		}
+	})
 }
 
 func TestSocketOriginByCookie(t *testing.T) {

@@ -112,7 +112,13 @@ func (f *fixture) open(t testing.TB, s *httptest.Server, params string) tailer {
 func (f *fixture) dial(t testing.TB, s *httptest.Server, params string) (tailer, *websocket.Conn) {
 	t.Helper()
 	dialer := websocket.Dialer{WriteBufferSize: 4 * maxFromClient} // a message is one frame
-	conn, resp, err := dialer.Dial("ws"+strings.TrimPrefix(s.URL, "http")+"/api/v1/tail?"+params, http.Header{"Authorization": {"Bearer " + token}, "Origin": {s.URL}})
+	return dialTail(t, dialer, "ws"+strings.TrimPrefix(s.URL, "http"), params, http.Header{"Authorization": {"Bearer " + token}, "Origin": {s.URL}})
+}
+
+// dialTail follows over a WebSocket.
+func dialTail(t testing.TB, dialer websocket.Dialer, address, params string, header http.Header) (tailer, *websocket.Conn) {
+	t.Helper()
+	conn, resp, err := dialer.Dial(address+"/api/v1/tail?"+params, header)
 	if err != nil {
 		t.Fatal(err, resp)
 	}
@@ -126,21 +132,62 @@ func (f *fixture) dial(t testing.TB, s *httptest.Server, params string) (tailer,
 	}}, conn
 }
 
-// ways are the two ways to follow.
+// ways are the two ways to follow, in a bubble: between the lines that a test wants no position is said, and none is cut off, however slow
+// the machine is.
 func ways(t *testing.T, test func(t *testing.T, f *fixture, open func(params string) tailer)) {
 	t.Run("lines", func(t *testing.T) {
-		f := newFixture(t)
-		s := f.server(t)
-		test(t, f, func(params string) tailer { return f.open(t, s, params) })
-	})
-	t.Run("socket", func(t *testing.T) {
-		f := newFixture(t)
-		s := f.server(t)
-		test(t, f, func(params string) tailer {
-			r, _ := f.dial(t, s, params)
-			return r
+		piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+			client := clientOver(t, dial)
+			test(t, f, func(params string) tailer {
+				r, err := http.NewRequestWithContext(t.Context(), "GET", "http://x/api/v1/tail?"+params, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Authorization", "Bearer "+token)
+				return linesOf(t, client, r)
+			})
 		})
 	})
+	t.Run("socket", func(t *testing.T) {
+		piped(t, &http.Server{}, func(*Options) {}, func(t *testing.T, f *fixture, dial func(string, string) (net.Conn, error)) {
+			test(t, f, func(params string) tailer {
+				r, _ := dialTail(t, websocket.Dialer{NetDial: dial}, "ws://x", params, http.Header{"Authorization": {"Bearer " + token}, "Origin": {"http://x"}})
+				return r
+			})
+		})
+	})
+}
+
+// clientOver is a client that reaches a server through dial.
+func clientOver(t *testing.T, dial func(string, string) (net.Conn, error)) *http.Client {
+	transport := &http.Transport{DialContext: func(_ context.Context, network, addr string) (net.Conn, error) { return dial(network, addr) }}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// linesOf reads the answer to a request line by line.
+func linesOf(t testing.TB, client *http.Client, r *http.Request) tailer {
+	t.Helper()
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != 200 {
+		t.Fatalf("%s", resp.Status)
+	}
+	b := bufio.NewReader(resp.Body)
+	return tailer{t, func() (string, error) { return b.ReadString('\n') }}
+}
+
+// closing begins to close the API, and returns what waits for that: a client at a pipe has to read what a stop has to say.
+func (f *fixture) closing() (closed func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Close()
+	}()
+	return func() { <-done }
 }
 
 func TestTail(t *testing.T) {
@@ -177,8 +224,12 @@ func TestTailOfNothing(t *testing.T) {
 		r.want("position 0")
 		f.store.append(line("a", "first", 1))
 		r.want("event 1")
-		f.Close()
+		closed := f.closing()
 		r.want("position 1")
+		if _, err := r.next(); err == nil {
+			t.Error("it goes on")
+		}
+		closed()
 	})
 }
 
@@ -295,12 +346,13 @@ func TestClose(t *testing.T) {
 		r.want("position 0")
 		f.store.append(line("a", "x", 1))
 		r.want("event 1")
-		f.Close()
+		closed := f.closing()
 		r.want("position 1")
 		text, err := r.next()
 		if err == nil {
 			t.Errorf("it goes on: %s", text)
 		}
+		closed()
 		if ce := (*websocket.CloseError)(nil); errors.As(err, &ce) && ce.Code != websocket.CloseGoingAway {
 			t.Errorf("%v", err)
 		}
@@ -652,11 +704,14 @@ func slowClient(t *testing.T, params string, test func(f *fixture, tail tailer))
 	})
 }
 
-// pour appends so many events, each second of which is an x.
+// pour appends so many events at once, each second of which is an x. A follower has up to three of them as one batch: then it is certain
+// which ones a tail has that is stuck.
 func (f *fixture) pour(n int) {
-	for range n {
-		f.store.append(line("a", []string{"y", "x"}[len(f.store.events)%2], 1))
+	var events []event.Event
+	for i := range n {
+		events = append(events, line("a", []string{"y", "x"}[(len(f.store.events)+i)%2], 1))
 	}
+	f.store.append(events...)
 	synctest.Wait()
 }
 
@@ -664,23 +719,23 @@ func (f *fixture) pour(n int) {
 func TestSlowSkips(t *testing.T) {
 	slowClient(t, "q=x&slow=skip", func(f *fixture, tail tailer) {
 		tail.want("position 0")
-		f.pour(4)
-		f.pour(26) // the tail is stuck with the first ones
-		tail.want("event 2", "event 4", "skipped 13 of (4,30]")
+		f.pour(3)
+		f.pour(27) // the tail is stuck with the first ones
+		tail.want("event 2", "skipped 14 of (3,30]")
 		f.pour(2)
 		tail.want("event 32")
 		metrics := f.do("GET", "/metrics", "").Body.String()
-		for _, want := range []string{"lookout_tail_skipped_events_total 13\n", "lookout_tail_events_total 3\n", "lookout_tail_lag_events 0\n", "lookout_tails_behind 0\n", "lookout_tails_open 1\n"} {
+		for _, want := range []string{"lookout_tail_skipped_events_total 14\n", "lookout_tail_events_total 2\n", "lookout_tail_lag_events 0\n", "lookout_tails_behind 0\n", "lookout_tails_open 1\n"} {
 			if !strings.Contains(metrics, "\n"+want) {
 				t.Errorf("/metrics lacks %s", want)
 			}
 		}
 		n := 0
-		for range strings.Lines(f.do("GET", "/api/v1/query?q=x&after_sequence=4&sequence=30", "").Body.String()) {
+		for range strings.Lines(f.do("GET", "/api/v1/query?q=x&after_sequence=3&sequence=30", "").Body.String()) {
 			n++
 		}
-		if n != 14 {
-			t.Errorf("a search of the range returns %d lines, 14 with its summary are right", n)
+		if n != 15 {
+			t.Errorf("a search of the range returns %d lines, 15 with its summary are right", n)
 		}
 	})
 }
@@ -715,9 +770,9 @@ func TestSlowSkipsWhatCannotBeRead(t *testing.T) {
 func TestSlowWaits(t *testing.T) {
 	slowClient(t, "q=x", func(f *fixture, tail tailer) {
 		tail.want("position 0")
-		f.pour(4)
-		f.pour(26)
-		if s := f.API.hub.Stats(); s.Behind != 1 || s.Lag != 26 {
+		f.pour(3)
+		f.pour(27)
+		if s := f.API.hub.Stats(); s.Behind != 1 || s.Lag != 27 {
 			t.Errorf("%+v", s)
 		}
 		for i := range 15 {

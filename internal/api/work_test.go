@@ -8,68 +8,84 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// In a bubble: what is too soon to be said is so on a slow machine, too.
 func TestWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(Options{Registry: prometheus.NewRegistry()})
+		ask := func(do workFunc) (int, string) {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x=1"))
+			out := newResponse(w, r)
+			a.work(out, r, do)
+			out.finish()
+			return w.Code, w.Body.String()
+		}
+		status, body := ask(func(_ context.Context, progress func(int64, int64, string)) (any, error) {
+			progress(1, 3, "bytes")
+			time.Sleep(progressEvery - 1)
+			progress(2, 3, "bytes") // too soon to be said
+			time.Sleep(1)
+			progress(3, 3, "bytes")
+			return map[string]int{"files": 3}, nil
+		})
+		want := `{"progress":{"done":1,"total":3,"unit":"bytes"}}` + "\n" + `{"progress":{"done":3,"total":3,"unit":"bytes"}}` + "\n" + `{"summary":{"files":3}}` + "\n"
+		if status != 200 || body != want {
+			t.Error(status, body)
+		}
+		status, body = ask(func(context.Context, func(int64, int64, string)) (any, error) {
+			return nil, badParameter("to", "is missing", "say where")
+		})
+		if status != 400 || !strings.Contains(body, "to is missing") {
+			t.Error(status, body)
+		}
+		status, body = ask(func(_ context.Context, progress func(int64, int64, string)) (any, error) {
+			progress(1, 2, "bytes")
+			return nil, errors.New("no space")
+		})
+		if status != 200 || !strings.HasSuffix(body, "\n") || !strings.Contains(body, `{"error":{"code":"store","message":"the store failed: no space"`) {
+			t.Error(status, body)
+		}
+	})
+}
+
+// It ends with its client, and with the server.
+func TestWorkEnds(t *testing.T) {
 	a := New(Options{Registry: prometheus.NewRegistry()})
-	var do workFunc
+	started, ended := make(chan bool), make(chan error, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := newResponse(w, r)
 		_, _ = io.ReadAll(r.Body)
-		a.work(out, r, do)
+		a.work(out, r, func(ctx context.Context, progress func(int64, int64, string)) (any, error) {
+			progress(1, 2, "bytes")
+			started <- true
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return nil, ctx.Err()
+		})
 		out.finish()
 	}))
 	defer server.Close()
-	ask := func(ctx context.Context) (int, string, error) {
+	ask := func(ctx context.Context) (string, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader("x=1"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.DefaultClient.Do(r)
 		if err != nil {
-			return 0, "", err
+			return "", err
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
-		return resp.StatusCode, string(body), err
-	}
-	do = func(_ context.Context, progress func(int64, int64, string)) (any, error) {
-		progress(1, 2, "bytes")
-		progress(2, 2, "bytes") // too soon to be said
-		return map[string]int{"files": 3}, nil
-	}
-	if status, body, err := ask(t.Context()); status != 200 || err != nil || body != `{"progress":{"done":1,"total":2,"unit":"bytes"}}`+"\n"+`{"summary":{"files":3}}`+"\n" {
-		t.Error(status, body, err)
-	}
-	do = func(context.Context, func(int64, int64, string)) (any, error) {
-		return nil, badParameter("to", "is missing", "say where")
-	}
-	if status, body, _ := ask(t.Context()); status != 400 || !strings.Contains(body, "to is missing") {
-		t.Error(status, body)
-	}
-	do = func(_ context.Context, progress func(int64, int64, string)) (any, error) {
-		progress(1, 2, "bytes")
-		return nil, errors.New("no space")
-	}
-	if status, body, _ := ask(t.Context()); status != 200 || !strings.HasSuffix(body, "\n") || !strings.Contains(body, `{"error":{"code":"store","message":"the store failed: no space"`) {
-		t.Error(status, body)
-	}
-
-	// It ends with its client, and with the server.
-	started, ended := make(chan bool), make(chan error, 1)
-	do = func(ctx context.Context, progress func(int64, int64, string)) (any, error) {
-		progress(1, 2, "bytes")
-		started <- true
-		<-ctx.Done()
-		ended <- ctx.Err()
-		return nil, ctx.Err()
+		return string(body), err
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
-	if _, _, err := ask(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := ask(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	select {
@@ -78,7 +94,7 @@ func TestWork(t *testing.T) {
 		t.Fatal("it goes on without its client")
 	}
 	go func() { <-started; a.Close() }()
-	if _, body, err := ask(t.Context()); err != nil || !strings.Contains(body, `"code":"stopping"`) {
+	if body, err := ask(t.Context()); err != nil || !strings.Contains(body, `"code":"stopping"`) {
 		t.Error(body, err)
 	}
 }
