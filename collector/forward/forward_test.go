@@ -473,7 +473,8 @@ func TestBackoff(t *testing.T) {
 		s.mu.Lock()
 		down, s.h = false, native.New(native.Options{Sink: s.store})
 		s.mu.Unlock()
-		time.Sleep(time.Minute)
+		time.Sleep(backoffMost + linger) // until the next try at the latest, and the second event goes behind the first
+		synctest.Wait()
 		equal(t, s.store.messages(), numbers(1, 2))
 
 		// The next trouble begins with a second again.
@@ -485,7 +486,8 @@ func TestBackoff(t *testing.T) {
 			return nil
 		})
 		a.add("3")
-		time.Sleep(time.Second)
+		time.Sleep(linger + backoffFirst)
+		synctest.Wait()
 		equal(t, s.store.messages(), numbers(1, 3))
 	})
 }
