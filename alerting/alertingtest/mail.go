@@ -21,7 +21,7 @@ type FakeMail struct {
 	mails   []string
 	verbs   []string
 	grown   chan struct{}
-	conns   map[net.Conn]bool
+	conns   map[net.Conn]bool // nil when it is closed
 }
 
 // NewMail starts a mail server on a free port of the loopback interface. It panics when there is none.
@@ -38,7 +38,11 @@ func NewMail() *FakeMail {
 				return
 			}
 			f.mu.Lock()
-			f.conns[conn] = true
+			if f.conns != nil {
+				f.conns[conn] = true
+			} else {
+				conn.Close() // accepted while Close closed the others
+			}
 			f.mu.Unlock()
 			f.done.Go(func() { f.serve(conn) })
 		}
@@ -56,6 +60,7 @@ func (f *FakeMail) Close() {
 	for c := range f.conns {
 		c.Close()
 	}
+	f.conns = nil
 	f.mu.Unlock()
 	f.done.Wait()
 }

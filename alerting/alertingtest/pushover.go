@@ -282,7 +282,8 @@ func (f *FakePushover) rings(r *receipt) bool {
 	return r.acknowledged.IsZero() && !r.cancelled && !r.expired && f.clock().Before(r.expires)
 }
 
-// Wait waits until the messages satisfy until, and returns them. It looks after each message, cancellation and acknowledgement.
+// Wait waits until the messages satisfy until, and returns them. It looks after each call that
+// sends or cancels, answered or not, each message, cancellation and acknowledgement.
 func (f *FakePushover) Wait(ctx context.Context, until func([]PushoverMessage) bool) ([]PushoverMessage, error) {
 	for {
 		f.mu.Lock()
@@ -456,6 +457,7 @@ func (f *FakePushover) reply(call *PushoverCall) Reply {
 	if call.Method == "messages" || strings.HasPrefix(call.Method, "cancel") {
 		call.Number = len(f.calls)
 		f.calls = append(f.calls, *call)
+		f.wake()
 		if len(f.script) > 0 {
 			reply := f.script[0]
 			f.script = f.script[1:]

@@ -27,6 +27,11 @@ type pushover struct {
 	http http.RoundTripper
 }
 
+// tripper is a function as a client's transport.
+type tripper func(*http.Request) (*http.Response, error)
+
+func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 type poAnswer struct {
 	HTTP                            int
 	Status                          int
@@ -235,9 +240,22 @@ func TestFakePushoverOtherCalls(t *testing.T) {
 func TestFakePushoverFailsAsTold(t *testing.T) {
 	f := alertingtest.NewPushover()
 	defer f.Close()
-	transport := &http.Transport{ResponseHeaderTimeout: 100 * time.Millisecond}
+	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	p := &pushover{t, f.URL(), transport}
+	const hangs = 3 // the number of the call that does
+	n := 0
+	p := &pushover{t, f.URL(), tripper(func(r *http.Request) (*http.Response, error) {
+		if n++; n-1 != hangs {
+			return transport.RoundTrip(r)
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		go func() { // the client goes away when the call is there
+			_, _ = f.Wait(ctx, func([]alertingtest.PushoverMessage) bool { return len(f.Calls()) > hangs })
+			cancel()
+		}()
+		return transport.RoundTrip(r.WithContext(ctx))
+	})}
 	reset := time.Unix(1_900_000_000, 0)
 	f.Script(alertingtest.Status(502), alertingtest.Status(429), alertingtest.QuotaUsed(reset), alertingtest.Hang(), alertingtest.Lost(),
 		alertingtest.PushoverErrors(400, "user", "user is blocked", "and gone"))

@@ -313,7 +313,7 @@ func (f *FakeSlack) Calls() []Call {
 	return append([]Call(nil), f.calls...)
 }
 
-// Wait waits until the messages satisfy until, and returns them.
+// Wait waits until the messages satisfy until, and returns them. It looks after each call, answered or not, and each message.
 func (f *FakeSlack) Wait(ctx context.Context, until func([]SlackMessage) bool) ([]SlackMessage, error) {
 	for {
 		f.mu.Lock()
@@ -389,6 +389,7 @@ func (f *FakeSlack) reply(call *Call) Reply {
 	if chat {
 		call.Number = len(f.calls)
 		f.calls = append(f.calls, *call)
+		f.wake()
 		if len(f.script) > 0 {
 			reply := f.script[0]
 			f.script = f.script[1:]
