@@ -418,8 +418,6 @@ func TestClasses(t *testing.T) {
 
 // Where there is nobody, or one that must not be connected to.
 func TestNetwork(t *testing.T) {
-	closed := httptest.NewServer(nil)
-	closed.Close()
 	tls := httptest.NewUnstartedServer(http.NotFoundHandler())
 	tls.Config.ErrorLog = log.New(io.Discard, "", 0)
 	tls.StartTLS()
@@ -431,7 +429,7 @@ func TestNetwork(t *testing.T) {
 		unsent    bool
 		says      string
 	}{
-		{"nobody listens", closed.URL, nil, alerting.Transient, true, "refused"},
+		{"nobody listens", "http://127.0.0.1:1", nil, alerting.Transient, true, "refused"},
 		{"metadata", "http://169.254.169.254/latest/", nil, alerting.Broken, false, "allow it with ways.team.allow"},
 		{"metadata in IPv6", "http://[fd00:ec2::254]/", nil, alerting.Broken, false, "metadata"},
 		{"a certificate that nobody knows", tls.URL, nil, alerting.Broken, false, "certificate"},
