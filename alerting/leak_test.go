@@ -132,10 +132,12 @@ func TestPushoverKeysAreNowhere(t *testing.T) {
 			alertingtest.PushoverErrors(400, "message", said), alertingtest.PushoverErrors(400, "user", said), alertingtest.Body(said), alertingtest.Status(503),
 			alertingtest.PushoverErrors(429, "token", said), alertingtest.Lost(), alertingtest.Hang(), alertingtest.PushoverErrors(400, "message", said),
 			alertingtest.PushoverErrors(400, "message", said))
-		polls := 0
+		var polled sync.Map // polls and messages come at the same time
 		f.Behave(func(c alertingtest.PushoverCall) alertingtest.Reply {
-			if polls++; c.Method == "receipts" && polls%2 == 0 {
-				return alertingtest.PushoverErrors(400, "receipt", said+"&receipt="+c.Receipt)
+			if c.Method == "receipts" {
+				if _, again := polled.LoadOrStore(c.Receipt, true); !again {
+					return alertingtest.PushoverErrors(400, "receipt", said+"&receipt="+c.Receipt)
+				}
 			}
 			return alertingtest.OK()
 		})
