@@ -442,6 +442,8 @@ func TestPasswordStays(t *testing.T) {
 	if _, err := notifier(t, s, roots, nil).Send(t.Context(), "mail", message(alerting.Firing)); err == nil {
 		t.Error("it was sent without TLS")
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, line := range s.said {
 		if strings.HasPrefix(line, "AUTH") {
 			t.Error("it logged in without TLS")
