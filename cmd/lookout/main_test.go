@@ -33,7 +33,7 @@ func without(t *testing.T, what string) {
 }
 
 func TestMain(m *testing.M) {
-	alignWait = time.Hour
+	alignWait, openerTime = time.Hour, time.Hour
 	testscript.Main(m, map[string]func(){"lookout": mainAt})
 }
 
