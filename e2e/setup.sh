@@ -5,6 +5,21 @@ set -u
 cd "$(dirname "$0")"
 missing=""
 updated=""
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+
+# A mirror or a registry that is away for a moment is asked again. What was said last is in $said.
+again() { # again COMMAND…
+	for pause in 5 15 60; do
+		"$@" >"$said" 2>&1 && return
+		! grep -q 'Unable to locate package\|no installation candidate' "$said" || return
+		sleep $pause
+	done
+	"$@" >"$said" 2>&1
+}
+
+# Another apt may be at work on a machine that has just been started.
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"; }
 
 need() { # need COMMAND PACKAGES…
 	command -v "$1" >/dev/null 2>&1 && return
@@ -12,12 +27,12 @@ need() { # need COMMAND PACKAGES…
 	shift
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 		echo "setup: installing $*"
-		[ -n "$updated" ] || apt-get update -qq >/dev/null 2>&1
+		[ -n "$updated" ] || again apt -o APT::Update::Error-Mode=any update || cat "$said" >&2
 		updated=1
 		# Programs are wanted, not servers that run from now on: while this file says 101, no package starts one.
 		policy=/usr/sbin/policy-rc.d
 		if [ -e $policy ]; then policy=""; else printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy; fi
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+		again apt install -y --no-install-recommends "$@" || cat "$said" >&2
 		[ -z "$policy" ] || rm -f "$policy"
 	fi
 	command -v "$cmd" >/dev/null 2>&1 || missing="$missing $cmd($*)"
@@ -42,7 +57,14 @@ if [ "$(id -u)" = 0 ] && command -v cgroupfs-mount >/dev/null 2>&1 && ! grep -q 
 fi
 if command -v npm >/dev/null 2>&1 && ! { [ -d clients/node_modules/gelf-pro ] && [ -d clients/node_modules/pino ]; }; then
 	echo "setup: npm ci in e2e/clients"
-	(cd clients && npm ci --silent --no-audit --no-fund) || missing="$missing gelf-pro,pino(npm ci in e2e/clients)"
+	cd clients
+	again npm ci --no-audit --no-fund || { cat "$said" >&2; missing="$missing gelf-pro,pino(npm ci in e2e/clients)"; }
+	cd ..
+fi
+# The modules too, so that no test waits for a proxy.
+modules() { (cd .. && go list -deps -test ./... tool && cd e2e/clients/gogelf && go list -deps .); }
+if command -v go >/dev/null 2>&1; then
+	again modules || { cat "$said" >&2; missing="$missing modules(go list -deps -test ./... in the root and in e2e/clients/gogelf)"; }
 fi
 if [ -n "$missing" ]; then
 	echo "setup: missing:$missing" >&2
