@@ -6,6 +6,7 @@ package mask
 
 import (
 	"bytes"
+	"unicode"
 
 	"github.com/lookoutlog/lookout/index/query"
 )
@@ -16,15 +17,23 @@ const maskLimit = 512
 // Headline returns the line of a message that says what happened: the first that is not blank, but a Python traceback
 // says it last.
 func Headline(msg []byte) []byte {
-	first := FirstLine(msg)
-	if !bytes.HasPrefix(first, []byte("Traceback (most recent call last)")) {
-		return first
+	line, before, behind := headline(msg)
+	return line[before:behind]
+}
+
+// headline returns the whole line, and where the part without white space at its ends begins and ends. Unicode has white space that a block
+// of the store takes for a part of the word beside it.
+func headline(msg []byte) (line []byte, before, behind int) {
+	line = FirstLine(msg)
+	if bytes.HasPrefix(line, []byte("Traceback (most recent call last)")) {
+		rest := bytes.TrimRight(msg, " \t\r\n")
+		if i := bytes.LastIndexByte(rest, '\n'); i >= 0 {
+			line = rest[i+1:]
+			before = len(line) - len(bytes.TrimLeftFunc(line, unicode.IsSpace))
+			return line, before, before + len(bytes.TrimSpace(line))
+		}
 	}
-	rest := bytes.TrimRight(msg, " \t\r\n")
-	if i := bytes.LastIndexByte(rest, '\n'); i >= 0 {
-		return bytes.TrimSpace(rest[i+1:])
-	}
-	return first
+	return line, 0, len(line)
 }
 
 // FirstLine returns the first line of a message that is not blank, without white space at its ends.

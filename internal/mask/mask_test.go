@@ -24,6 +24,12 @@ func TestPattern(t *testing.T) {
 		{"user \"bob smith\" isn't   here", `user "#" isn't here`},
 		{"\n  first 1\nsecond", "first #"},
 		{"Traceback (most recent call last):\n  File \"a.py\", line 3\nKeyError: 5", "KeyError: #"},
+		{"Traceback (most recent call last):\n  x\n\u00a0KeyError: 5\u2003 ", "KeyError: #"},
+		{"Traceback (most recent call last):\nadded\u00a0", "#"}, // for the block one word, which is none that it knows
+		{"Traceback (most recent call last):\n\x00", "#"},
+		{"Traceback (most recent call last):\n\u2003Facade was added\u00a0\u0085", "# was #"},
+		{"Traceback (most recent call last):\n\x00 was \x00", "# was #"},
+		{"Traceback (most recent call last):\n\u00a0 \u00a0", ""},
 		{strings.Repeat("wort ", 200), strings.Repeat("wort ", 102) + "wo"},
 		{strings.Repeat("x", 3000), strings.Repeat("x", 512)},
 	} {

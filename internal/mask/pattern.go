@@ -14,15 +14,17 @@ import (
 // taken out here, those with a digit and those of four letters and more that are all a to f, but for a few words ([query.IsWord]). It appends 1,024 bytes at most. It is part of the meaning of the prefix "p1:".
 func Pattern(dst, text []byte) []byte {
 	var buf [2 * maskLimit]byte
-	return Append(dst, fillHoles(buf[:0], Headline(text)))
+	line, before, behind := headline(text)
+	return Append(dst, fillHoles(buf[:0], line, before, behind))
 }
 
 // fill stands for a variable word.
 const fill = '0'
 
-// fillHoles appends the beginning of a line, at least maskLimit bytes of it, with the variable words filled.
-func fillHoles(dst, line []byte) []byte {
-	for i := 0; i < len(line) && len(dst) < maskLimit; {
+// fillHoles appends the beginning of a line, at least maskLimit bytes of it, with the variable words filled. The line stands between
+// before and behind, which its first and its last word may reach into: the block has taken the whole word.
+func fillHoles(dst, line []byte, before, behind int) []byte {
+	for i := before; i < behind && len(dst) < maskLimit; {
 		if c := line[i]; !isToken(c) {
 			if c == query.HoleMark {
 				c = fill
@@ -31,14 +33,17 @@ func fillHoles(dst, line []byte) []byte {
 			i++
 			continue
 		}
-		start := i
+		start, from := i, i
+		for start > 0 && isToken(line[start-1]) {
+			start--
+		}
 		for i < len(line) && isToken(line[i]) {
 			i++
 		}
 		if token := line[start:i]; isHole(token) && !query.IsWord(token) {
 			dst = append(dst, fill)
 		} else {
-			dst = append(dst, token[:min(len(token), maskLimit)]...)
+			dst = append(dst, line[from:min(i, behind, from+maskLimit)]...)
 		}
 	}
 	return dst
