@@ -61,10 +61,11 @@ type result struct {
 
 // checker does checks. It is safe for concurrent use.
 type checker struct {
-	o Options
+	o    Options
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // for HTTP, in place of the dialer's; tests set it
 }
 
-func newChecker(o Options) *checker { return &checker{o} }
+func newChecker(o Options) *checker { return &checker{o: o} }
 
 // check asks the target once. ctx ends it early; its result means nothing then.
 func (c *checker) check(ctx context.Context, t *target) *result {
@@ -140,6 +141,9 @@ func (c *checker) request(ctx context.Context, dialer *net.Dialer, t *target, tr
 	transport := &http.Transport{
 		DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader,
 		TLSClientConfig: &tls.Config{RootCAs: c.o.Roots},
+	}
+	if c.dial != nil {
+		transport.DialContext = c.dial
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, CheckRedirect: func(next *http.Request, via []*http.Request) error {

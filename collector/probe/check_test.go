@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lookoutlog/lookout/index/query"
@@ -33,7 +34,7 @@ func check(t *testing.T, o Options, in Target) (*target, *result) {
 		in.Name = "sales"
 	}
 	if in.Timeout == 0 {
-		in.Timeout = 20 * time.Second
+		in.Timeout = 2 * time.Minute // on a slow machine too
 	}
 	tg, err := prepare(&in, "config")
 	if err != nil {
@@ -319,13 +320,30 @@ func readRequest(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }
 // untilClosed waits for the other side's end.
 func untilClosed(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-func TestBrokenServers(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+// refusing returns an address of this machine that refuses connections: a connection has its port, so that nobody else gets it.
+func refusing(t *testing.T) string {
+	c, err := net.Dial("tcp", listen(t, untilClosed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed.Close()
-	silent := listen(t, untilClosed)
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
+}
+
+// checkFailed compares what a check without success has found, and its event.
+func checkFailed(t *testing.T, tg *target, r *result, want string, status int) {
+	t.Helper()
+	if r.ok || !strings.Contains(r.err, want) || r.status != status {
+		t.Errorf("%s: %+v, want %q", tg.URL, r, want)
+	}
+	e := resultEvent("here", tg, begin, &state{status: up}, r)
+	if want := "sales failed: " + r.err; string(e.Message) != want || e.Level != event.Notice || field(&e, "error") != r.err || field(&e, "ok") != "false" {
+		t.Errorf("%s", e.Message)
+	}
+}
+
+func TestBrokenServers(t *testing.T) {
+	closed := refusing(t)
 	says := func(answer string, then func(net.Conn)) string {
 		return listen(t, func(c net.Conn) {
 			readRequest(c)
@@ -335,43 +353,75 @@ func TestBrokenServers(t *testing.T) {
 	}
 	end := func(net.Conn) {}
 	reset := func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }
+	for _, c := range []struct {
+		url    string
+		want   string
+		status int
+	}{
+		{"http://" + closed, "connection refused", 0},
+		{"tcp://" + closed, "connection refused", 0},
+		{"http://" + says("", reset), "connection reset by peer", 0},
+		{"http://" + says("", end), "EOF", 0},
+		{"http://" + says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", end), "reading the answer's body: unexpected EOF", 200},
+		{"http://" + says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", end), "reading the answer's body: ", 200},
+		{"http://" + says("SSH-2.0-OpenSSH_9.2\r\n", end), "malformed HTTP response", 0},
+		{"http://" + says("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxHeader)+"\r\n\r\n", untilClosed), "server response headers exceeded", 0},
+		{"https://" + says("HTTP/1.1 400 Bad Request\r\n\r\n", end), "server gave HTTP response to HTTPS client", 0},
+	} {
+		tg, r := check(t, Options{}, local(c.url))
+		checkFailed(t, tg, r, c.want, c.status)
+	}
+}
+
+// What a check was waiting for when its time was over. The connections are in memory: the time is the bubble's.
+func TestNoAnswer(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	for _, c := range []struct {
+		url, answer string // empty: none
+		want        string
+		status      int
+	}{
+		{"http://sales/", "", "waiting for the answer", 0},
+		{"https://sales/", "", "in the TLS handshake", 0},
+		{"http://sales/", "HTTP/1.1 200 OK\r\n", "reading the answer's body", 0},
+		{"http://sales/", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", "reading the answer's body", 200},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tg, err := prepare(&Target{Name: "sales", URL: c.url, Timeout: timeout}, "config")
+			if err != nil {
+				t.Fatal(err)
+			}
+			checker := newChecker(Options{})
+			checker.dial = func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() {
+					defer theirs.Close()
+					readRequest(theirs)
+					io.WriteString(theirs, c.answer)
+					untilClosed(theirs)
+				}()
+				return ours, nil
+			}
+			r := checker.check(t.Context(), tg)
+			checkFailed(t, tg, r, "no answer within 300ms: still "+c.want, c.status)
+			if r.took != timeout {
+				t.Errorf("%s: it took %v", c.url, r.took)
+			}
+		})
+	}
+}
+
+// A name server that says nothing. The lookup is package net's own, with the clock's time: the check must have begun it by then.
+func TestNoNameServer(t *testing.T) {
+	silent := listen(t, untilClosed)
 	mute := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", silent)
 	}}
-	const timeout = 300 * time.Millisecond
-	for _, c := range []struct {
-		url     string
-		timeout time.Duration // 0: long
-		want    string
-		status  int
-	}{
-		{"http://" + closed.Addr().String(), 0, "connection refused", 0},
-		{"tcp://" + closed.Addr().String(), 0, "connection refused", 0},
-		{"http://" + silent, timeout, "no answer within 300ms: still waiting for the answer", 0},
-		{"https://" + silent, timeout, "no answer within 300ms: still in the TLS handshake", 0},
-		{"http://nowhere.test/", timeout, "no answer within 300ms: still resolving the name", 0},
-		{"http://" + says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", untilClosed), timeout, "no answer within 300ms: still reading the answer's body", 200},
-		{"http://" + says("HTTP/1.1 200 OK\r\n", untilClosed), timeout, "no answer within 300ms: still ", 0},
-		{"http://" + says("", reset), 0, "connection reset by peer", 0},
-		{"http://" + says("", end), 0, "EOF", 0},
-		{"http://" + says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", end), 0, "reading the answer's body: unexpected EOF", 200},
-		{"http://" + says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", end), 0, "reading the answer's body: ", 200},
-		{"http://" + says("SSH-2.0-OpenSSH_9.2\r\n", end), 0, "malformed HTTP response", 0},
-		{"http://" + says("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxHeader)+"\r\n\r\n", untilClosed), 0, "server response headers exceeded", 0},
-		{"https://" + says("HTTP/1.1 400 Bad Request\r\n\r\n", end), 0, "server gave HTTP response to HTTPS client", 0},
-	} {
-		in := local(c.url)
-		in.Timeout = c.timeout
-		tg, r := check(t, Options{Resolver: mute}, in)
-		if r.ok || !strings.Contains(r.err, c.want) || r.status != c.status {
-			t.Errorf("%s: %+v, want %q", c.url, r, c.want)
-		}
-		e := resultEvent("here", tg, begin, &state{status: up}, r)
-		if want := "sales failed: " + r.err; string(e.Message) != want || e.Level != event.Notice || field(&e, "error") != r.err || field(&e, "ok") != "false" {
-			t.Errorf("%s", e.Message)
-		}
-	}
+	in := local("http://nowhere.test/")
+	in.Timeout = 2 * time.Second
+	tg, r := check(t, Options{Resolver: mute}, in)
+	checkFailed(t, tg, r, "no answer within 2s: still resolving the name", 0)
 }
 
 func TestTCP(t *testing.T) {
