@@ -69,7 +69,7 @@ type Input struct {
 	decoder Decoder // the reader's
 	refused error   // what a refused sender is told in our log
 
-	drainAppend time.Duration
+	drainRead, drainAppend time.Duration
 
 	// the reader's: the address that was allowed last, and when which cause was in the log
 	allowed    netip.Addr
@@ -165,7 +165,7 @@ func New(o Options) *Input {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	in := &Input{
-		o: o, frags: newFragments(), decoder: Decoder{Now: o.Now}, drainAppend: drainAppend,
+		o: o, frags: newFragments(), decoder: Decoder{Now: o.Now}, drainRead: drainRead, drainAppend: drainAppend,
 		refused: fmt.Errorf("the sender is not among the allowed sources (%s)", o.Allow),
 	}
 	joiners := []collector.Joiner{in.frags}
@@ -271,7 +271,7 @@ func (in *Input) read(ctx context.Context, r *receiver) error {
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if end.IsZero() {
-				end = time.Now().Add(drainRead)
+				end = time.Now().Add(in.drainRead)
 			} else if !readable(r.conn()) { // on a busy machine the time may be over before the read begins
 				return nil
 			}
