@@ -342,7 +342,7 @@ func TestJudgeAllocs(t *testing.T) {
 // TestDecimals: the range holds just the mantissas whose texts match.
 func TestDecimals(t *testing.T) {
 	known, some := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	one := func(t *rapid.T) {
 		name := rapid.SampledFrom([]string{"f", "f_ms", "f_s", "f_ns", "bytes"}).Draw(t, "name")
 		number := func() string {
 			s := strconv.FormatInt(rapid.Int64Range(-2000, 2000).Draw(t, "small"), 10)
@@ -403,6 +403,11 @@ func TestDecimals(t *testing.T) {
 			if test.Match(text) && !test.MayMatchNumbers(math.Nextafter(v, math.Inf(-1)), math.Nextafter(v, math.Inf(1))) {
 				t.Fatalf("%s: %s matches, but no number near it may", q, text)
 			}
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		for range 3 {
+			one(t)
 		}
 	})
 	if known < 50 || some < 20 {
@@ -504,15 +509,7 @@ func lineForms(t testing.TB) []*lineForm {
 func TestJudgeSamples(t *testing.T) {
 	all := lineForms(t)
 	var seen [Always + 1]int
-	rapid.Check(t, func(t *rapid.T) {
-		s := rapid.SampledFrom(all).Draw(t, "sample")
-		line := rapid.SampledFrom(s.lines).Draw(t, "line")
-		words := bytes.Fields(line)
-		text := genTerm(t, line)
-		isWord := len(words) > 0 && rapid.Bool().Draw(t, "word")
-		if isWord {
-			text = Quote(strings.ToValidUTF8(string(rapid.SampledFrom(words).Draw(t, "word")), ""))
-		}
+	judge := func(t interface{ Fatalf(string, ...any) }, text string, seen *[Always + 1]int) {
 		q, err := Parse(text)
 		if err != nil {
 			return
@@ -520,9 +517,7 @@ func TestJudgeSamples(t *testing.T) {
 		for _, test := range q.Tests() {
 			for _, s := range all {
 				v := test.Judge(&s.Pattern)
-				if isWord {
-					seen[v]++
-				}
+				seen[v]++
 				for _, line := range s.lines {
 					if m := test.Match(line); m && v == Never || !m && v == Always {
 						t.Fatalf("%s: %d for %q, but Match(%q) is %v", q, v, s.Text, line, m)
@@ -530,7 +525,21 @@ func TestJudgeSamples(t *testing.T) {
 				}
 			}
 		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.SampledFrom(all).Draw(t, "sample")
+		judge(t, genTerm(t, rapid.SampledFrom(s.lines).Draw(t, "line")), new([Always + 1]int))
 	})
+	// The same words each time: how many are Maybe is very different from one to another.
+	var words [][]byte
+	for _, s := range all {
+		for _, line := range s.lines {
+			words = append(words, bytes.Fields(line)...)
+		}
+	}
+	for i := 0; i < len(words); i += len(words) / 100 {
+		judge(t, Quote(strings.ToValidUTF8(string(words[i]), "")), &seen)
+	}
 	t.Logf("words: %d never, %d maybe, %d always", seen[Never], seen[Maybe], seen[Always])
 	if seen[Maybe] > seen[Never]/3 {
 		t.Errorf("words are Maybe too often: %v", seen)

@@ -126,7 +126,12 @@ func genQuery(t *rapid.T, e *event.Event, depth int) string {
 	case 4:
 		return name() + rapid.SampledFrom([]string{"~", "!~"}).Draw(t, "op") + quoted(genRegex(t, e))
 	case 5:
-		return name() + rapid.SampledFrom([]string{"=", "!=", ":"}).Draw(t, "op") + val()
+		op := rapid.SampledFrom([]string{"=", "!=", ":"}).Draw(t, "op")
+		if len(e.Fields) > 0 && rapid.Bool().Draw(t, "its own value") {
+			f := rapid.SampledFrom(e.Fields).Draw(t, "field")
+			return quoted(string(f.Name)) + op + quoted(strings.ToValidUTF8(string(f.Value), ""))
+		}
+		return name() + op + val()
 	case 6:
 		return name() + rapid.SampledFrom([]string{">", ">=", "<", "<="}).Draw(t, "op") + rapid.SampledFrom(append([]string{"warn", "3"}, quantities...)).Draw(t, "limit")
 	case 7:
