@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 out=${1:-dist}
 # What npm noted of its last run is newer than what is asked for, or it runs again.
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-	npm ci --silent --no-audit --no-fund
+	npm ci --silent --no-audit --no-fund --prefer-offline --fetch-retries=5
 fi
 rm -rf "$out"
 mkdir -p "$out"

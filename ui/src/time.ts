@@ -108,7 +108,7 @@ export function readTime(text: string, now: Date): string | undefined {
 export function justAfter(time: string): string {
   const nanos = BigInt((/\.(\d{1,9})/.exec(time)?.[1] ?? "").padEnd(9, "0")) + 1n;
   const second = new Date(time.replace(/\.\d+/, ""));
-  second.setSeconds(second.getSeconds() + Number(nanos / 1_000_000_000n));
+  second.setUTCSeconds(second.getUTCSeconds() + Number(nanos / 1_000_000_000n)); // a local hour that comes twice stays the one it is
   return `${second.toISOString().slice(0, -5)}.${String(nanos % 1_000_000_000n).padStart(9, "0")}Z`;
 }
 

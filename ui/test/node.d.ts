@@ -1,4 +1,6 @@
 // As much of Node.js as the tests use.
+declare const process: { env: Record<string, string | undefined> };
+
 declare module "node:test" {
   export default function test(name: string, fn: () => void | Promise<void>): void;
 }

@@ -121,6 +121,18 @@ test("times", () => {
   assert.deepEqual([age(4000), age(240_000), age(3 * 3600_000), age(50 * 3600_000)], ["4 s", "4 min", "3 h", "2 d"]);
 });
 
+test("the hour before clocks are set back is not the one after", () => {
+  const zone = process.env.TZ;
+  process.env.TZ = "Europe/Berlin"; // 02:30 twice
+  try {
+    assert.equal(justAfter("2026-10-25T00:30:00.5Z"), "2026-10-25T00:30:00.500000001Z");
+    assert.equal(justAfter("2026-10-25T01:30:00.5Z"), "2026-10-25T01:30:00.500000001Z");
+  } finally {
+    if (zone === undefined) delete process.env.TZ;
+    else process.env.TZ = zone;
+  }
+});
+
 test("durations and ends of ranges", () => {
   assert.deepEqual(
     [duration("15m"), duration("1h30m"), duration("7d"), duration("1.5h"), duration("x"), duration(""), duration("5")],
