@@ -20,16 +20,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/auth"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 	"github.com/lookoutlog/lookout/internal/rehearse"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 const (
 	token  = auth.Prefix + "canary-0123456789-admin"

@@ -58,6 +58,9 @@ import (
 // StopTimeout is how long [App.Stop] may take before what is not done is left to the next start.
 const StopTimeout = 10 * time.Second
 
+// stopWithin is that; a variable for the tests, in which nothing may be left.
+var stopWithin = StopTimeout
+
 // memoryLimit is the soft limit for all of Go's memory: just below the 300 MB that are promised, and well above what is alive at once
 // (64 MiB of unsealed events, two blocks being built, requests, and the caches of searches: 200 MB measured under full load), or the
 // garbage collector would take half of the CPU time. GOMEMLIMIT overrides it.
@@ -254,7 +257,7 @@ func (a *App) serve() {
 	a.onStop("HTTP", func(ctx context.Context) error {
 		a.api.Close() // tails never end by themselves
 		// A long search may not take the time that the others need.
-		ctx, cancel := context.WithTimeout(ctx, StopTimeout/2)
+		ctx, cancel := context.WithTimeout(ctx, stopWithin/2)
 		defer cancel()
 		if a.server.Shutdown(ctx) != nil {
 			return a.server.Close()
@@ -296,7 +299,7 @@ func (a *App) Failed() <-chan error { return a.failed }
 
 // Stop ends everything, last started first, within [StopTimeout]. What was acknowledged is on disk in any case.
 func (a *App) Stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, StopTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	var errs []error
 	for _, c := range slices.Backward(a.closers) {

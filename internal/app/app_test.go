@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/lookoutlog/lookout/internal/config"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
 func TestMain(m *testing.M) {
 	lookEvery = time.Hour
-	goleak.VerifyTestMain(m)
+	stopWithin = 5 * time.Minute // the disk may be slow
+	leak.VerifyTestMain(m)
 }
 
 func options(t *testing.T, env map[string]string) Options {

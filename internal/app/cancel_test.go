@@ -41,7 +41,7 @@ func TestCancellationOfAServer(t *testing.T) {
 	eventually := func(name, want string) {
 		t.Helper()
 		for begin := time.Now(); metric(name) != want; {
-			if time.Since(begin) > 30*time.Second {
+			if time.Since(begin) > 5*time.Minute {
 				t.Fatalf("%s is %s, not %s", name, metric(name), want)
 			}
 		}

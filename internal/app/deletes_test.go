@@ -21,7 +21,7 @@ const form = "application/x-www-form-urlencoded"
 // awaitDeletion waits until a deletion has ended.
 func awaitDeletion(t *testing.T, a *App, id uint64) query.Deletion {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
 		status, answer := get(t, a, fmt.Sprint("/api/v1/deletes/", id), true)
 		var d query.Deletion
 		if err := json.Unmarshal([]byte(answer), &d); status != 200 || err != nil {

@@ -141,10 +141,10 @@ func TestEachWayTellsOfTheOthers(t *testing.T) {
 	}
 }
 
-// eventually waits a minute for something.
+// eventually waits for something, five minutes at most.
 func eventually(t *testing.T, is func() bool, now func() string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for !is() {
 		select {

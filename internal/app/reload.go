@@ -195,7 +195,7 @@ func (a *App) configure(c *config.Config, list []alerting.Rule) error {
 		return err
 	}
 	a.named.Store(&next) // a rule must not come before its way
-	ctx, cancel := context.WithTimeout(context.Background(), StopTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
 	if err := a.engine.Configure(list, c.Policy(), fallbacks(c)); err != nil {
 		a.named.Store(&before)
