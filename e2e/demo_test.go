@@ -61,29 +61,6 @@ func newDemo(t *testing.T, settings ...string) *demo {
 	return d
 }
 
-// freePorts are ports that nobody uses, TCP nor UDP.
-func freePorts(t *testing.T, n int) (ports []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer u.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, port)
-	}
-	return ports
-}
-
 // cmd is a command on this engine; one named compose is docker-compose in compose/.
 func (d *demo) cmd(name string, args ...string) *exec.Cmd {
 	if name == "compose" {
@@ -249,19 +226,19 @@ func TestDemo(t *testing.T) {
 
 	d.run("compose", "up", "-d")
 	d.run("compose", "up", "-d", "--scale", "sales=3")
-	eventually(t, "three containers of sales are followed, and checked", limit, func() bool {
-		followed, up := 0, 0
+	eventually(t, "three containers of sales are followed, and checked, and so is who stands before and behind them", limit, func() bool {
+		followed, up := 0, map[string]int{}
 		for _, c := range list[fleet.Container](d, "containers") {
 			if c.Service == "sales" && c.State == "running" && c.Logs == "followed" && c.Env == "shop" {
 				followed++
 			}
 		}
 		for _, p := range list[fleet.Probe](d, "probes") {
-			if p.Target == "sales" && p.State == "up" {
-				up++
+			if p.State == "up" {
+				up[p.Target]++
 			}
 		}
-		return followed == 3 && up == 3
+		return followed == 3 && up["sales"] == 3 && up["nginx"] == 1 && up["customers"] == 1
 	})
 	how := map[string]string{}
 	for _, c := range list[fleet.Container](d, "containers") {
@@ -311,7 +288,7 @@ func TestDemo(t *testing.T) {
 	}
 	said := func(parts ...string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		ctx, cancel := context.WithTimeout(t.Context(), patience*limit)
 		defer cancel()
 		if all, err := slack.Wait(ctx, in(parts...)); err != nil {
 			t.Fatalf("Slack has nothing with %q: %v\n%s", parts, err, contents(all))

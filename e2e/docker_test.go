@@ -364,16 +364,16 @@ func TestDockerRotation(t *testing.T) {
 	e := docker(t)
 	s := e.follow(t, t.TempDir())
 	for _, c := range []struct {
-		name, driver, size string
-		n, rate            int
-		complete           bool
+		name, driver, size, files string
+		n, rate                   int
+		complete                  bool
 	}{
-		{"rotated-json-file", "json-file", "10k", 600, 100, true},
-		{"rotated-local", "local", "20k", 1000, 200, false},
-		{"fast-json-file", "json-file", "100k", 50_000, 0, false},
-		{"fast-local", "local", "100k", 50_000, 0, false},
+		{"rotated-json-file", "json-file", "10k", "30", 600, 100, true}, // none is removed, however late the reader is
+		{"rotated-local", "local", "20k", "3", 1000, 200, false},
+		{"fast-json-file", "json-file", "100k", "3", 50_000, 0, false},
+		{"fast-local", "local", "100k", "3", 50_000, 0, false},
 	} {
-		e.run(t, c.name, "--log-driver", c.driver, "--log-opt", "max-size="+c.size, "--log-opt", "max-file=3", image,
+		e.run(t, c.name, "--log-driver", c.driver, "--log-opt", "max-size="+c.size, "--log-opt", "max-file="+c.files, image,
 			"count", "-run", c.name, "-n", strconv.Itoa(c.n), "-rate", strconv.Itoa(c.rate), "-size", "60")
 		e.docker(t, "wait", c.name)
 		settles(t, c.name, 20*time.Second, func() []string {
@@ -507,11 +507,14 @@ func TestDockerContainers(t *testing.T) {
 			return problems
 		})
 	}
-	for name, c := range s.containers() {
-		if c.MemoryBytes <= 0 && name != "silent" {
-			t.Errorf("%s is not measured: %+v", name, c)
+	settles(t, "all are measured", 60*time.Second, func() (problems []string) { // when found, and then every 30 s
+		for name, c := range s.containers() {
+			if c.MemoryBytes <= 0 && name != "silent" {
+				problems = append(problems, fmt.Sprintf("%s: %+v", name, c))
+			}
 		}
-	}
+		return problems
+	})
 	// Nothing more has come since: neither the line that its driver sent, nor the silent one's.
 	for name, lines := range map[string]int{"driven": 1, "silent": 0, "unreadable": 0} {
 		if n := len(s.query("container:" + name + " stream:(stdout, stderr)")); n != lines {
@@ -569,18 +572,22 @@ func TestDockerLifecycle(t *testing.T) {
 	e.docker(t, "kill", "killed")
 	told("killed", "die", "error", "exit_code", "137")
 
-	// On a busy machine the engine may hear of the kill too late to say why: then another one is tried.
-	said := false
-	for i := 0; i < 5 && !said; i++ {
+	// On a busy machine the engine may hear of the kill too late to say why: then another one is tried, as long as it takes.
+	for i := 0; ; i++ {
 		greedy := fmt.Sprintf("greedy-%d", i)
 		run(greedy, "--memory", "20m", "--memory-swap", "20m", image, "oom")
-		e.docker(t, "wait", greedy)
-		if said = e.docker(t, "inspect", "-f", "{{.State.OOMKilled}}", greedy) == "true"; said {
-			told(greedy, "die", "critical", "exit_code", "137", "oom_killed", "true", "fingerprint", "container:"+greedy)
+		if code := e.docker(t, "wait", greedy); code != "137" {
+			t.Errorf("it ended with %s: this machine's cgroups do not hold --memory, and that an OOM kill is told could not be tried", code)
+			break
 		}
-	}
-	if !said {
-		t.Error("this machine's cgroups do not hold --memory: that an OOM kill is told could not be tried")
+		if e.docker(t, "inspect", "-f", "{{.State.OOMKilled}}", greedy) == "true" {
+			told(greedy, "die", "critical", "exit_code", "137", "oom_killed", "true", "fingerprint", "container:"+greedy)
+			break
+		}
+		if i == 30 {
+			t.Error("the engine says of no kill that it was for memory")
+			break
+		}
 	}
 
 	run("ill", imageSickly, "sleep")
@@ -624,14 +631,28 @@ func TestDockerProbe(t *testing.T) {
 		})
 	}
 	is("up")
+	// On a slow machine the container may be asked before it listens, and so be down before it is up.
+	changes := func(change string) []row { return s.query("service:sales stream:probe change:" + change) }
+	downs, ups := len(changes("down")), len(changes("up"))
+	if downs != ups {
+		t.Errorf("it is up, and was down %d times and up again %d times", downs, ups)
+	}
 	e.docker(t, "exec", "status", "/emit", "sick")
 	is("down")
 	e.docker(t, "exec", "status", "/emit", "well")
 	is("up")
-	for _, c := range []struct{ change, level string }{{"down", "error"}, {"up", "info"}} {
-		rows := s.query("service:sales stream:probe change:" + c.change)
-		if len(rows) != 1 || rows[0].Event.Level != c.level || rows[0].Event.Container != "status" {
-			t.Errorf("%s: %+v", c.change, rows)
+	for _, c := range []struct {
+		change, level string
+		before        int
+	}{{"down", "error", downs}, {"up", "info", ups}} {
+		rows := changes(c.change)
+		if len(rows) != c.before+1 {
+			t.Errorf("%s: %d events, and before %d", c.change, len(rows), c.before)
+		}
+		for _, r := range rows {
+			if r.Event.Level != c.level || r.Event.Container != "status" {
+				t.Errorf("%s: %+v", c.change, r)
+			}
 		}
 	}
 	// One that was killed is down; one that is removed is nobody's trouble any more.
@@ -697,26 +718,6 @@ func TestDockerLoad(t *testing.T) {
 			return numbered(s.query("container:"+name(i)+" stream:stdout"), name(i), 1, false)
 		})
 	}
-}
-
-// cpu is what a process has used so far.
-func cpu(t *testing.T, pid int) time.Duration {
-	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), ") ") // the name may hold anything
-	f := strings.Fields(rest)
-	user, err := strconv.ParseInt(f[11], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	system, err := strconv.ParseInt(f[12], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 }
 
 // rssAnon is a process's anonymous memory, in bytes.
@@ -844,10 +845,13 @@ func TestDockerAgent(t *testing.T) {
 	}
 	e.docker(t, "stop", "far")
 	settles(t, "far", 30*time.Second, func() []string { return numbered(s.query("container:far stream:stdout"), "far", 1, false) })
-	told := s.query("container:far stream:docker")
-	if len(told) != 2 || told[0].Event.Fields["action"] != "start" || told[1].Event.Fields["action"] != "die" {
-		t.Errorf("what happened to it: %+v", told)
-	}
+	settles(t, "what happened to it", 30*time.Second, func() (problems []string) { // it goes its own way, beside the lines
+		told := s.query("container:far stream:docker")
+		if len(told) != 2 || told[0].Event.Fields["action"] != "start" || told[1].Event.Fields["action"] != "die" {
+			problems = append(problems, fmt.Sprintf("%+v", told))
+		}
+		return problems
+	})
 	d.awkward(t, s, "far-awkward", "far-awkward")
 	if strings.Contains(a.log.String(), "a-token-to-write-with") {
 		t.Error("the token is in the agent's log")

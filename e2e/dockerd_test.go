@@ -111,12 +111,24 @@ func startEngine() (*engine, error) {
 	return e, e.images()
 }
 
-// start starts the daemon and waits until it answers.
+// start starts the daemon and waits until it answers. It gives its containerd no more than 15 s to start, which a machine that is
+// slow or has just been started may not keep: then it is started again, and finds more of it in memory.
 func (e *engine) start() error {
+	deadline := time.Now().Add(patience * 30 * time.Second)
+	for {
+		said := len(e.log.String())
+		err := e.startOnce(deadline)
+		if err == nil || time.Now().After(deadline) || !strings.Contains(e.log.String()[said:], "timeout waiting for containerd to start") {
+			return err
+		}
+	}
+}
+
+func (e *engine) startOnce(deadline time.Time) error {
 	e.cmd = exec.Command("dockerd", "--config-file", e.dir+"/daemon.json", "--data-root", e.dir+"/root", "--exec-root", e.dir+"/exec", "-H", e.socket, "--pidfile", e.dir+"/pid",
 		"--containerd-namespace", e.bridge, "--containerd-plugins-namespace", e.bridge+"p", "--bridge", e.bridge,
 		// Nothing that other daemons of the machine would notice. Without iptables, ports are published by docker-proxy.
-		"--iptables=false", "--ip-masq=false", "--ip-forward=false", "--shutdown-timeout", "5")
+		"--iptables=false", "--ip-masq=false", "--ip-forward=false", "--shutdown-timeout", "60")
 	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
 	// It ends with this process, whatever ends that. The signal is tied to the thread that starts it, so that one stays.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -133,7 +145,7 @@ func (e *engine) start() error {
 	if err := <-started; err != nil {
 		return err
 	}
-	deadline := time.After(patience * 30 * time.Second)
+	late := time.After(time.Until(deadline))
 	for {
 		if _, err := e.cli("version", "--format", "{{.Server.Version}}"); err == nil {
 			return nil
@@ -142,7 +154,7 @@ func (e *engine) start() error {
 		case err := <-e.done:
 			e.done <- err
 			return fmt.Errorf("dockerd ended: %w\n%s", err, last(e.log.String(), 3000))
-		case <-deadline:
+		case <-late:
 			return fmt.Errorf("dockerd does not answer\n%s", last(e.log.String(), 3000))
 		case <-time.After(50 * time.Millisecond):
 		}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,11 +16,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lookoutlog/lookout/e2e/internal/peer"
 )
 
 var (
@@ -58,6 +62,16 @@ func need(t *testing.T, command, mend string) {
 		t.Fatalf("%s is missing: %s", command, mend)
 	}
 	t.Skipf("left out, %s is missing: %s", command, mend)
+}
+
+// freePorts are ports that nobody uses, TCP nor UDP, nor is given before a server listens on them, or while it is started again.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	ports, err := peer.FreePorts(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ports
 }
 
 // server is a running `lookout serve`.
@@ -263,6 +277,29 @@ func (s *server) query(q string, params ...string) []row {
 		}
 		rows = append(rows, r)
 	}
+}
+
+// cpu is what a process has used so far, 0 where there is no /proc.
+func cpu(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name may hold anything
+	f := strings.Fields(rest)
+	user, err := strconv.ParseInt(f[11], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	system, err := strconv.ParseInt(f[12], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 }
 
 // patience stretches the limits of waiting, which are meant for a machine that does nothing else. It costs nothing where all is well.

@@ -24,8 +24,9 @@ func TestUsersOfDockerLogs(t *testing.T) {
 	e.run(t, "web", "--label", "lookout.service=web", image, "count", "-run", "web", "-rate", "200")
 	eventually(t, "the container's lines come", time.Minute, func() bool { return len(s.query("container:web stream:stdout")) >= 50 })
 	e.docker(t, "kill", "web")
-	all := strings.Count(e.docker(t, "logs", "web")+"\n", "\n")
-	eventually(t, "all of them", time.Minute, func() bool { return len(s.query("container:web stream:stdout")) == all })
+	eventually(t, "all of them", time.Minute, func() bool {
+		return len(s.query("container:web stream:stdout")) == strings.Count(e.docker(t, "logs", "web")+"\n", "\n")
+	})
 
 	row := regexp.MustCompile("(?m)^\\| `(docker logs [^`]+)` \\| `(lookout [^`]+)` \\| same lines")
 	rows := row.FindAllStringSubmatch(string(page), -1)

@@ -17,16 +17,46 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
+
+// FreePorts returns ports of 127.0.0.1 that nobody uses, TCP nor UDP. They lie below those that systems give out by themselves: nobody is
+// given one before its server listens, or while that is started again.
+func FreePorts(n int) (ports []string, err error) {
+	const from, to = 20_000, 32_000
+	for range 10_000 {
+		if len(ports) == n {
+			return ports, nil
+		}
+		port := strconv.Itoa(from + rand.IntN(to-from))
+		if slices.Contains(ports, port) {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+port); err != nil {
+			continue
+		}
+		l.Close()
+		var u net.PacketConn
+		if u, err = net.ListenPacket("udp", "127.0.0.1:"+port); err != nil {
+			continue
+		}
+		u.Close()
+		ports = append(ports, port)
+	}
+	return nil, fmt.Errorf("looking for a free port from %d to %d: %w", from, to, err)
+}
 
 // Process is a server's process.
 type Process struct {

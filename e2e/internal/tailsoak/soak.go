@@ -180,13 +180,11 @@ func Run(parent context.Context, o Options) (r Result, err error) {
 	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port that stays when the server is started again
+	ports, err := peer.FreePorts(1) // one that stays when the server is started again
 	if err != nil {
 		return r, err
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	s, err := peer.StartLookout(ctx, o.Binary, filepath.Join(o.Dir, "soak"), "LOOKOUT_HTTP="+address)
+	s, err := peer.StartLookout(ctx, o.Binary, filepath.Join(o.Dir, "soak"), "LOOKOUT_HTTP=127.0.0.1:"+ports[0])
 	if err != nil {
 		return r, err
 	}
