@@ -83,6 +83,27 @@ func (s *server) do(r *http.Request) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// upload sends a request whose answer may come before the end of its body. The server cuts the connection half a second behind such an
+// answer, and on a slow machine Go's own client may notice the cut first, and report that.
+func (s *server) upload(r *http.Request) (*http.Response, string, error) {
+	conn, err := net.Dial("tcp", r.URL.Host)
+	if err != nil {
+		return nil, "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience * time.Minute)); err != nil {
+		return nil, "", err
+	}
+	go r.Write(conn) // its error is the cut
+	resp, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
 // refused checks an answer that is an error: its status, and that it says what is wrong and how to mend it.
 func refused(t *testing.T, what string, status int, body string, want ...int) {
 	t.Helper()
@@ -276,20 +297,15 @@ func TestBadBombsOverHTTP(t *testing.T) {
 				for {
 					one := r.Clone(r.Context())
 					one.Body = io.NopCloser(bytes.NewReader(body))
-					resp, err := http.DefaultClient.Do(one)
+					resp, answer, err := s.upload(one)
 					if err != nil {
 						t.Errorf("%s of %q: %v", encoding, text, err)
 						return
 					}
-					answer, err := io.ReadAll(resp.Body)
-					resp.Body.Close()
-					if err != nil {
-						t.Errorf("%s of %q: %v", encoding, text, err)
-					}
 					if resp.StatusCode == 429 && resp.Header.Get("Retry-After") != "" {
 						continue
 					}
-					refused(t, encoding+" of "+strconv.Quote(text), resp.StatusCode, string(answer), 413)
+					refused(t, encoding+" of "+strconv.Quote(text), resp.StatusCode, answer, 413)
 					return
 				}
 			})
@@ -380,9 +396,12 @@ func TestBadDatagrams(t *testing.T) {
 	for i := range 100_000 {
 		first(chunk(uint64(i)<<20, 0, 128, part))
 	}
-	if drops, pending = settled(); pending > 4096 || drops["evicted"]+drops["expired"] == 0 {
-		t.Errorf("%v pending, %v", pending, drops)
-	}
+	eventually(t, "those that lack chunks are given up", 10*time.Second, func() bool { // at once, or after 5 s when the kernel dropped nearly all
+		if drops, pending = settled(); pending > 4096 {
+			t.Errorf("%v pending, %v", pending, drops)
+		}
+		return drops["evicted"]+drops["expired"] > 0
+	})
 	for range 1000 {
 		first([]byte("\xff\xfe\x00 no GELF at all\n"))
 	}
@@ -471,8 +490,11 @@ func TestBadLongLine(t *testing.T) {
 	t.Parallel()
 	s := serve(t, t.TempDir())
 	defer s.unharmed()
-	status, _, text := s.post(io.MultiReader(strings.NewReader(`{"message":"`), endless("0123456789", 100<<20)))
-	refused(t, "100 MB in chunks", status, text, 413)
+	resp, text, err := s.upload(s.request("POST", "/api/v1/events", io.MultiReader(strings.NewReader(`{"message":"`), endless("0123456789", 100<<20))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "100 MB in chunks", resp.StatusCode, text, 413)
 
 	out, in := io.Pipe()
 	r := s.request("POST", "/api/v1/events", out)
@@ -566,7 +588,7 @@ func TestBadConnections(t *testing.T) {
 		s.dial()
 	}
 	r := s.request("GET", "/api/v1/query?q=service:partly", nil)
-	honest := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second} // a connection of its own
+	honest := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience * 30 * time.Second} // a connection of its own
 	begin := time.Now()
 	resp, err := honest.Do(r)
 	if err != nil {
@@ -794,28 +816,43 @@ func TestBadRequests(t *testing.T) {
 		}
 	}
 
-	var slowest time.Duration
+	var slowest time.Duration // of the server's own time: what else the machine does is not counted
 	for _, q := range []string{
 		`~"` + strings.Repeat("(", 100_000), strings.Repeat("(", 100_000), `~"` + strings.Repeat("(", 8000) + `"`, `~"` + strings.Repeat("(", 4000) + "a" + strings.Repeat(")", 4000) + `"`, `~"(x{1000}){1000}"`, `~"((x{100}){100}){100}"`, `~"x{1000000}"`,
 		`~"(?i)` + strings.Repeat(`\\pL`, 2000) + `"`, strings.Repeat(`~"(x{30}){30}" OR `, 1000) + "x", `~"` + strings.Repeat("(a*)*", 1600) + `"`, `~"[` + strings.Repeat("a-z", 5000) + `]"`,
 	} {
 		r := s.request("POST", "/api/v1/query", strings.NewReader(url.Values{"q": {q}}.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		begin := time.Now()
+		before := cpu(t, s.cmd.Process.Pid)
 		resp, text := s.do(r)
-		slowest = max(slowest, time.Since(begin))
+		slowest = max(slowest, cpu(t, s.cmd.Process.Pid)-before)
 		refused(t, fmt.Sprintf("q=%.40s", q), resp.StatusCode, text, 400)
 	}
-	t.Logf("the slowest refusal of a query took %v", slowest)
-	if slowest > 2*time.Second { // 10 ms on a machine that does nothing else
-		t.Errorf("the slowest refusal of a query took %v", slowest)
+	t.Logf("the slowest refusal of a query took %v of CPU time", slowest)
+	if slowest > 2*time.Second { // 10 ms are usual
+		t.Errorf("the slowest refusal of a query took %v of CPU time", slowest)
 	}
+}
+
+// sips reads a little now and then until it is free: who takes nothing for 30 s is cut off.
+type sips struct {
+	io.Reader
+	free <-chan struct{}
+}
+
+func (s sips) Read(p []byte) (int, error) {
+	select {
+	case <-s.free:
+	case <-time.After(100 * time.Millisecond):
+		p = p[:min(len(p), 4<<10)]
+	}
+	return s.Reader.Read(p)
 }
 
 // 10: a hundred searches at once: so many run, so many wait, the others are told to come again.
 func TestBadCrowd(t *testing.T) {
 	t.Parallel()
-	s := serve(t, t.TempDir())
+	s := serve(t, t.TempDir(), "LOOKOUT_LIMITS_QUERY_TIMEOUT=1h") // the wait is of this test's making
 	defer s.unharmed()
 	const events = 16 // an answer of 16 MB does not fit what a connection buffers
 	line := `{"service":"crowd","message":"` + strings.Repeat("crowd ", 170_000) + `"}` + "\n"
@@ -844,19 +881,20 @@ func TestBadCrowd(t *testing.T) {
 		}
 		return http.ReadResponse(bufio.NewReader(conn), nil)
 	}
-	var running []*http.Response
-	for range 4 {
+	complete := func(resp *http.Response, from io.Reader) {
+		body, err := io.ReadAll(from)
+		if n := bytes.Count(body, []byte("\n")); err != nil || n != events+1 || !bytes.Contains(body[max(0, len(body)-1000):], []byte(`"complete":true`)) {
+			t.Errorf("%d, %d lines, %v", resp.StatusCode, n, err)
+		}
+	}
+	var running sync.WaitGroup
+	free := make(chan struct{})
+	for range 4 { // these run for minutes, or until they are free
 		resp, err := ask()
 		if err != nil || resp.StatusCode != 200 {
 			t.Fatal(resp, err)
 		}
-		running = append(running, resp)
-	}
-	complete := func(resp *http.Response) {
-		body, err := io.ReadAll(resp.Body)
-		if n := bytes.Count(body, []byte("\n")); err != nil || n != events+1 || !bytes.Contains(body[max(0, len(body)-1000):], []byte(`"complete":true`)) {
-			t.Errorf("%d, %d lines, %v", resp.StatusCode, n, err)
-		}
+		running.Go(func() { complete(resp, sips{resp.Body, free}) })
 	}
 	// One client alone gets as far as this.
 	most := 16
@@ -869,7 +907,7 @@ func TestBadCrowd(t *testing.T) {
 			if resp, err := ask(); err != nil || resp.StatusCode != 200 {
 				t.Error("waiting:", resp, err)
 			} else {
-				complete(resp)
+				complete(resp, resp.Body)
 			}
 		})
 	}
@@ -902,9 +940,8 @@ func TestBadCrowd(t *testing.T) {
 	if status, _, text := s.post(strings.NewReader(`{"message":"meanwhile"}`)); status != 200 {
 		t.Errorf("an event meanwhile: %d %s", status, text)
 	}
-	for _, resp := range running {
-		complete(resp)
-	}
+	close(free)
+	running.Wait()
 	waiting.Wait()
 	if n := s.metric("lookout_searches_refused_total"); n != 80 {
 		t.Errorf("%v refused", n)

@@ -84,7 +84,7 @@ func TestFirstLine(t *testing.T) {
 	if strings.Contains(s.log.String(), "xoxb-first-line") || strings.Contains(s.log.String(), s.token()) {
 		t.Error("a secret is in the log")
 	}
-	if code, took := s.stop(); code != 0 || took > 10*time.Second {
+	if code, took := s.stop(); code != 0 || took > patience*10*time.Second {
 		t.Errorf("SIGTERM: exit %d after %v", code, took)
 	}
 }

@@ -162,7 +162,7 @@ rules:
 		return len(missing) == 0
 	})
 	t.Logf("%d kills, %d events acknowledged, %d stored, %d alerts, %d Slack messages", *kills, want, len(rows), len(alerts), len(slack.Messages()))
-	if code, took := s.stop(); code != 0 || took > 10*time.Second {
+	if code, took := s.stop(); code != 0 || took > patience*10*time.Second {
 		t.Errorf("SIGTERM: exit %d after %v", code, took)
 	}
 }

@@ -147,7 +147,7 @@ probes:
 	if len(rows("pass-word")) > 0 || strings.Contains(s.log.String(), "pass-word") {
 		t.Error("a password is in an event or in the log")
 	}
-	if code, took := s.stop(); code != 0 || took > 10*time.Second {
+	if code, took := s.stop(); code != 0 || took > patience*10*time.Second {
 		t.Errorf("SIGTERM: exit %d after %v", code, took)
 	}
 }

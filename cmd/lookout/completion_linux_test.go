@@ -91,7 +91,7 @@ func completed(t *testing.T, shell []string, dir, load string, s *session, befor
 	cmd := exec.Command(shell[0], shell[1:]...)
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "TERM=dumb", "PS1=$ ", "GORACE=atexit_sleep_ms=0", "LOOKOUT_COMPLETION_TIMEOUT=1m", "HISTFILE=")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "TERM=dumb", "PS1=$ ", "GORACE=atexit_sleep_ms=0", "LOOKOUT_COMPLETION_TIMEOUT=5m", "HISTFILE=")
 	for name, value := range s.env {
 		if name != "TERM" {
 			cmd.Env = append(cmd.Env, name+"="+value)
@@ -101,7 +101,7 @@ func completed(t *testing.T, shell []string, dir, load string, s *session, befor
 		t.Fatal(err)
 	}
 	tty.Close()
-	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	stop := time.AfterFunc(5*time.Minute, func() { cmd.Process.Kill() })
 	defer cmd.Wait()
 	defer stop.Stop()
 	defer cmd.Process.Kill()

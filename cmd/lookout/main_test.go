@@ -83,7 +83,7 @@ func TestScript(t *testing.T) {
 				fakeServices(e)
 			}
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command otherwise
-			e.Setenv("LOOKOUT_COMPLETION_TIMEOUT", "1m")
+			e.Setenv("LOOKOUT_COMPLETION_TIMEOUT", "5m")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -21,7 +21,7 @@ func (s *session) searchesRunning(want string) {
 	s.t.Helper()
 	metric := regexp.MustCompile(`(?m)^lookout_searches_running (\d+)$`)
 	got := ""
-	for begin := time.Now(); time.Since(begin) < time.Minute; time.Sleep(10 * time.Millisecond) { // what the server does is not told otherwise
+	for begin := time.Now(); time.Since(begin) < 5*time.Minute; time.Sleep(10 * time.Millisecond) { // what the server does is not told otherwise
 		r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.env["LOOKOUT_URL"]+"/metrics", nil)
 		if err != nil {
 			s.t.Fatal(err)

@@ -125,7 +125,7 @@ func (u *users) serve(line string) string {
 	}
 	select {
 	case <-out.has:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		u.t.Fatalf("serve says only %s", out.b.String())
 	}
 	if err := c.Process.Signal(os.Interrupt); err != nil {

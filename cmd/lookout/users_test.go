@@ -81,7 +81,7 @@ func startUsers(t *testing.T) *users {
 		without(t, "there is no sh")
 	}
 	u := &users{t: t, dir: t.TempDir()}
-	url, token, stop, err := startServer(filepath.Join(u.dir, ".server"))
+	url, token, stop, err := startServer(filepath.Join(u.dir, ".server"), "LOOKOUT_RETENTION_MAX_BYTES", "135GB") // else half of this machine's disk, in a column
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func (u *users) follow(lines []string) (outs []string) {
 	for i, o := range all {
 		select {
 		case <-o.out.has:
-		case <-time.After(time.Minute):
+		case <-time.After(5 * time.Minute):
 			u.t.Fatalf("%s does not show the event: %s%s", lines[i], o.out.b.String(), o.stderr.String())
 		}
 		if err := o.c.Process.Signal(os.Interrupt); err != nil {
