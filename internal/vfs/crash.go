@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ type Op struct {
 // was dirty and drops the rest for good, though reads go on showing it and later Syncs succeed, as Linux does; a SyncDir
 // that fails does nothing. Truncate counts as a write. Not in the model: links, modes, locks, damage to what was synced.
 //
-// The seed decides all choices: the same calls from one goroutine have the same outcome. It is safe for concurrent use.
+// The seed decides all choices: the same calls from one goroutine have the same outcome, whatever the files are called. It is safe for concurrent use.
 type Crash struct {
 	mu     sync.Mutex
 	s      *crashState
@@ -179,7 +180,8 @@ func (s *crashState) boot(from, to *inode, mood int, seen map[*inode]*inode) {
 	for name := range from.durable {
 		names = append(names, name)
 	}
-	sort.Strings(names) // the choices must not depend on a map's order
+	// The choices must not depend on a map's order, nor on names: of temporary files they are drawn.
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(from.durable[a].stamp, from.durable[b].stamp) })
 	for _, name := range names {
 		old := from.durable[name].node
 		node := seen[old]
@@ -199,7 +201,8 @@ func (s *crashState) boot(from, to *inode, mood int, seen map[*inode]*inode) {
 		}
 		node.links++
 		to.entries[name] = node
-		to.durable[name] = durableEntry{node: node}
+		s.stamp++
+		to.durable[name] = durableEntry{node, s.stamp}
 	}
 }
 
