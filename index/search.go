@@ -394,6 +394,9 @@ func (q *search) dispatch() {
 		}
 		chunk, chunked := j.work.(*chunkJob)
 		if q.r.MaxBytes > 0 && !chunked { // a chunk's rows were looked at before
+			if j.cost > 0 && q.planning(j.key) {
+				return // or what comes first would find the bytes used up
+			}
 			if q.total.bytes+q.underway >= q.r.MaxBytes && q.underway > 0 {
 				return // until it is known how much it was
 			}
@@ -412,6 +415,14 @@ func (q *search) dispatch() {
 		q.running = append(q.running, j)
 		q.todo <- j
 	}
+}
+
+// planning tells whether it is still being found what rows of a segment that begins before a place there are.
+func (q *search) planning(key int64) bool {
+	return q.visitor == nil && slices.ContainsFunc(q.running, func(j *job) bool {
+		_, plan := j.work.(*planJob)
+		return plan && j.key < key
+	})
 }
 
 // needs tells whether a job of this key may have a row before the next one of the merge.
