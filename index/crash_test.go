@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/index/segment"
@@ -16,6 +18,7 @@ import (
 // world is what outlives the store's crashes: the disk, and a producer that sends again what was not acknowledged.
 type world struct {
 	fs    *vfs.Crash
+	clock ticks
 	rng   *rand.Rand
 	acked uint64            // events of the producer that were acknowledged
 	seen  map[uint64]uint64 // sequence → the event's number, of all that a search has ever shown
@@ -25,9 +28,14 @@ type world struct {
 	halves            int // of these, whole ones of a class
 }
 
+// ticks is a clock that goes on by a millisecond with each look: what is written, and so what a crash may leave of it, is the same each time.
+type ticks struct{ atomic.Int64 }
+
+func (t *ticks) now() time.Time { return time.UnixMilli(1_790_000_000_000 + t.Add(1)) }
+
 // options are a life's: which classes there are changes from one to the next.
 func (w *world) options(noSync bool) Options {
-	o := Options{Dir: "/data/store", FS: w.fs, NoSync: noSync, logSegment: 2048, byHand: true}
+	o := Options{Dir: "/data/store", FS: w.fs, NoSync: noSync, logSegment: 2048, byHand: true, Now: w.clock.now}
 	if w.rng.IntN(4) > 0 {
 		other := []string{"audit", "rollup"}[w.rng.IntN(2)]
 		o.Classify = func(service string) (string, func(*event.Event) string) {

@@ -225,6 +225,7 @@ func between(least, got, most []event.Event) error {
 // deletingWorld is a disk that dies, a producer that counts its events, and jobs that delete those whose number ends with a digit.
 type deletingWorld struct {
 	fs     *vfs.Crash
+	clock  ticks
 	rng    *rand.Rand
 	acked  uint64            // events that were acknowledged
 	seqs   map[uint64]uint64 // number → sequence, of all that were seen
@@ -241,7 +242,7 @@ type scopeOf struct {
 }
 
 func (w *deletingWorld) open() (*Store, error) {
-	return Open(Options{Dir: "/data/store", FS: w.fs, logSegment: 2048, byHand: true, CompactShare: 1,
+	return Open(Options{Dir: "/data/store", FS: w.fs, logSegment: 2048, byHand: true, CompactShare: 1, Now: w.clock.now,
 		OnDelete: func(_ context.Context, d query.Deletion) error {
 			w.told[d.ID] = append(w.told[d.ID], d.State)
 			return nil
