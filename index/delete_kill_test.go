@@ -19,7 +19,7 @@ import (
 const killDeletesDir = "LOOKOUT_TEST_KILL_DELETES_DIR"
 
 func killOptions(dir string) Options {
-	return Options{Dir: dir, HeadBytes: 128 << 10, logSegment: 32 << 10, CompactShare: 1, SegmentBytes: 1 << 20}
+	return Options{Dir: dir, Free: plenty, HeadBytes: 128 << 10, logSegment: 32 << 10, CompactShare: 1, SegmentBytes: 1 << 20}
 }
 
 // TestKilledDeletingChild is the process that TestKilledWhileItDeletes kills: it appends for ever to a store that seals, merges

@@ -116,7 +116,7 @@ func newLife() (*life, error) {
 
 func (l *life) open() (err error) {
 	// A store on a disk that is given up anyway need not sync.
-	l.s, err = Open(Options{Dir: l.dir, NoSync: true, byHand: true, logSegment: 64 << 10, Classify: classified, Now: func() time.Time { return time.Unix(0, l.clock.Add(1000)) }})
+	l.s, err = Open(Options{Dir: l.dir, Free: plenty, NoSync: true, byHand: true, logSegment: 64 << 10, Classify: classified, Now: func() time.Time { return time.Unix(0, l.clock.Add(1000)) }})
 	return err
 }
 

@@ -28,7 +28,7 @@ func TestKilledChild(t *testing.T) {
 	if dir == "" {
 		t.Skip("only for the tests that kill it")
 	}
-	o := Options{Dir: dir, HeadBytes: 128 << 10, logSegment: 32 << 10, CompactShare: 1, SegmentBytes: 1 << 20}
+	o := Options{Dir: dir, Free: plenty, HeadBytes: 128 << 10, logSegment: 32 << 10, CompactShare: 1, SegmentBytes: 1 << 20}
 	if os.Getenv(killRemove) != "" {
 		o = removing(o)
 	}
@@ -96,7 +96,7 @@ func TestKilledWhileItRemoves(t *testing.T) {
 		}
 		_ = child.Wait() // killed
 		acked, removed := said[0], said[4]
-		s, err := Open(removing(Options{Dir: dir, byHand: true, logSegment: 32 << 10}))
+		s, err := Open(removing(Options{Dir: dir, Free: plenty, byHand: true, logSegment: 32 << 10}))
 		if err != nil {
 			t.Fatal(err)
 		}
