@@ -92,7 +92,8 @@ func decodeManifest(data []byte) (*Manifest, error) {
 	m := &Manifest{}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(m); err != nil || m.sum() != m.Sum {
+	// The checksum is of what was understood: a key in another case, say, is understood as well.
+	if err := d.Decode(m); err != nil || m.sum() != m.Sum || !bytes.Equal(m.encode(), data) {
 		return nil, errors.New("it is damaged: its checksum is wrong")
 	}
 	seen := map[string]bool{}
