@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -206,14 +207,21 @@ func TestErrors(t *testing.T) {
 
 func TestConnectionRefused(t *testing.T) {
 	s := httptest.NewServer(nil)
-	s.Close()
-	c, err := New(Options{URL: s.URL})
+	defer s.Close()
+	// The near end of a connection: nobody listens there, and nobody else can get the port.
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	address := "http://" + conn.LocalAddr().String()
+	c, err := New(Options{URL: address})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Services(t.Context())
 	var e *Error
-	if !errors.As(err, &e) || e.Code != CodeUnreachable || !strings.Contains(err.Error(), "is `lookout serve` running there? set LOOKOUT_URL") || !strings.Contains(err.Error(), s.URL) {
+	if !errors.As(err, &e) || e.Code != CodeUnreachable || !strings.Contains(err.Error(), "is `lookout serve` running there? set LOOKOUT_URL") || !strings.Contains(err.Error(), address) {
 		t.Error(err)
 	}
 	for range c.Tail(t.Context(), TailRequest{After: new(uint64(1))}) { // does not try for ever
