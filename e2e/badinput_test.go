@@ -854,8 +854,8 @@ func TestBadCrowd(t *testing.T) {
 	t.Parallel()
 	s := serve(t, t.TempDir(), "LOOKOUT_LIMITS_QUERY_TIMEOUT=1h") // the wait is of this test's making
 	defer s.unharmed()
-	const events = 16 // an answer of 16 MB does not fit what a connection buffers
-	line := `{"service":"crowd","message":"` + strings.Repeat("crowd ", 170_000) + `"}` + "\n"
+	const events = 1600 // an answer of 16 MB does not fit what a connection buffers
+	line := `{"service":"crowd","message":"` + strings.Repeat("crowd ", 1700) + `"}` + "\n"
 	if status, got, text := s.post(endless(line, int64(events*len(line)))); status != 200 || got.Accepted != events {
 		t.Fatalf("%d %.300s", status, text)
 	}

@@ -24,6 +24,9 @@ type producer struct {
 	next  uint64 // its count of the next event, from 1; everything below is acknowledged
 	sent  int    // requests, for the report
 	again int
+
+	shipped, broke time.Time // when one was told last
+	broken         int       // how many
 }
 
 // TestKill kills a loaded server again and again. In the end every acknowledged event is there once, in its producer's
@@ -173,11 +176,14 @@ func (p *producer) send(t *testing.T, client *http.Client, address func() string
 	for i := range n {
 		count := p.next + uint64(i)
 		message, level := fmt.Sprintf("request %d done", count), "info"
-		switch {
-		case count%4999 == 0:
+		switch now := time.Now(); { // so many alerts, however fast the machine is
+		case now.Sub(p.shipped) >= 2*time.Second:
+			p.shipped = now
 			message = fmt.Sprintf("order shipped %s-%d!", p.name, count)
-		case count%4001 == 0: // 16 incidents in all: more than 20 in 5 min would be taken together
-			message, level = fmt.Sprintf("disk %s-%s broke", p.name, strings.Repeat("x", 1+int(count/4001)%4)), "error"
+		case now.Sub(p.broke) >= time.Second: // 16 incidents in all: more than 20 in 5 min would be taken together
+			p.broke = now
+			p.broken++
+			message, level = fmt.Sprintf("disk %s-%s broke", p.name, strings.Repeat("x", 1+p.broken%4)), "error"
 		}
 		line, err := json.Marshal(map[string]any{
 			// Time is the count: the answer is then in the producer's order.
