@@ -132,6 +132,11 @@ func fakeServices(e *testscript.Env) {
 
 // startServer starts lookout as `lookout serve` does, with its data in dir; more are names and values of settings in turn.
 func startServer(dir string, more ...string) (url, token string, stop func(), err error) {
+	// At midnight, UTC, the store begins a new segment, which commands show: no server starts shortly before.
+	const day = 24 * time.Hour
+	if now := time.Now(); !now.Add(2 * time.Minute).Truncate(day).Equal(now.Truncate(day)) {
+		time.Sleep(time.Until(now.Truncate(day).Add(day)))
+	}
 	settings := map[string]string{"LOOKOUT_DATA": dir, "LOOKOUT_HTTP": "127.0.0.1:0", "LOOKOUT_GELF": "off", "LOOKOUT_DOCKER": "off"}
 	for i := 0; i < len(more); i += 2 {
 		settings[more[i]] = more[i+1]
