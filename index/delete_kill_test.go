@@ -54,7 +54,7 @@ func TestKilledDeletingChild(t *testing.T) {
 			}
 		}
 		if len(list) < 90 && len(list)-ended < 2 {
-			q, err := query.Parse(fmt.Sprintf("message:*%02d.", len(list)))
+			q, err := query.Parse(fmt.Sprintf("message:*%02d.", 10+len(list))) // some of the first batch, whenever it is asked for
 			if err == nil {
 				_, err = s.Delete(context.Background(), query.DeleteRequest{DeleteScope: query.DeleteScope{Query: q}, KeepQuery: true})
 			}
@@ -149,7 +149,7 @@ func TestKilledWhileItDeletes(t *testing.T) {
 	if err != nil || !sum.Complete {
 		t.Fatalf("%d events, %d were acknowledged: %+v, %v", next-1, acked-1, sum, err)
 	}
-	if deleted == 0 || len(jobs) < 3 { // some 40 on an idle machine; how far a process gets before its kill is a matter of chance
+	if deleted == 0 || len(jobs) < 2 { // some 40 on an idle machine; but the first two are asked for with the first two batches
 		t.Errorf("%d deleted by %d jobs: the test did nothing", deleted, len(jobs))
 	}
 	t.Logf("%d events, %d deleted by %d jobs, 12 kills, %d jobs interrupted last, read in %v", next-1, deleted, len(jobs), interrupted, time.Since(start))

@@ -9,7 +9,7 @@ import (
 )
 
 func TestExplain(t *testing.T) {
-	s := open(t, Options{})
+	s := openByHand(t) // or the end of the day seals as well
 	var all []event.Event
 	for part := range 3 {
 		var b event.Batch
@@ -26,7 +26,7 @@ func TestExplain(t *testing.T) {
 			all = append(all, e)
 		}
 		if part < 2 {
-			sealActive(t, s)
+			seal(t, s)
 		}
 	}
 	for _, c := range []struct {

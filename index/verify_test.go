@@ -16,7 +16,7 @@ import (
 func fullStore(t *testing.T) (disk *vfs.Crash, o Options) {
 	t.Helper()
 	disk = vfs.NewCrash(1)
-	o = Options{Dir: "/store", FS: disk, byHand: true, CompactShare: 1, logSegment: 2 << 10}
+	o = Options{Dir: "/store", FS: disk, byHand: true, CompactShare: 1, logSegment: 2 << 10, Now: new(ticks).now}
 	s := open(t, o)
 	c := corpus{rand.New(rand.NewPCG(1, 2))}
 	for i := range 14 {
