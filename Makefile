@@ -26,8 +26,8 @@ lint:
 
 # The end-to-end tests have the machine for themselves: real clients and engines do not wait for what else runs.
 unit:
-	$(GO) test -race -timeout 40m $$($(GO) list $(PACKAGES) | grep -v '/e2e$$')
-	$(GO) test -race -timeout 40m ./e2e
+	$(GO) test -race -timeout 20m $$($(GO) list $(PACKAGES) | grep -v '/e2e$$')
+	$(GO) test -race -timeout 20m ./e2e
 	$(GO) test ./index -run '^TestDifferential$$' -differential=$(DIFFERENTIAL)
 
 # The figures of docs/performance.md, one line each.
