@@ -11,15 +11,15 @@ import (
 	"time"
 
 	slackapi "github.com/slack-go/slack"
-	"go.uber.org/goleak"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 // The client that lookout uses finds what it needs.
 func TestFakeSlackSpeaksToTheClient(t *testing.T) {

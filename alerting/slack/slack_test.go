@@ -11,15 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/alerting/slack"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 const token = "xoxb-1234-s3cr3t+/canary"
 

@@ -25,15 +25,15 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/lookoutlog/lookout/alerting"
 	"github.com/lookoutlog/lookout/alerting/alertingtest"
 	"github.com/lookoutlog/lookout/alerting/webhook"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "write the golden files")
 

@@ -9,14 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/collector/parse"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 func withJoiner(o *Options) {
 	o.Joiner = func() Joiner { return parse.NewJoiner(parse.JoinOptions{}) }

@@ -21,16 +21,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/lookoutlog/lookout/collector"
 	"github.com/lookoutlog/lookout/collector/native"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 	"github.com/lookoutlog/lookout/internal/vfs"
 	"github.com/lookoutlog/lookout/internal/wal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 const token = "lkt_canary-0123456789-canary"
 

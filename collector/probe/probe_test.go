@@ -15,16 +15,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 )
 
 func TestMain(m *testing.M) {
 	// For TestNoProxy: net/http reads it once.
 	os.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	goleak.VerifyTestMain(m)
+	leak.VerifyTestMain(m)
 }
 
 var errLost = errors.New("the answer is lost")

@@ -19,15 +19,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
-	"go.uber.org/goleak"
 
 	"github.com/lookoutlog/lookout/index"
 	"github.com/lookoutlog/lookout/index/query"
 	"github.com/lookoutlog/lookout/internal/event"
+	"github.com/lookoutlog/lookout/internal/leak"
 	"github.com/lookoutlog/lookout/internal/mask"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.VerifyTestMain(m) }
 
 // source is a store of kinds: entry i is sealed at sequence i+1.
 type source struct {
