@@ -82,6 +82,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 	var running sync.WaitGroup
 	var acked atomic.Uint64
 	acked.Store(1)
+	var appending sync.Mutex // held where answers are compared: on a slow machine more would come meanwhile than could be looked at
 	running.Go(func() {
 		c := corpus{rand.New(rand.NewPCG(1, 2))}
 		for ctx.Err() == nil {
@@ -90,9 +91,11 @@ func TestSnapshotUnderLoad(t *testing.T) {
 			for range 40 {
 				c.event(&b)
 			}
+			appending.Lock()
 			if s.Append(context.WithoutCancel(ctx), &b) == nil {
 				acked.Add(40)
 			}
+			appending.Unlock()
 		}
 	})
 	for s.Stats().Compactions == 0 {
@@ -111,6 +114,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		for s.Stats().Compactions < merges+2 { // what was merged is removed meanwhile
 			waitFor(t, s)
 		}
+		appending.Lock()
 		dir := copySnapshot(t, snap)
 		if err := snap.Close(); err != nil {
 			t.Fatal(err)
@@ -128,6 +132,7 @@ func TestSnapshotUnderLoad(t *testing.T) {
 		if next, _, ok := again.Producer("p"); !ok || next != snap.Sequence+1 {
 			t.Errorf("the producer goes on with %d, %v, where %d belongs", next, ok, snap.Sequence+1)
 		}
+		appending.Unlock()
 	}
 	stop()
 	running.Wait()
