@@ -32,19 +32,8 @@ import (
 // seal seals what is in memory of a store without a sealer.
 func seal(t testing.TB, s *Store) {
 	t.Helper()
-	for { // what is frozen because it had become too much comes first
-		s.mu.Lock()
-		if s.frozen == nil && s.active.bytes > 0 {
-			s.freeze()
-		}
-		g := s.frozen
-		s.mu.Unlock()
-		if g == nil {
-			return
-		}
-		if err := s.seal(g); err != nil {
-			t.Fatal(err)
-		}
+	if err := sealByHand(s); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -196,17 +196,22 @@ func (l *life) delete(st *step) (err error) {
 	return nil
 }
 
+// sealByHand seals what is in memory of a store without a sealer: first what is frozen because it had become too much.
 func sealByHand(s *Store) error {
-	s.mu.Lock()
-	if s.frozen == nil && s.active.bytes > 0 {
-		s.freeze()
+	for {
+		s.mu.Lock()
+		if s.frozen == nil && s.active.bytes > 0 {
+			s.freeze()
+		}
+		g := s.frozen
+		s.mu.Unlock()
+		if g == nil {
+			return nil
+		}
+		if err := s.seal(g); err != nil {
+			return err
+		}
 	}
-	g := s.frozen
-	s.mu.Unlock()
-	if g == nil {
-		return nil
-	}
-	return s.seal(g)
 }
 
 // check compares the answer to a request, and to its count, with brute force.

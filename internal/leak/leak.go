@@ -20,7 +20,7 @@ type patient struct{ m *testing.M }
 // Run runs the tests, and waits until nothing is left of them. What is left then is goleak's to tell.
 func (p patient) Run() int {
 	code := p.m.Run()
-	for end := time.Now().Add(patience); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
+	for end := time.Now().Add(patience); code == 0 && goleak.Find() != nil && time.Now().Before(end); { // Find waits some tenths of a second itself
 	}
 	return code
 }
